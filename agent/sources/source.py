@@ -1,0 +1,55 @@
+"""The seam between the world and the pipeline.
+
+Threading contract:
+- `start` returns at once; the source works in a thread of its own and never raises out of it. A link that is down is
+  retried with jittered backoff for ever and shows in `state`.
+- `deliver` is called from that thread only, one burst at a time. It blocks while the pipeline is behind: that is the
+  back-pressure, and a source must not buffer beyond what one burst holds.
+- `acknowledge` of a burst is called from the pipeline's thread once what the burst led to is stored; sources whose
+  protocol has no acknowledgement leave it None.
+- After `stop` returns, `deliver` is never called again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from models.contract.reading import Readings
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """What one read brought. `n_bytes`: as they came over the wire. `frame_errors`: torn, oversized or garbage frames,
+    counted and skipped; `last_error` says what was wrong with the latest of them."""
+
+    source: str
+    readings: Sequence[Readings] = ()
+    n_bytes: int = 0
+    frame_errors: int = 0
+    last_error: str = ""
+    acknowledge: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """`link`: up, or connecting (never up so far), or down (was up). `detail` is one line for people."""
+
+    link: Literal["connecting", "up", "down"]
+    detail: str = ""
+    since_ns: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """See the module's text for what may be called when."""
+
+    name: str
+
+    def start(self, deliver: Callable[[Burst], None]) -> None: ...
+
+    def stop(self) -> None: ...
+
+    @property
+    def state(self) -> SourceState: ...

@@ -1,0 +1,212 @@
+"""The tables of the hub's state, for SQLite by default and PostgreSQL by URL (SQLAlchemy Core, no ORM).
+
+The lake holds the data; these tables hold what decisions are made from and what people look at. Times are Unix ns.
+Every table's writer is named beside it, so that two parts never write the same row.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+# --- enrolment and check-in (hub/devices) -------------------------------------------------------------------------
+devices = Table(
+    "devices",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("site", String(64), nullable=False),
+    Column("hardware", Text, nullable=False),
+    Column("agent_version", String(64), nullable=False),
+    Column("enrolled_ns", BigInteger, nullable=False),
+    Column("last_seen_ns", BigInteger, nullable=False),
+    Column("checkin", JSON),  # the latest CheckIn, as JSON
+    Column("health", JSON),  # the latest Health item (written by the state projector)
+)
+bundle_failures = Table(
+    "bundle_failures",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("bundle_id", String(64), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+)
+device_slots = Table(  # what each device said it holds at its last check-in
+    "device_slots",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("profile", String(64), primary_key=True),
+    Column("slot", String(16), primary_key=True),
+    Column("bundle_id", String(64), nullable=False),
+    Column("n_windows", Integer, nullable=False),
+    Column("score_us_median", Float),
+)
+assets = Table(
+    "assets",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("asset", String(64), primary_key=True),
+    Column("profile", String(64), nullable=False),
+    Column("spec_hash", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("p_value", Float),
+    Column("since_ns", BigInteger),
+)
+
+# --- ingest (hub/ingest, hub/ledger) ------------------------------------------------------------------------------
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("epoch", String(64), primary_key=True),
+    Column("lane", String(16), primary_key=True),
+    Column("cursor", BigInteger, nullable=False),  # the highest seq up to which everything is accounted for
+    Column("ahead", JSON, nullable=False),  # [[first, last], ...] received beyond a gap, ascending, disjoint
+    Column("n_received", BigInteger, nullable=False),  # distinct sequence numbers received, evictions not counted
+    Column("n_evicted", BigInteger, nullable=False),  # sequence numbers that an eviction stands for
+    Column("n_redelivered", BigInteger, nullable=False),  # received again and recognized: no effect
+    Column("n_rejected", BigInteger, nullable=False),
+    Column("updated_ns", BigInteger, nullable=False),
+)
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("epoch", String(64), primary_key=True),
+    Column("lane", String(16), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("received_ns", BigInteger, nullable=False),
+)
+consumers = Table(  # how far each reader of the ingest log has come
+    "consumers",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)
+
+# --- projections of ingested items (hub/projector) ----------------------------------------------------------------
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("alert_id", String(64), primary_key=True),
+    Column("asset", String(64), nullable=False),
+    Column("profile", String(64), nullable=False),
+    Column("detector", String(64), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("opened_ns", BigInteger, nullable=False),
+    Column("closed_ns", BigInteger),
+    Column("p_value", Float, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("top", JSON, nullable=False),  # [[channel, share], ...]
+    Column("received_ns", BigInteger, nullable=False),
+    Index("alerts_by_time", "opened_ns"),
+)
+sensor_faults = Table(
+    "sensor_faults",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("fault_id", String(64), primary_key=True),
+    Column("source", String(64), nullable=False),
+    Column("asset", String(64), nullable=False),
+    Column("channel", String(64), nullable=False),
+    Column("fault", String(32), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("opened_ns", BigInteger, nullable=False),
+    Column("closed_ns", BigInteger),
+    Index("sensor_faults_by_time", "opened_ns"),
+)
+commissionings = Table(
+    "commissionings",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("asset", String(64), primary_key=True),
+    Column("spec_hash", String(64), primary_key=True),
+    Column("profile", String(64), nullable=False),
+    Column("n_windows", Integer, nullable=False),
+    Column("start_ns", BigInteger, nullable=False),
+    Column("end_ns", BigInteger, nullable=False),
+    Column("location", LargeBinary, nullable=False),  # float32, one a feature
+    Column("scale", LargeBinary, nullable=False),
+)
+stage_evidence = Table(  # candidate and incumbent on the same windows, counted while a rollout stage runs
+    "stage_evidence",
+    metadata,
+    Column("rollout_id", String(64), primary_key=True),
+    Column("stage", String(32), primary_key=True),
+    Column("device_id", String(64), primary_key=True),
+    Column("n_windows", Integer, nullable=False),
+    Column("n_alarm_candidate", Integer, nullable=False),
+    Column("n_alarm_incumbent", Integer, nullable=False),
+    Column("n_low_p_candidate", Integer, nullable=False),  # windows with a p-value <= 0.01
+    Column("n_low_p_incumbent", Integer, nullable=False),
+    Column("n_faulty", Integer, nullable=False),  # windows left out because of sensor faults
+)
+
+# --- learning and rollout (hub/training, hub/registry, hub/rollout) -----------------------------------------------
+training_runs = Table(
+    "training_runs",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("profile", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # running, done, failed
+    Column("started_ns", BigInteger, nullable=False),
+    Column("ended_ns", BigInteger),
+    Column("record", JSON, nullable=False),  # seed, dataset, code and library versions, hyperparameters, evaluation
+    Column("error", Text),
+    Column("bundle_id", String(64)),
+)
+bundles = Table(
+    "bundles",
+    metadata,
+    Column("bundle_id", String(64), primary_key=True),
+    Column("profile", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("spec_hash", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("run_id", String(64)),
+    Column("manifest", JSON, nullable=False),
+    Column("card", JSON, nullable=False),
+    Index("bundles_by_profile", "profile", "version", unique=True),
+)
+fleet_bundles = Table(  # what a profile's devices should run when no rollout says otherwise
+    "fleet_bundles",
+    metadata,
+    Column("profile", String(64), primary_key=True),
+    Column("bundle_id", String(64)),
+    Column("since_ns", BigInteger, nullable=False),
+)
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("rollout_id", String(64), primary_key=True),
+    Column("profile", String(64), nullable=False),
+    Column("bundle_id", String(64), nullable=False),
+    Column("incumbent_id", String(64)),  # None = the baseline detector
+    Column("state", String(16), nullable=False),  # running, paused, done, halted, rolled_back, aborted
+    Column("stage", Integer, nullable=False),  # index into plan["stages"]
+    Column("stage_since_ns", BigInteger, nullable=False),
+    Column("plan", JSON, nullable=False),  # stages with name, mode and devices; gate settings
+    Column("created_ns", BigInteger, nullable=False),
+    Column("ended_ns", BigInteger),
+    Column("reason", Text, nullable=False),
+)
+rollout_events = Table(
+    "rollout_events",
+    metadata,
+    Column("event_id", Integer, primary_key=True, autoincrement=True),
+    Column("rollout_id", String(64), nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("stage", String(32), nullable=False),
+    Column("event", String(32), nullable=False),  # started, pass, wait, halt, rolled_back, done, paused, resumed, aborted
+    Column("figures", JSON, nullable=False),
+    Column("final", Boolean, nullable=False),
+    Index("rollout_events_by_rollout", "rollout_id"),
+)

@@ -1,0 +1,1 @@
+"""Bundles: a model with all it needs to serve and to be judged, as one deterministic, signed archive."""

@@ -1,0 +1,218 @@
+"""The kinds of item that a device produces, and the lane each travels in.
+
+Invariants:
+1. An item's identity is `(device_id, epoch, lane, seq)`; `seq` starts at 1 and is gapless within a lane and an epoch.
+2. An item stands for the sequence numbers `first_seq..seq`. Ordinary items stand for themselves; an eviction stands
+   in place of what was evicted, so that continuity survives the loss and the loss is told.
+3. Lanes keep order inside; between lanes, the more urgent travels first (`LANES` is in order of urgency).
+4. Readers tolerate unknown fields; a body that does not decode is quarantined alone.
+
+Vectors and matrices travel as little-endian float32 bytes: 4 bytes a value, decoded without a loop.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.contract.clock import Stamp
+from models.contract.names import Hash, Name, Text
+from models.errors import ItemError
+
+Kind = Literal["alert", "sensor_fault", "commissioning", "health", "aggregate", "evidence", "eviction"]
+Lane = Literal["alerts", "aggregates", "evidence"]
+LANES: Final[tuple[Lane, ...]] = get_args(Lane)
+LANE_OF: Final[dict[str, Lane]] = {
+    "alert": "alerts",
+    "sensor_fault": "alerts",
+    "commissioning": "alerts",
+    "health": "aggregates",
+    "aggregate": "aggregates",
+    "evidence": "evidence",
+}
+BASELINE: Final = "baseline"  # the detector id of the robust statistical detector, which every device has
+Severity = Literal["warning", "critical"]
+FaultKind = Literal["stuck", "missing", "out_of_range", "spike", "link"]
+
+
+def pack_floats(values: NDArray[np.floating]) -> bytes:
+    """Any float array as little-endian float32 bytes, row-major."""
+    return np.ascontiguousarray(values, dtype="<f4").tobytes()
+
+
+def unpack_floats(data: bytes, n_columns: int | None = None) -> NDArray[np.float32]:
+    """The inverse of `pack_floats`: (n,) float32, or (n, n_columns) where that is given. Raises ItemError on a torn array."""
+    if len(data) % (4 * (n_columns or 1)):
+        raise ItemError(f"{len(data)} bytes are no whole number of float32 rows of {n_columns or 1}")
+    flat = np.frombuffer(data, dtype="<f4")
+    return flat if n_columns is None else flat.reshape(-1, n_columns)
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of every item body: immutable, and unknown fields from a newer writer are ignored."""
+
+
+class SlotScore(Body, frozen=True, kw_only=True):
+    """What one detector said of a window.
+
+    `detector`: `baseline` or a bundle id. `score`: >= 0, high = anomalous, comparable only within one detector.
+    `p_value`: in (0, 1], the chance of such a score on this asset in its normal state; None while commissioning.
+    `alarm`: whether this detector's own hysteresis is in alarm after this window.
+    """
+
+    detector: str
+    score: float
+    p_value: float | None = None
+    alarm: bool = False
+
+
+class Aggregate(Body, frozen=True, kw_only=True):
+    """One window, reduced: what is synced instead of the readings.
+
+    `features`: float32 bytes, as the spec orders them, before local normalization; NaN where a channel gave nothing.
+    `n_readings`: readings inside. `n_late`: readings that came after their window had closed, since the last aggregate.
+    `faulty`: channels with an open sensor fault; such windows train and commission nothing.
+    `scores[0]` is the detector that decides; the others were scored beside it on the same window.
+    """
+
+    asset: Name
+    profile: Name
+    spec_hash: Hash
+    start_ns: int
+    end_ns: int
+    features: bytes
+    n_readings: int
+    scores: list[SlotScore] = []
+    top: list[str] = []
+    faulty: list[str] = []
+    commissioning: bool = False
+    alarm: bool = False
+    n_late: int = 0
+
+
+class Alert(Body, frozen=True, kw_only=True):
+    """An alert as it stands: sent when it opens and again when it closes; upserted by `alert_id`.
+
+    `opened_ns`, `closed_ns`: event time of the window that decided. `p_value`: the smallest so far.
+    `top`: channels that contribute most, with their share of the score in 0..1, largest first.
+    """
+
+    alert_id: Name
+    asset: Name
+    profile: Name
+    detector: str
+    severity: Severity
+    opened_ns: int
+    p_value: float
+    score: float
+    top: list[tuple[str, float]] = []
+    closed_ns: int | None = None
+
+
+class SensorFault(Body, frozen=True, kw_only=True):
+    """A data-quality verdict on a channel, or on a whole source where `channel` is empty; upserted by `fault_id`."""
+
+    fault_id: Name
+    source: str
+    asset: str
+    channel: str
+    fault: FaultKind
+    opened_ns: int
+    detail: Text = ""
+    closed_ns: int | None = None
+
+
+class Commissioning(Body, frozen=True, kw_only=True):
+    """What a device learned of an asset's normal: `location` and `scale` are float32 bytes, one value a feature."""
+
+    asset: Name
+    profile: Name
+    spec_hash: Hash
+    n_windows: int
+    start_ns: int
+    end_ns: int
+    location: bytes
+    scale: bytes
+
+
+class Health(Body, frozen=True, kw_only=True):
+    """The device's own state. Bytes and counts are totals since start unless the name says otherwise."""
+
+    uptime_s: float
+    rss_bytes: int
+    peak_rss_bytes: int
+    backlog_items: int
+    backlog_bytes: int
+    readings: int
+    windows: int
+    raw_bytes: int
+    sent_bytes: int
+    frame_errors: int
+    sources: dict[str, str] = {}
+
+
+class Evidence(Body, frozen=True, kw_only=True):
+    """A raw excerpt around an alert: `values` is (n, len(channels)) float32 bytes on a grid of `rate_hz` from `start_ns`."""
+
+    alert_id: Name
+    asset: Name
+    start_ns: int
+    rate_hz: float
+    channels: list[str]
+    values: bytes
+
+
+class Eviction(Body, frozen=True, kw_only=True):
+    """Stands in place of the evicted items `first_seq..seq` of its lane: why they went, and which event times they covered."""
+
+    reason: Text
+    n_items: int
+    n_bytes: int
+    start_ns: int
+    end_ns: int
+
+
+BODIES: Final[dict[str, type[Body]]] = {
+    "alert": Alert,
+    "sensor_fault": SensorFault,
+    "commissioning": Commissioning,
+    "health": Health,
+    "aggregate": Aggregate,
+    "evidence": Evidence,
+    "eviction": Eviction,
+}
+KIND_OF: Final[dict[type[Body], str]] = {body: kind for kind, body in BODIES.items()}
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One place in a lane's sequence. `body` stays encoded until its kind is read, so one bad body harms no other."""
+
+    lane: Lane
+    seq: int
+    first_seq: int
+    kind: str
+    at: Stamp
+    body: msgspec.Raw
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoders = {kind: msgspec.msgpack.Decoder(body) for kind, body in BODIES.items()}
+
+
+def encode_body(body: Body) -> bytes:
+    """The body as msgpack: what the outbox stores and the envelope carries, byte for byte."""
+    return _encoder.encode(body)
+
+
+def decode_body(kind: str, data: bytes | msgspec.Raw) -> Body:
+    """Raises ItemError, naming kind and field, on an unknown kind or a body that does not validate."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        raise ItemError(f"unknown kind {kind!r}; known: {', '.join(BODIES)}")
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ItemError(f"{kind}: {error}") from error

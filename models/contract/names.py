@@ -1,0 +1,22 @@
+"""Names and sizes that hold everywhere: what an identifier may look like, and how large things may get."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$"
+
+Name = Annotated[str, Meta(pattern=_NAME, description="1-64 of letters, digits, '_', '.', '-'; starts with a letter or digit")]
+Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{16,64}$", description="lower-case hexadecimal digest")]
+Text = Annotated[str, Meta(max_length=500)]
+
+MAX_CHANNELS: Final = 64
+MAX_FEATURES: Final = 1024
+MAX_FRAME_BYTES: Final = 4096  # one serial line or COBS frame
+MAX_PAYLOAD_BYTES: Final = 65536  # one MQTT message
+MAX_ENVELOPE_BYTES: Final = 2 * 1024 * 1024  # sealed, as sent
+MAX_UNPACKED_BYTES: Final = 16 * 1024 * 1024  # after decompression: a small bomb stays small
+MAX_ITEMS: Final = 2000  # in one batch
+MAX_BUNDLE_BYTES: Final = 8 * 1024 * 1024

@@ -1,0 +1,106 @@
+"""A profile: a kind of asset, its channels, and how they become windows, features and decisions.
+
+Profiles are TOML files; the built-in ones are in `models/profiles`. Both sides read the same file, and the hash of what
+shapes the feature vector travels with every aggregate and bundle, so a vector is never scored by a model of another spec.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from models.contract.names import MAX_CHANNELS, Name
+
+Positive = Annotated[float, Meta(gt=0)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+PerChannel = Literal["mean", "std", "range", "slope", "roughness", "skew", "kurtosis", "crest"]
+Cross = Literal["correlation"]
+
+BUILTIN_DIR: Final = Path(__file__).resolve().parent.parent / "profiles"
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Config readers reject unknown keys: a misspelt key must not silently mean the default."""
+
+
+class Channel(_Strict, frozen=True, kw_only=True):
+    """One signal. `min`, `max`: physical range in `unit`, outside of which a value is the sensor's fault.
+
+    `resolution`: the sensor's step; a channel that stays within it for `stuck_after_s` is stuck. None = never judged stuck.
+    `sentinels`: values by which the sensor says "no value".
+    """
+
+    name: Name
+    unit: str = ""
+    min: float | None = None
+    max: float | None = None
+    resolution: float = 0.0
+    stuck_after_s: Positive | None = None
+    sentinels: tuple[float, ...] = (-9999.0, 9999.0, -999.0)
+
+
+class Windowing(_Strict, frozen=True, kw_only=True):
+    """`rate_hz`: the grid on which channels are aligned. `hop_s` from one window's end to the next; None = `window_s`.
+
+    `lateness_s`: how long a window waits, in event time, for stragglers. `max_gap_s`: gaps up to this are interpolated.
+    `min_coverage`: a channel with less of its grid filled is missing in that window.
+    """
+
+    rate_hz: Positive
+    window_s: Positive
+    hop_s: Positive | None = None
+    lateness_s: Annotated[float, Meta(ge=0)] = 1.0
+    max_gap_s: Annotated[float, Meta(ge=0)] = 1.0
+    min_coverage: Fraction = 0.5
+
+    @property
+    def hop(self) -> float:
+        return self.hop_s or self.window_s
+
+
+class Features(_Strict, frozen=True, kw_only=True):
+    """Which features, in which order: per channel, then across channels."""
+
+    per_channel: tuple[PerChannel, ...] = ("mean", "std", "range", "slope", "roughness")
+    cross: tuple[Cross, ...] = ()
+
+
+class CommissioningPlan(_Strict, frozen=True, kw_only=True):
+    """`windows`: how many windows of normal running an asset needs before it is judged."""
+
+    windows: Annotated[int, Meta(ge=20, le=5000)] = 60
+
+
+class DecisionPlan(_Strict, frozen=True, kw_only=True):
+    """`false_alarms_per_month`: the operator's dial, per asset. An alert opens after `open_windows` suspicious windows
+    in a row and closes after `close_windows` calm ones in a row."""
+
+    false_alarms_per_month: Positive = 1.0
+    open_windows: Annotated[int, Meta(ge=1)] = 2
+    close_windows: Annotated[int, Meta(ge=1)] = 3
+
+
+class Profile(_Strict, frozen=True, kw_only=True):
+    """See the module's text; `title` is what people read."""
+
+    name: Name
+    channels: Annotated[tuple[Channel, ...], Meta(min_length=1, max_length=MAX_CHANNELS)]
+    windowing: Windowing
+    title: str = ""
+    features: Features = Features()
+    commissioning: CommissioningPlan = CommissioningPlan()
+    decision: DecisionPlan = DecisionPlan()
+
+    @property
+    def channel_names(self) -> list[str]:
+        return [channel.name for channel in self.channels]
+
+    @property
+    def spec_hash(self) -> str:
+        """16 hex digits over what shapes the feature vector: channels, windowing, features. Not titles, limits or decisions."""
+        shape = [1, self.channel_names, self.windowing.rate_hz, self.windowing.window_s, self.windowing.hop, self.features]
+        return hashlib.sha256(msgspec.json.encode(shape, order="deterministic")).hexdigest()[:16]

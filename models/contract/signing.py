@@ -1,0 +1,60 @@
+"""Ed25519 keys (RFC 8032): a device signs what it sends, the hub signs what devices may load."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from models.errors import StorageError
+from models.files import write_durably
+
+
+class SigningKey:
+    """A private key; its bytes never appear in text form."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes."""
+        return self._key.sign(message)
+
+    @property
+    def public_bytes(self) -> bytes:
+        """32 bytes."""
+        return self._key.public_key().public_bytes_raw()
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> SigningKey:
+        """The key in `path` (32 raw bytes, mode 0600), made and synced to disk if it is not there yet.
+
+        Raises StorageError where the file is no key: a damaged identity is never silently replaced by a new one.
+        """
+        if not path.exists():
+            key = Ed25519PrivateKey.generate()
+            write_durably(path, key.private_bytes_raw(), mode=0o600)
+            return cls(key)
+        try:
+            return cls(Ed25519PrivateKey.from_private_bytes(path.read_bytes()))
+        except ValueError:
+            raise StorageError(
+                f"{path}: not a 32-byte Ed25519 key; restore it, or remove it to enrol as a new device"
+            ) from None
+
+
+def verified(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether `signature` over `message` was made by the holder of `public_key`; False also for malformed keys."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def join_proof(token: str, device_id: str, public_key: bytes) -> bytes:
+    """What shows that a device knows the join token, without sending it."""
+    return hmac.digest(token.encode(), device_id.encode() + b"\0" + public_key, hashlib.sha256)
