@@ -20,6 +20,7 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 PerChannel = Literal["mean", "std", "range", "slope", "roughness", "skew", "kurtosis", "crest"]
 Cross = Literal["correlation"]
 
+FEATURE_IMPLEMENTATION: Final = 1  # changes whenever the arithmetic in models/features/spec.py does
 BUILTIN_DIR: Final = Path(__file__).resolve().parent.parent / "profiles"
 
 
@@ -31,7 +32,7 @@ class Channel(_Strict, frozen=True, kw_only=True):
     """One signal. `min`, `max`: physical range in `unit`, outside of which a value is the sensor's fault.
 
     `resolution`: the sensor's step; a channel that stays within it for `stuck_after_s` is stuck. None = never judged stuck.
-    `sentinels`: values by which the sensor says "no value".
+    `sentinels`: values by which the sensor says "no value". `rate_hz`: where it is slower than the profile's grid.
     """
 
     name: Name
@@ -40,14 +41,15 @@ class Channel(_Strict, frozen=True, kw_only=True):
     max: float | None = None
     resolution: float = 0.0
     stuck_after_s: Positive | None = None
+    rate_hz: Positive | None = None
     sentinels: tuple[float, ...] = (-9999.0, 9999.0, -999.0)
 
 
 class Windowing(_Strict, frozen=True, kw_only=True):
     """`rate_hz`: the grid on which channels are aligned. `hop_s` from one window's end to the next; None = `window_s`.
 
-    `lateness_s`: how long a window waits, in event time, for stragglers. `max_gap_s`: gaps up to this are interpolated.
-    `min_coverage`: a channel with less of its grid filled is missing in that window.
+    `lateness_s`: how long a window waits, in event time, for stragglers. A channel is missing in a window where less than
+    `min_coverage` of its grid is filled or a gap is longer than `max_gap_s`; other gaps are interpolated.
     """
 
     rate_hz: Positive
@@ -102,5 +104,12 @@ class Profile(_Strict, frozen=True, kw_only=True):
     @property
     def spec_hash(self) -> str:
         """16 hex digits over what shapes the feature vector: channels, windowing, features. Not titles, limits or decisions."""
-        shape = [1, self.channel_names, self.windowing.rate_hz, self.windowing.window_s, self.windowing.hop, self.features]
+        shape = [
+            FEATURE_IMPLEMENTATION,
+            self.channel_names,
+            self.windowing.rate_hz,
+            self.windowing.window_s,
+            self.windowing.hop,
+            self.features,
+        ]
         return hashlib.sha256(msgspec.json.encode(shape, order="deterministic")).hexdigest()[:16]

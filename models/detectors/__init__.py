@@ -1,0 +1,1 @@
+"""What judges a window: quality first, then detectors under one contract, calibration, decision."""

@@ -1,0 +1,33 @@
+"""The int8 autoencoder: a feature vector that it cannot rebuild from what normal ones have in common is anomalous."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detectors.detector import Scored, mean_of_present
+from models.runtime import Int8Model
+
+
+class TfliteAutoencoder:
+    """Mean squared difference between the vector and its reconstruction, over the features that are there.
+
+    A missing feature enters the network as 0, the asset's own median, and is left out of the score.
+    `model`: full-integer TFLite, (1, n_features) int8 in and out. Raises BundleIncompatible where it is not that.
+    """
+
+    def __init__(self, model: bytes, clip: float, detector_id: str = "model") -> None:
+        self.detector_id = detector_id
+        self._model = Int8Model(model)
+        self._clip = np.float32(clip)
+        self.n_features = self._model.n_inputs
+        self.runtime = self._model.runtime
+
+    def reconstruct(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the network makes of (n_features,) normalized features, in the same units."""
+        return self._model.run(np.nan_to_num(np.clip(z, -self._clip, self._clip), nan=0.0))
+
+    def score(self, z: NDArray[np.float32]) -> Scored:
+        """See `Detector.score`."""
+        contributions = np.square(np.clip(z, -self._clip, self._clip) - self.reconstruct(z))
+        return Scored(mean_of_present(contributions), contributions)

@@ -1,0 +1,42 @@
+"""The contract of every detector.
+
+Invariants:
+1. `score` takes locally normalized features and leaves them untouched; high = anomalous; scores are >= 0 and comparable
+   only within one detector. Calibration makes them comparable between detectors (`calibration.py`).
+2. Missing features (NaN) are left out, never guessed: they neither raise a score nor lower it on purpose.
+3. A detector learns nothing while it serves: the same vector always gets the same score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEFAULT_CLIP: Final = 8.0  # sigmas beyond which a feature says no more than "far out"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """`score` >= 0. `contributions`: (n_features,) float32 >= 0, each feature's part in it, NaN where it was missing."""
+
+    score: float
+    contributions: NDArray[np.float32]
+
+
+class Detector(Protocol):
+    """`detector_id`: `baseline`, or the id of the bundle it came from."""
+
+    detector_id: str
+
+    def score(self, z: NDArray[np.float32]) -> Scored:
+        """Score (n_features,) locally normalized features."""
+        ...
+
+
+def mean_of_present(contributions: NDArray[np.float32]) -> float:
+    """The mean over the features that are there; 0.0 where none is."""
+    present = contributions[np.isfinite(contributions)]
+    return float(present.mean()) if len(present) else 0.0
