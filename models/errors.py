@@ -13,6 +13,7 @@
     │   ├── BundleIncompatible this device cannot compute what it needs
     │   └── SelfTestFailed     it loads, but its golden vectors do not score as they should
     ├── TrainingError          the hub makes no bundle, and says why
+    ├── RolloutError           the hub changes no assignment, and says why
     └── StorageError           stop safely: state on disk cannot be used as it is
 
 Duplicate, gap, late and warming up are ordinary outcomes: they are returned values, never exceptions.
@@ -92,6 +93,10 @@ class SelfTestFailed(BundleError):
 
 class TrainingError(TocsinError):
     """Too little or unusable data, or a model that fails its own evaluation."""
+
+
+class RolloutError(TocsinError):
+    """An unknown bundle or rollout, or a step that its present state does not allow."""
 
 
 class StorageError(TocsinError):

@@ -33,7 +33,10 @@ MAX_HELD = 2_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawWindow:
-    """A closed window before quality control. `times`, `values`: per channel, ascending; `n_late`: late since the last window."""
+    """A closed window before quality control. `times`, `values`: per channel, ascending.
+
+    `n_late`: readings that came too late, since the last window.
+    """
 
     start_ns: int
     end_ns: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -20,3 +21,9 @@ MAX_ENVELOPE_BYTES: Final = 2 * 1024 * 1024  # sealed, as sent
 MAX_UNPACKED_BYTES: Final = 16 * 1024 * 1024  # after decompression: a small bomb stays small
 MAX_ITEMS: Final = 2000  # in one batch
 MAX_BUNDLE_BYTES: Final = 8 * 1024 * 1024
+
+
+def stable_id(prefix: str, *parts: object) -> str:
+    """A `Name` made of what it names: the same event gets the same id in a replay. `prefix`: at most 40 characters are kept."""
+    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=6).hexdigest()
+    return f"{prefix[:40]}-{digest}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from models.contract.items import FaultKind, SensorFault
+from models.contract.names import stable_id
 
 _CALM_WINDOWS = 2  # a fault closes after so many windows without it
 
@@ -38,7 +39,7 @@ class FaultTracker:
         return changed
 
     def _opened(self, channel: str, fault: FaultKind, start_ns: int) -> SensorFault:
-        fault_id = f"{self._asset[:24]}.{channel[:16]}.{fault}.{start_ns // 1_000_000:x}"
+        fault_id = stable_id(fault, self._source, self._asset, channel, start_ns)
         return SensorFault(
             fault_id=fault_id, source=self._source, asset=self._asset, channel=channel, fault=fault, opened_ns=start_ns
         )

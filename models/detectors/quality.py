@@ -116,9 +116,11 @@ def _isolated_spikes(values: NDArray[np.float64], resolution: float) -> NDArray[
     steps = np.diff(values)
     usual = 1.4826 * float(np.median(np.abs(steps)))
     spread = float(np.subtract(*np.percentile(values, [90, 10])))
-    limit = _SPIKE_STEPS * max(usual, resolution, spread / 4)
-    if limit <= 0:
+    moved = np.abs(steps[steps != 0])
+    if not len(moved):
         return none
+    own_resolution = float(moved.min())  # a coarse sensor's single step is no spike, whatever its profile says
+    limit = _SPIKE_STEPS * max(usual, resolution, own_resolution, spread / 4)
     jump_in, jump_out = steps[:-1], -steps[1:]
     spikes = np.flatnonzero((np.minimum(np.abs(jump_in), np.abs(jump_out)) > limit) & (jump_in * jump_out > 0)) + 1
     return spikes if len(spikes) <= _MAX_SPIKES else none

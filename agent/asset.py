@@ -1,0 +1,294 @@
+"""One watched asset: from its closed windows to what is to be told about it.
+
+    commissioning --(enough good windows)--> normal --(hysteresis opens)--> alarm --(hysteresis closes)--> normal
+
+Every detector that is there scores every window: the one that decides (the active model, else the baseline), and beside
+it the others, so that the hub can compare a candidate with what it would replace on the same windows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle.manifest import Tail
+from models.contract.items import (
+    BASELINE,
+    Aggregate,
+    Alert,
+    Body,
+    Commissioning,
+    Evidence,
+    SensorFault,
+    Severity,
+    SlotScore,
+    pack_floats,
+    unpack_floats,
+)
+from models.contract.names import stable_id
+from models.contract.profile import Profile
+from models.detectors.calibration import MIN_SCORES, cross_scores, fit_tail, p_value
+from models.detectors.commissioning import Learned, learn
+from models.detectors.decision import Hysteresis
+from models.detectors.detector import Detector, Scored
+from models.detectors.faults import FaultTracker
+from models.detectors.quality import CleanWindow, QualityControl
+from models.detectors.robust import RobustDetector
+from models.features.spec import FeatureSpec
+from models.windows import RawWindow, Windower
+
+_EVIDENCE_WINDOWS: Final = 3
+_SAVE_EVERY: Final = 10  # windows of commissioning that a power cut may cost
+_CRITICAL: Final = 1e-2  # an alert this much less likely than one that just opens is critical
+State = Literal["commissioning", "normal", "alarm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A detector in a slot. `fleet_tail`: where the bundle brings its own calibration instead of the asset's."""
+
+    detector: Detector
+    fleet_tail: Tail | None = None
+
+
+class SavedState(msgspec.Struct, frozen=True, kw_only=True):
+    """What survives a restart. `vectors`: float32 bytes of the commissioning windows, or of the trusted ones once done."""
+
+    spec_hash: str
+    vectors: bytes
+    done: bool
+    alert: Alert | None = None
+
+
+@dataclass(slots=True)
+class _Judge:
+    """A detector calibrated for this asset, with its own hysteresis."""
+
+    detector: Detector
+    tail: Tail
+    hysteresis: Hysteresis
+
+
+class AssetWatch:
+    """Takes readings (through `windower`) and closed windows (`judge`); tells `state`, `p_value`, `since_ns`."""
+
+    def __init__(self, asset: str, profile: Profile) -> None:
+        self.asset = asset
+        self.profile = profile
+        self.spec = FeatureSpec(profile)
+        self.windower = Windower(profile)
+        self.channel_index = {name: i for i, name in enumerate(profile.channel_names)}
+        self._quality = QualityControl(profile)
+        self._faults = FaultTracker(asset)
+        self._candidates: list[NDArray[np.float32]] = []
+        self._candidates_start_ns = 0
+        self._learned: Learned | None = None
+        self._serving: list[Serving] = [Serving(RobustDetector())]
+        self._judges: list[_Judge] = []
+        self._alert: Alert | None = None
+        hop_cells = max(1, round(profile.windowing.hop * profile.windowing.rate_hz))
+        self._recent: deque[tuple[int, NDArray[np.float64]]] = deque(maxlen=_EVIDENCE_WINDOWS)
+        self._hop_cells = hop_cells
+        self.p_value: float | None = None
+        self.since_ns: int | None = None
+        self.dirty = False  # whether `saved` has changed since it was last taken
+
+    # --- state ---------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        if self._learned is None:
+            return "commissioning"
+        return "alarm" if self._alert else "normal"
+
+    @property
+    def alert(self) -> Alert | None:
+        """The open alert."""
+        return self._alert
+
+    @property
+    def open_faults(self) -> list[SensorFault]:
+        return self._faults.open
+
+    @property
+    def commissioned(self) -> tuple[int, int]:
+        """(windows learned from so far, windows needed)."""
+        needed = self.profile.commissioning.windows
+        return (needed if self._learned else len(self._candidates)), needed
+
+    def saved(self) -> SavedState:
+        """What to keep; clears `dirty`."""
+        self.dirty = False
+        vectors = self._learned.reference if self._learned else np.array(self._candidates, dtype=np.float32)
+        return SavedState(
+            spec_hash=self.spec.hash, vectors=pack_floats(vectors), done=self._learned is not None, alert=self._alert
+        )
+
+    def restore(self, saved: SavedState) -> bool:
+        """Go on from `saved`; False, and commissioning starts anew, where it belongs to another feature spec."""
+        if saved.spec_hash != self.spec.hash:
+            return False
+        vectors = np.array(unpack_floats(saved.vectors, self.spec.n_features))
+        if saved.done:
+            self._learned = learn(vectors)
+            self._calibrate()
+        else:
+            self._candidates = list(vectors)
+        self._alert = saved.alert
+        self.since_ns = saved.alert.opened_ns if saved.alert else None
+        return True
+
+    # --- models --------------------------------------------------------------------------------------------------
+
+    def serve(self, active: Serving | None, shadow: Serving | None) -> None:
+        """Let `active` decide (None = the baseline does) and `shadow` be scored beside it."""
+        baseline = Serving(RobustDetector())
+        self._serving = [s for s in (active, baseline, shadow) if s is not None]
+        self._calibrate()
+
+    def _calibrate(self) -> None:
+        if self._learned is None:
+            return
+        kept = {judge.detector.detector_id: judge for judge in self._judges}
+        self._judges = [self._judge_of(serving, kept) for serving in self._serving]
+
+    def _judge_of(self, serving: Serving, kept: dict[str, _Judge]) -> _Judge:
+        """A detector that moves from slot to slot keeps its calibration and its hysteresis."""
+        known = kept.get(serving.detector.detector_id)
+        if known is not None and serving.detector.detector_id != BASELINE:
+            return known
+        assert self._learned is not None
+        tail = serving.fleet_tail or fit_tail(cross_scores(serving.detector, self._learned.reference))
+        return _Judge(serving.detector, tail, known.hysteresis if known else Hysteresis(self.profile))
+
+    # --- windows -------------------------------------------------------------------------------------------------
+
+    def judge(self, raw: RawWindow) -> list[Body]:
+        """Everything that one closed window leads to, in the order in which it should be told."""
+        window = self._quality.clean(raw)
+        vector = self.spec.compute(window.matrix)
+        self._recent.append((window.end_ns, window.matrix[-self._hop_cells :]))
+        bodies: list[Body] = [*self._faults.update(window.faults, window.start_ns, window.end_ns)]
+        scores: list[SlotScore] = []
+        top: list[tuple[str, float]] = []
+        commissioning = self._learned is None
+        if commissioning:
+            bodies += self._commission(window, vector)
+        elif np.isfinite(vector).any():
+            scores, deciding = self._score(vector)
+            top = self.spec.channel_shares(deciding.contributions)[:3]
+            bodies += self._decide(window.end_ns, scores[0], top)
+        bodies.append(
+            Aggregate(
+                asset=self.asset,
+                profile=self.profile.name,
+                spec_hash=self.spec.hash,
+                start_ns=window.start_ns,
+                end_ns=window.end_ns,
+                features=pack_floats(vector),
+                n_readings=window.n_readings,
+                scores=scores,
+                top=[channel for channel, _ in top],
+                faulty=window.faulty,
+                commissioning=commissioning,
+                alarm=self._alert is not None,
+                n_late=window.n_late,
+            )
+        )
+        return bodies
+
+    def _commission(self, window: CleanWindow, vector: NDArray[np.float32]) -> list[Body]:
+        """Collect a good window; once there are enough, learn from them."""
+        if window.faults or not np.isfinite(vector).any():
+            return []
+        if not self._candidates:
+            self._candidates_start_ns = window.start_ns
+        self._candidates.append(vector)
+        self.dirty = self.dirty or len(self._candidates) % _SAVE_EVERY == 0
+        enough = len(self._candidates) >= self.profile.commissioning.windows
+        return self.commission_now(window.end_ns) if enough else []
+
+    def commission_now(self, end_ns: int) -> list[Body]:
+        """Learn this asset's normal from the windows collected so far. Raises ValueError where they are fewer than 20."""
+        if len(self._candidates) < MIN_SCORES:
+            raise ValueError(f"{self.asset}: {len(self._candidates)} good windows; commissioning needs at least {MIN_SCORES}")
+        self._learned = learn(np.array(self._candidates))
+        self._candidates = []
+        self._calibrate()
+        self.dirty = True
+        self.since_ns = end_ns
+        return [
+            Commissioning(
+                asset=self.asset,
+                profile=self.profile.name,
+                spec_hash=self.spec.hash,
+                n_windows=len(self._learned.reference),
+                start_ns=self._candidates_start_ns,
+                end_ns=end_ns,
+                location=pack_floats(self._learned.normal.location),
+                scale=pack_floats(self._learned.normal.scale),
+            )
+        ]
+
+    def _score(self, vector: NDArray[np.float32]) -> tuple[list[SlotScore], Scored]:
+        """Every detector's verdict on one vector, the deciding one first, and what the deciding one looked at."""
+        assert self._learned is not None
+        z = self._learned.normal.apply(vector)
+        scores, deciding = [], None
+        for judge in self._judges:
+            scored = judge.detector.score(z)
+            deciding = deciding or scored
+            p = p_value(judge.tail, scored.score)
+            alarm = judge.hysteresis.update(p)
+            scores.append(SlotScore(detector=judge.detector.detector_id, score=scored.score, p_value=p, alarm=alarm))
+        assert deciding is not None
+        return scores, deciding
+
+    def _decide(self, end_ns: int, score: SlotScore, top: list[tuple[str, float]]) -> list[Body]:
+        """Open, sharpen or close this asset's alert by the deciding detector's hysteresis."""
+        self.p_value = score.p_value
+        p = score.p_value if score.p_value is not None else 1.0
+        if score.alarm and self._alert is None:
+            alert_id = stable_id(self.asset, self.asset, score.detector, end_ns)
+            self._alert = self._tell(Alert(
+                alert_id=alert_id, asset=self.asset, profile=self.profile.name, detector=score.detector,
+                severity=self._severity(p), opened_ns=end_ns, p_value=p, score=score.score, top=top,
+            ), end_ns)  # fmt: skip
+            return [self._alert, self._evidence(alert_id)]
+        if self._alert is None:
+            return []
+        if p < self._alert.p_value:
+            self._alert = msgspec.structs.replace(
+                self._alert, p_value=p, score=score.score, top=top, severity=self._severity(p)
+            )
+        if score.alarm:
+            return []
+        closed = msgspec.structs.replace(self._alert, closed_ns=end_ns)
+        self._alert = None
+        return [self._tell(closed, end_ns)]
+
+    def _tell(self, alert: Alert, at_ns: int) -> Alert:
+        self.dirty = True
+        self.since_ns = at_ns
+        return alert
+
+    def _severity(self, p: float) -> Severity:
+        return "critical" if p <= self._judges[0].hysteresis.p_open * _CRITICAL else "warning"
+
+    def _evidence(self, alert_id: str) -> Evidence:
+        """The last few windows before the alert, as aligned values."""
+        values = np.concatenate([matrix for _, matrix in self._recent])
+        rate_hz = self.profile.windowing.rate_hz
+        return Evidence(
+            alert_id=alert_id,
+            asset=self.asset,
+            start_ns=self._recent[-1][0] - round(len(values) / rate_hz * 1e9),
+            rate_hz=rate_hz,
+            channels=self.profile.channel_names,
+            values=pack_floats(values),
+        )

@@ -1,0 +1,107 @@
+"""A table of readings through the pipeline, row by row, in event time only.
+
+Causality: the verdict of a row comes from the newest window that ends at or before it, so it has seen that row and
+earlier ones, never later ones. Commissioning uses the first rows alone, and no row after them changes what was learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from agent.asset import AssetWatch, Serving
+from agent.pipeline import Pipeline
+from models.contract.clock import NS_PER_S
+from models.contract.items import Aggregate, Alert, Body
+from models.contract.profile import Channel, CommissioningPlan, DecisionPlan, Features, Profile, Windowing
+from models.contract.reading import Reading
+from models.contract.table import Table
+from models.errors import ConfigError
+
+ASSET = "backtest"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the device says as of one row. `score`, `p_value`: None before the first window after commissioning."""
+
+    score: float | None = None
+    p_value: float | None = None
+    alert: bool = False
+    sensor_fault: str = ""
+    top_channel: str = ""
+
+
+def profile_of(table: Table, window_s: float | None, hop_s: float | None, false_alarms_per_month: float) -> Profile:
+    """A profile for a table that comes without one: each column a channel, the grid its median sampling rate.
+
+    Windows default to 20 rows, hops to one row. Raises ConfigError where the table's times give no rate.
+    """
+    steps = np.diff(table.time_ns)
+    if not len(steps) or not np.median(steps) > 0:
+        raise ConfigError("time column", f"{len(table.time_ns)} rows whose times mostly go forward, to tell the sampling rate")
+    period_s = float(np.median(steps)) / NS_PER_S
+    window_s = window_s or 20 * period_s
+    return Profile(
+        name=ASSET,
+        channels=tuple(Channel(name=name) for name in table.columns),
+        windowing=Windowing(
+            rate_hz=1 / period_s,
+            window_s=window_s,
+            hop_s=hop_s or period_s,
+            lateness_s=0.0,
+            max_gap_s=max(5 * period_s, window_s / 4),
+        ),
+        features=Features(per_channel=("mean", "std", "range", "slope", "roughness"), cross=("correlation",)),
+        commissioning=CommissioningPlan(windows=5000),
+        decision=DecisionPlan(false_alarms_per_month=false_alarms_per_month),
+    )
+
+
+def at_its_own_pace(profile: Profile) -> Profile:
+    """A fleet's profile for a table: rows arrive in order, so no window waits for stragglers."""
+    windowing = msgspec.structs.replace(profile.windowing, lateness_s=0.0)
+    return msgspec.structs.replace(profile, windowing=windowing)
+
+
+def run(table: Table, profile: Profile, commissioning_rows: int, serving: Serving | None = None) -> Iterator[Verdict]:
+    """One verdict a row. Raises ConfigError where the commissioning rows give too few windows to learn from."""
+    watch = AssetWatch(ASSET, profile)
+    watch.serve(serving, None)
+    pipeline = Pipeline([watch])
+    channels = [(i, name) for i, name in enumerate(table.columns) if name in watch.channel_index]
+    if not channels:
+        raise ConfigError(f"columns {', '.join(table.columns)}", f"some of the profile's {', '.join(profile.channel_names)}")
+    verdict = Verdict()
+    for row, t_ns in enumerate(table.time_ns.tolist()):
+        if row == commissioning_rows and watch.state == "commissioning":
+            _finish_commissioning(watch, t_ns, commissioning_rows)
+        values = table.values[row]
+        readings = [Reading(ASSET, name, t_ns, float(values[i])) for i, name in channels]
+        verdict = _after(verdict, pipeline.handle(readings, t_ns).bodies, watch)
+        yield verdict
+
+
+def _finish_commissioning(watch: AssetWatch, t_ns: int, rows: int) -> None:
+    try:
+        watch.commission_now(t_ns)
+    except ValueError as error:
+        raise ConfigError(f"--commissioning {rows}", f"more rows or shorter windows: {error}") from None
+
+
+def _after(verdict: Verdict, bodies: list[Body], watch: AssetWatch) -> Verdict:
+    aggregates = [body for body in bodies if isinstance(body, Aggregate)]
+    if not aggregates:
+        return verdict
+    newest = aggregates[-1]
+    deciding = newest.scores[0] if newest.scores else None
+    return Verdict(
+        score=deciding.score if deciding else None,
+        p_value=deciding.p_value if deciding else None,
+        alert=watch.alert is not None or any(isinstance(body, Alert) and body.closed_ns is None for body in bodies),
+        sensor_fault=" ".join(newest.faulty),
+        top_channel=newest.top[0] if newest.top else "",
+    )

@@ -1,0 +1,77 @@
+"""The project's sentence: readings become windows, windows features, features scores, scores alerts, all of it items.
+
+Pure: takes readings and times, gives back what to store. It knows no thread, no socket and no database, so a recorded
+file, a simulation in virtual time and a live gateway run the very same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from agent.asset import AssetWatch, SavedState, Serving
+from models.contract.items import Body
+from models.contract.reading import Reading, Readings
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a burst led to: `bodies` go to the outbox, `states` beside them, in one transaction."""
+
+    bodies: list[Body] = field(default_factory=list)
+    states: dict[str, SavedState] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class PipelineCounters:
+    """Totals since the start."""
+
+    readings: int = 0
+    windows: int = 0
+    unknown: int = 0
+
+
+class Pipeline:
+    """All assets of one device. Called from one thread only."""
+
+    def __init__(self, assets: Iterable[AssetWatch]) -> None:
+        self.assets: Mapping[str, AssetWatch] = {watch.asset: watch for watch in assets}
+        self.counters = PipelineCounters()
+
+    def handle(self, readings: Iterable[Readings], now_ns: int) -> Outcome:
+        """Take in one burst; what the windows that it closed lead to."""
+        touched = {}
+        for reading in readings:
+            watch = self.assets.get(reading.asset)
+            channel = watch.channel_index.get(reading.channel) if watch else None
+            if watch is None or channel is None:
+                self.counters.unknown += 1
+            elif isinstance(reading, Reading):
+                watch.windower.add(channel, reading.captured_at_ns, reading.value, now_ns)
+                self.counters.readings += 1
+                touched[watch.asset] = watch
+            else:
+                watch.windower.add_block(channel, reading.captured_at_ns, reading.values, now_ns)
+                self.counters.readings += len(reading.values)
+                touched[watch.asset] = watch
+        return self._close(touched.values(), None)
+
+    def tick(self, now_ns: int) -> Outcome:
+        """Let silence close windows; call it now and then."""
+        return self._close(self.assets.values(), now_ns)
+
+    def serve(self, profile: str, active: Serving | None, shadow: Serving | None) -> None:
+        """Put models before all assets of `profile`; see `AssetWatch.serve`."""
+        for watch in self.assets.values():
+            if watch.profile.name == profile:
+                watch.serve(active, shadow)
+
+    def _close(self, watches: Iterable[AssetWatch], now_ns: int | None) -> Outcome:
+        outcome = Outcome()
+        for watch in watches:
+            for window in watch.windower.closed(now_ns):
+                outcome.bodies += watch.judge(window)
+                self.counters.windows += 1
+            if watch.dirty:
+                outcome.states[watch.asset] = watch.saved()
+        return outcome

@@ -1,0 +1,40 @@
+"""What a device learns in an asset's first windows: its location and scale, and which of those windows to trust."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detectors.calibration import MIN_SCORES, cross_scores
+from models.detectors.robust import RobustDetector
+from models.features.normal import LocalNormal
+
+_ODD: Final = 5.0  # a window that scores this many times the median is not taken as normal
+_MAX_DROPPED: Final = 0.2  # more than this is not a few odd windows, it is how the asset runs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """`normal`: the asset's own. `reference`: (n, n_features) float32, the trusted raw vectors, by which every detector
+    that comes to this device is calibrated."""
+
+    normal: LocalNormal
+    reference: NDArray[np.float32]
+
+
+def learn(vectors: NDArray[np.float32]) -> Learned:
+    """From (n, n_features) raw vectors, n >= 20.
+
+    Windows that stand far out of the rest are dropped, at most a fifth of all, the oddest first, so that a disturbance
+    during commissioning neither widens the asset's normal nor raises its thresholds.
+    """
+    scores = cross_scores(RobustDetector(), vectors)
+    limit = _ODD * max(float(np.median(scores)), 1e-9)
+    may_drop = min(int(_MAX_DROPPED * len(vectors)), len(vectors) - MIN_SCORES)
+    oddest = np.argsort(-scores, kind="stable")[: max(0, may_drop)]
+    kept = np.setdiff1d(np.arange(len(vectors)), oddest[scores[oddest] > limit])
+    reference = vectors[kept]
+    return Learned(LocalNormal.fit(reference), reference)
