@@ -6,11 +6,12 @@ file, a simulation in virtual time and a live gateway run the very same code.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agent.asset import AssetWatch, SavedState, Serving
-from models.contract.items import Body
+from models.contract.items import Aggregate, Body
 from models.contract.reading import Reading, Readings
 
 
@@ -24,11 +25,12 @@ class Outcome:
 
 @dataclass(slots=True)
 class PipelineCounters:
-    """Totals since the start."""
+    """Totals since the start. `scored`: windows by detector."""
 
     readings: int = 0
     windows: int = 0
     unknown: int = 0
+    scored: Counter[str] = field(default_factory=Counter)
 
 
 class Pipeline:
@@ -70,7 +72,9 @@ class Pipeline:
         outcome = Outcome()
         for watch in watches:
             for window in watch.windower.closed(now_ns):
-                outcome.bodies += watch.judge(window)
+                bodies = watch.judge(window)
+                outcome.bodies += bodies
+                self.counters.scored.update(s.detector for body in bodies if isinstance(body, Aggregate) for s in body.scores)
                 self.counters.windows += 1
             if watch.dirty:
                 outcome.states[watch.asset] = watch.saved()

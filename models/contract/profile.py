@@ -33,6 +33,7 @@ class Channel(_Strict, frozen=True, kw_only=True):
 
     `resolution`: the sensor's step; a channel that stays within it for `stuck_after_s` is stuck. None = never judged stuck.
     `sentinels`: values by which the sensor says "no value". `rate_hz`: where it is slower than the profile's grid.
+    `optional`: not every such asset has it; it is missing only where it has been there before.
     """
 
     name: Name
@@ -42,6 +43,7 @@ class Channel(_Strict, frozen=True, kw_only=True):
     resolution: float = 0.0
     stuck_after_s: Positive | None = None
     rate_hz: Positive | None = None
+    optional: bool = False
     sentinels: tuple[float, ...] = (-9999.0, 9999.0, -999.0)
 
 

@@ -45,11 +45,12 @@ class CleanWindow:
 
 
 class QualityControl:
-    """Judges the windows of one asset, in order; remembers only since when each channel has not moved."""
+    """Judges the windows of one asset, in order; remembers since when each channel has not moved, and which were ever there."""
 
     def __init__(self, profile: Profile) -> None:
         self._channels = profile.channels
         self._grid = Grid(profile)
+        self._expected = [not channel.optional for channel in profile.channels]
         self._still: list[tuple[float, int] | None] = [None] * len(profile.channels)
 
     def clean(self, window: RawWindow) -> CleanWindow:
@@ -66,7 +67,8 @@ class QualityControl:
             faults += [(channel.name, kind) for kind in found]
         matrix, missing = self._grid.align(RawWindow(window.start_ns, window.end_ns, times, values, window.n_late))
         matrix[:, stuck] = np.nan
-        faults += [(self._channels[i].name, "missing") for i in missing]
+        faults += [(self._channels[i].name, "missing") for i in missing if self._expected[i]]
+        self._expected = [expected or len(v) > 0 for expected, v in zip(self._expected, values, strict=True)]
         return CleanWindow(window.start_ns, window.end_ns, matrix, faults, window.n_readings, window.n_late)
 
     def _is_stuck(self, i: int, channel: Channel, times: NDArray[np.int64], values: NDArray[np.float64]) -> bool:
@@ -116,11 +118,10 @@ def _isolated_spikes(values: NDArray[np.float64], resolution: float) -> NDArray[
     steps = np.diff(values)
     usual = 1.4826 * float(np.median(np.abs(steps)))
     spread = float(np.subtract(*np.percentile(values, [90, 10])))
-    moved = np.abs(steps[steps != 0])
-    if not len(moved):
-        return none
-    own_resolution = float(moved.min())  # a coarse sensor's single step is no spike, whatever its profile says
-    limit = _SPIKE_STEPS * max(usual, resolution, own_resolution, spread / 4)
+    if resolution <= 0:  # a coarse sensor's single step is no spike: take its steps as they come
+        moved = np.abs(steps[steps != 0])
+        usual = max(usual, float(np.median(moved)) if len(moved) else np.inf)
+    limit = _SPIKE_STEPS * max(usual, resolution, spread / 4)
     jump_in, jump_out = steps[:-1], -steps[1:]
     spikes = np.flatnonzero((np.minimum(np.abs(jump_in), np.abs(jump_out)) > limit) & (jump_in * jump_out > 0)) + 1
     return spikes if len(spikes) <= _MAX_SPIKES else none

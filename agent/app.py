@@ -1,0 +1,248 @@
+"""The agent, put together: the one place where its parts are constructed, and the threads that drive them.
+
+    source threads ──bursts──> inbox (bounded) ──> pipeline thread ──> outbox ──> sync ──> hub
+                      ^ blocks when full               ^ models from update, between two bursts
+    scheduler: sync, check-in, health, each in its turn            control socket: status
+
+Only the pipeline thread touches the pipeline; whoever wants something of it puts a call into the inbox. A burst is
+acknowledged to its source once what it led to is on disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from agent.asset import AssetWatch, Serving
+from agent.clock import SystemClock
+from agent.config import LoadedConfig
+from agent.control import ControlSocket
+from agent.health import Vitals
+from agent.hub_link import HttpHubLink
+from agent.identity import Identity
+from agent.link_faults import LinkMonitor
+from agent.outbox import Outbox
+from agent.pipeline import Outcome, Pipeline
+from agent.report import Report
+from agent.slots import SlotStore
+from agent.sources.source import Burst, Source
+from agent.state_dir import hold
+from agent.sync import Sync
+from agent.update import Updater
+from agent.uplink import Uplink
+from models.contract.items import Alert, Body, SensorFault
+
+log = logging.getLogger("tocsin.agent")
+_INBOX_BURSTS: Final = 64
+_TICK_S: Final = 0.5
+_STOP_S: Final = 10.0
+
+Call = Callable[[], None]
+
+
+class App:
+    """One agent. `run` works until `stop` is set, then flushes and returns."""
+
+    def __init__(self, loaded: LoadedConfig, version: str) -> None:
+        config = loaded.config
+        self._lock = hold(loaded.state_dir)
+        self._stop = threading.Event()
+        self._inbox: queue.Queue[Burst | Call] = queue.Queue(_INBOX_BURSTS)
+        self._clock = SystemClock()
+        self._outbox = Outbox(loaded.state_dir / "outbox.db", round(config.device.max_outbox_mb * 1e6))
+        self._pipeline = Pipeline([AssetWatch(asset, profile) for asset, profile in loaded.profiles.items()])
+        self._links = LinkMonitor()
+        self._slots = SlotStore(loaded.state_dir)
+        self._identity = Identity(loaded.state_dir, config.device.id)
+        self._vitals = Vitals()
+        self._sources = make_sources(loaded, lambda: self._clock.now().wall_ns)
+        self._link = HttpHubLink(config.hub.url, config.hub.timeout_s) if config.hub else None
+        spec_hashes = {watch.profile.name: watch.spec.hash for watch in self._pipeline.assets.values()}
+        self._updater = Updater(self._slots, self._link, spec_hashes, self._serve_soon)
+        self._report = Report(
+            version, config.device.id, self._pipeline, self._outbox, self._slots, self._links, self._vitals, self._sources
+        )
+        self._uplink = self._make_uplink(loaded, version)
+        self._hub = config.hub
+        self._scheduler: Any = None
+        self._control = ControlSocket(loaded.state_dir, self.status)
+
+    def _make_uplink(self, loaded: LoadedConfig, version: str) -> Uplink | None:
+        hub, link = loaded.config.hub, self._link
+        if hub is None or link is None:
+            return None
+        token_file = loaded.resolve(hub.join_token_file) if hub.join_token_file else None
+        hardware = f"{platform.machine()} {platform.system()}"
+        return Uplink(
+            identity=self._identity,
+            link=link,
+            sync=Sync(self._outbox, link, self._clock, self._identity.device_id, self._identity.sign),
+            updater=self._updater,
+            enrol=lambda: self._identity.enrol(link, token_file, version, loaded.config.device.site, hardware),
+            checkin_body=lambda: self._report.checkin(self._clock.now()),
+            stopping=self._stop.is_set,
+        )
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def run(self, ready: Call = lambda: None) -> None:
+        """Work until `stop`; `ready` is called once everything has started."""
+        self._restore()
+        self._updater.resume()
+        self._control.start()
+        for source in self._sources:
+            source.start(self._deliver)
+        self._schedule()
+        log.info("watching %s from %s", ", ".join(self._pipeline.assets), ", ".join(s.name for s in self._sources))
+        ready()
+        try:
+            self._work()
+        finally:
+            self._shut_down()
+
+    def stop(self) -> None:
+        """Let `run` finish; may be called from a signal handler and more than once."""
+        self._stop.set()
+
+    def _restore(self) -> None:
+        for asset, saved in self._outbox.saved_states().items():
+            watch = self._pipeline.assets.get(asset)
+            if watch is not None and not watch.restore(saved):
+                log.warning("%s: its feature spec has changed; commissioning starts anew", asset)
+
+    def _work(self) -> None:
+        """The pipeline thread: take what comes, store what it leads to, acknowledge."""
+        next_tick_s = time.monotonic() + _TICK_S
+        while not self._stop.is_set():
+            with suppress(queue.Empty):
+                self._take(self._inbox.get(timeout=max(0.0, next_tick_s - time.monotonic())))
+            if time.monotonic() >= next_tick_s:
+                now = self._clock.now()
+                self._store(self._pipeline.tick(now.wall_ns), self._links.tick(now.wall_ns))
+                next_tick_s = time.monotonic() + _TICK_S
+
+    def _take(self, what: Burst | Call) -> None:
+        if not isinstance(what, Burst):
+            what()
+            return
+        self._vitals.raw_bytes += what.n_bytes
+        now_ns = self._clock.now().wall_ns
+        self._store(self._pipeline.handle(what.readings, now_ns), self._links.heard(what, now_ns))
+        if what.acknowledge is not None:
+            what.acknowledge()
+
+    def _store(self, outcome: Outcome, faults: list[SensorFault]) -> None:
+        bodies: list[Body] = [*faults, *outcome.bodies]
+        self._outbox.append(bodies, self._clock.now(), outcome.states)
+        urgent = [body for body in bodies if isinstance(body, Alert | SensorFault)]
+        for body in urgent:
+            _announce(body)
+        if urgent and self._scheduler is not None:
+            self._hurry()
+
+    def _deliver(self, burst: Burst) -> None:
+        """Called by sources; blocks while the pipeline is behind, and gives up when the agent stops."""
+        while not self._stop.is_set():
+            try:
+                self._inbox.put(burst, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+
+    def _serve_soon(self, profile: str, active: Serving | None, shadow: Serving | None) -> None:
+        """Hand models to the pipeline between two bursts."""
+        if threading.current_thread() is threading.main_thread() and self._scheduler is None:
+            self._pipeline.serve(profile, active, shadow)  # before the work starts, nobody takes calls yet
+        else:
+            self._inbox.put(lambda: self._pipeline.serve(profile, active, shadow), timeout=_STOP_S)
+
+    # --- schedules -----------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        if self._uplink is None or self._hub is None:
+            return
+        from apscheduler.executors.pool import ThreadPoolExecutor
+        from apscheduler.schedulers.background import BackgroundScheduler
+
+        scheduler = BackgroundScheduler(
+            executors={"default": ThreadPoolExecutor(2)},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+            timezone="UTC",
+        )
+        for name, action, every_s in (
+            ("sync", self._uplink.run_sync, self._hub.sync_s),
+            ("checkin", self._uplink.run_checkin, self._hub.checkin_s),
+            ("health", self._store_health, self._hub.health_s),
+        ):
+            scheduler.add_job(action, "interval", id=name, seconds=every_s, jitter=every_s / 4)
+        self._scheduler = scheduler
+        scheduler.start()
+        self._hurry("checkin")
+
+    def _hurry(self, job: str = "sync") -> None:
+        """Let a job run now instead of at its next turn."""
+        from datetime import UTC, datetime
+
+        self._scheduler.modify_job(job, next_run_time=datetime.now(UTC))
+
+    def _store_health(self) -> None:
+        sent = self._uplink.sync.counters.sent_bytes if self._uplink else 0
+        self._outbox.append([self._report.health(sent)], self._clock.now())
+
+    def _shut_down(self) -> None:
+        """Sources first, then what they left in the inbox, then the link; the outbox keeps what was not sent."""
+        if self._scheduler is not None:
+            self._scheduler.shutdown(wait=False)
+        for source in self._sources:
+            source.stop()
+        while not self._inbox.empty():
+            self._take(self._inbox.get_nowait())
+        states = {watch.asset: watch.saved() for watch in self._pipeline.assets.values()}
+        self._outbox.append([], self._clock.now(), states)
+        self._control.stop()
+        if self._link is not None:
+            self._link.close()
+        self._outbox.close()
+
+    # --- telling -------------------------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """How the device is, as JSON-able values."""
+        return self._report.status(self._clock.now(), self._uplink)
+
+
+def make_sources(loaded: LoadedConfig, now_ns: Callable[[], int]) -> list[Source]:
+    """The configured sources. A driver is imported only where something is configured for it."""
+    config, known = loaded.config, loaded.channels
+    sources: list[Source] = []
+    if config.serial:
+        from agent.sources.serial_port import SerialSource
+
+        sources += [SerialSource(each, now_ns, known) for each in config.serial]
+    if config.mqtt:
+        from agent.sources.mqtt import MqttSource
+
+        sources += [MqttSource(each, now_ns, known, config.device.id) for each in config.mqtt]
+    if config.host:
+        from agent.sources.host import HostSource
+
+        sources += [HostSource(each, now_ns, known) for each in config.host]
+    return sources
+
+
+def _announce(body: Alert | SensorFault) -> None:
+    """The log's line for what a person should know; it is on disk by now."""
+    if isinstance(body, SensorFault):
+        where = f"{body.asset}.{body.channel}" if body.asset else body.source
+        log.warning("sensor fault %s: %s %s", "closed" if body.closed_ns else "opened", where, body.fault)
+        return
+    top = ", ".join(f"{channel} {share:.0%}" for channel, share in body.top)
+    log.warning(
+        "ALERT %s: %s %s p=%.2g %s", "closed" if body.closed_ns else "opened", body.asset, body.severity, body.p_value, top
+    )

@@ -1,0 +1,74 @@
+"""`tocsin agent …`: run the device's agent, ask it how it is, check its configuration."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+CONFIG = click.option(
+    "--config", "config_path", type=click.Path(path_type=Path), default=Path("/etc/tocsin/tocsin.toml"), show_default=True,
+    envvar="TOCSIN_CONFIG", help="The device's configuration.",
+)  # fmt: skip
+
+
+@click.group()
+def agent() -> None:
+    """Run and inspect the device's agent."""
+
+
+@agent.command()
+@CONFIG
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+def run(config_path: Path, log_level: str) -> None:
+    """Watch the configured assets until stopped (Ctrl-C or SIGTERM).
+
+    Exit codes: 78 the configuration is wrong; 1 the state directory cannot be used.
+    """
+    import logging
+    import signal
+
+    from agent.app import App
+    from agent.config import load_config
+    from agent.version import version
+
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    app = App(load_config(config_path), version())
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: app.stop())
+    app.run()
+
+
+@agent.command("check-config")
+@CONFIG
+def check_config(config_path: Path) -> None:
+    """Check the configuration and say what it amounts to. Exit code 78 and one line where it is wrong."""
+    from agent.config import load_config
+
+    loaded = load_config(config_path)
+    config = loaded.config
+    n_sources = len(config.serial) + len(config.mqtt) + len(config.host)
+    hub = config.hub.url if config.hub else "none: works alone"
+    click.echo(f"{config_path} is fine: device {config.device.id}, {len(config.assets)} assets, {n_sources} sources, hub {hub}")
+    for asset, profile in loaded.profiles.items():
+        click.echo(f"  {asset}: {profile.title or profile.name}; {', '.join(profile.channel_names)}; spec {profile.spec_hash}")
+
+
+@agent.command()
+@CONFIG
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+def status(config_path: Path, as_json: bool) -> None:
+    """How the device and its assets are. Exit code 3 where no agent is running."""
+    from agent.control import ask
+    from agent.state_path import state_dir_of
+    from agent.status_text import status_lines
+
+    state_dir = state_dir_of(config_path)
+    answer = ask(state_dir)
+    if answer is None:
+        click.echo(f"no agent is running on {state_dir}", err=True)
+        sys.exit(3)
+    click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(status_lines(answer)))

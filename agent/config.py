@@ -1,0 +1,122 @@
+"""`tocsin.toml` of a device: which assets it watches, where their readings come from, where it keeps and sends things.
+
+Each source's keys are told in `agent/sources/config.py`; this file only puts the parts together and checks that they fit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from agent.sources.config import HostConfig, MqttConfig, SerialConfig
+from models.contract.config import load_profile, read_toml
+from models.contract.names import Name
+from models.contract.profile import Profile
+from models.errors import ConfigError
+
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class DeviceConfig(_Strict, frozen=True, kw_only=True):
+    """`state_dir`: database, key and models; relative to the config file. `max_outbox_mb`: what waits for sync may take."""
+
+    id: Name
+    state_dir: str
+    site: Name = "default"
+    max_outbox_mb: Annotated[float, Meta(ge=1)] = 256.0
+    profiles_dir: str | None = None
+
+
+class HubConfig(_Strict, frozen=True, kw_only=True):
+    """Where to sync. Leave the whole table out and the device works alone, for any length of time.
+
+    `join_token_file`: the hub's join token, needed once, to enrol.
+    """
+
+    url: Annotated[str, Meta(pattern=r"^https?://[^/]+(/.*)?$")]
+    join_token_file: str | None = None
+    sync_s: Seconds = 10.0
+    checkin_s: Seconds = 60.0
+    health_s: Seconds = 300.0
+    timeout_s: Seconds = 20.0
+
+
+class AssetConfig(_Strict, frozen=True, kw_only=True):
+    """A machine to watch and the kind of machine it is."""
+
+    id: Name
+    profile: Name
+
+
+class AgentConfig(_Strict, frozen=True, kw_only=True):
+    """The whole file."""
+
+    device: DeviceConfig
+    assets: Annotated[list[AssetConfig], Meta(min_length=1)]
+    hub: HubConfig | None = None
+    serial: list[SerialConfig] = []
+    mqtt: list[MqttConfig] = []
+    host: list[HostConfig] = []
+
+
+class LoadedConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration that fits together; paths are absolute."""
+
+    path: Path
+    config: AgentConfig
+    state_dir: Path
+    profiles: dict[str, Profile]  # by asset
+
+    @property
+    def channels(self) -> dict[str, list[str]]:
+        """The channel names of each asset."""
+        return {asset: profile.channel_names for asset, profile in self.profiles.items()}
+
+    def resolve(self, name: str) -> Path:
+        """A path of the config file, relative to it."""
+        return self.path.parent / name
+
+
+def load_config(path: Path) -> LoadedConfig:
+    """Read and check `path`. Raises ConfigError naming file, key and what was expected."""
+    config = read_toml(path, AgentConfig)
+    directory = path.parent / config.device.profiles_dir if config.device.profiles_dir else path.parent
+    profiles: dict[str, Profile] = {}
+    for i, asset in enumerate(config.assets):
+        if asset.id in profiles:
+            raise ConfigError(f"{path}: assets[{i}].id", f"a name of its own; {asset.id!r} is there twice")
+        try:
+            profiles[asset.id] = load_profile(asset.profile, directory)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: assets[{i}].profile", f"{error}") from None
+    _check_sources(path, config, profiles)
+    _check_hub(path, config)
+    return LoadedConfig(path=path, config=config, state_dir=path.parent / config.device.state_dir, profiles=profiles)
+
+
+def _check_sources(path: Path, config: AgentConfig, profiles: dict[str, Profile]) -> None:
+    names: set[str] = set()
+    for kind, sources in (("serial", config.serial), ("mqtt", config.mqtt), ("host", config.host)):
+        for i, source in enumerate(sources):
+            where = f"{path}: {kind}[{i}]"
+            if source.name in names:
+                raise ConfigError(f"{where}.name", f"a name of its own; {source.name!r} is there twice")
+            names.add(source.name)
+            asset = getattr(source, "asset", None)
+            if asset and asset not in profiles:
+                raise ConfigError(f"{where}.asset", f"one of the assets {', '.join(profiles)}, not {asset!r}")
+    if not names:
+        raise ConfigError(str(path), "at least one source: [[serial]], [[mqtt]] or [[host]]")
+
+
+def _check_hub(path: Path, config: AgentConfig) -> None:
+    token = config.hub.join_token_file if config.hub else None
+    if token and not (path.parent / token).is_file():
+        raise ConfigError(f"{path}: hub.join_token_file", f"an existing file, not {token!r}")

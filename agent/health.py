@@ -1,0 +1,34 @@
+"""What the agent itself costs: memory and time, read from the kernel without a library."""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+
+_PAGE_BYTES = resource.getpagesize()
+_STATM = Path("/proc/self/statm")
+
+
+class Vitals:
+    """Counts what passes through; `raw_bytes`: what the sensors sent, as it came over the wire."""
+
+    def __init__(self) -> None:
+        self._started_s = time.monotonic()
+        self.raw_bytes = 0
+
+    @property
+    def uptime_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+    @property
+    def rss_bytes(self) -> int:
+        """Resident now; the peak where the kernel does not tell."""
+        if not _STATM.exists():
+            return self.peak_rss_bytes
+        return int(_STATM.read_text().split()[1]) * _PAGE_BYTES
+
+    @property
+    def peak_rss_bytes(self) -> int:
+        """Largest resident size since the start."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,44 @@
+"""Torn and garbage frames, told as a fault of the link: opened at the first, closed after a calm spell."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from agent.sources.source import Burst
+from models.contract.clock import NS_PER_S
+from models.contract.items import SensorFault
+from models.contract.names import stable_id
+
+CALM_S: Final = 10.0
+
+
+class LinkMonitor:
+    """Watches the frame errors of all sources of one device. Times are the device's clock."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[SensorFault, int]] = {}  # by source: the fault, and when the last bad frame came
+        self.frame_errors = 0
+
+    def heard(self, burst: Burst, now_ns: int) -> list[SensorFault]:
+        """Take in a burst; the fault that it opens, if it does."""
+        if not burst.frame_errors:
+            return []
+        self.frame_errors += burst.frame_errors
+        entry = self._open.get(burst.source)
+        fault = entry[0] if entry else SensorFault(
+            fault_id=stable_id("link", burst.source, now_ns), source=burst.source, asset="", channel="", fault="link",
+            opened_ns=now_ns, detail=burst.last_error[:500],
+        )  # fmt: skip
+        self._open[burst.source] = (fault, now_ns)
+        return [] if entry else [fault]
+
+    def tick(self, now_ns: int) -> list[SensorFault]:
+        """The faults that close because nothing bad has come for a while."""
+        calm = [source for source, (_, last_ns) in self._open.items() if now_ns - last_ns > CALM_S * NS_PER_S]
+        return [msgspec.structs.replace(self._open.pop(source)[0], closed_ns=now_ns) for source in calm]
+
+    @property
+    def open(self) -> list[SensorFault]:
+        return [fault for fault, _ in self._open.values()]

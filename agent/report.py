@@ -1,0 +1,175 @@
+"""How the device stands: for the hub (check-in, health) and for whoever types `tocsin agent status`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from agent.asset import AssetWatch
+from agent.health import Vitals
+from agent.link_faults import LinkMonitor
+from agent.outbox import Outbox
+from agent.pipeline import Pipeline
+from agent.slots import SlotStore
+from agent.sources.source import Source
+from agent.uplink import Uplink
+from models.contract.checkin import AssetReport, CheckIn, SlotName, SlotReport
+from models.contract.clock import Stamp
+from models.contract.items import Health, SensorFault
+
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Reads the parts; changes nothing. Safe from any thread: what it reads are single values."""
+
+    version: str
+    device_id: str
+    pipeline: Pipeline
+    outbox: Outbox
+    slots: SlotStore
+    links: LinkMonitor
+    vitals: Vitals
+    sources: Sequence[Source]
+
+    def checkin(self, at: Stamp) -> CheckIn:
+        """See `models.contract.checkin.CheckIn`."""
+        return CheckIn(
+            at=at,
+            epoch=self.outbox.epoch,
+            agent_version=self.version,
+            starts=self.outbox.starts,
+            uptime_s=round(self.vitals.uptime_s, 1),
+            rss_bytes=self.vitals.rss_bytes,
+            peak_rss_bytes=self.vitals.peak_rss_bytes,
+            backlog_items=self.outbox.backlog_items,
+            backlog_bytes=self.outbox.backlog_bytes,
+            assets=[_asset_report(watch) for watch in self.pipeline.assets.values()],
+            slots=self._slot_reports(),
+            failures=self.slots.failures,
+            sources=self._source_lines(),
+            survival_days=self.survival_days(),
+        )
+
+    def health(self, sent_bytes: int) -> Health:
+        """See `models.contract.items.Health`."""
+        return Health(
+            uptime_s=round(self.vitals.uptime_s, 1),
+            rss_bytes=self.vitals.rss_bytes,
+            peak_rss_bytes=self.vitals.peak_rss_bytes,
+            backlog_items=self.outbox.backlog_items,
+            backlog_bytes=self.outbox.backlog_bytes,
+            readings=self.pipeline.counters.readings,
+            windows=self.pipeline.counters.windows,
+            raw_bytes=self.vitals.raw_bytes,
+            sent_bytes=sent_bytes,
+            frame_errors=self.links.frame_errors,
+            sources=self._source_lines(),
+        )
+
+    def survival_days(self) -> float | None:
+        """Days without a hub until the outbox is full, at the rate since the start; None while that is unknown."""
+        uptime_s, stored = self.vitals.uptime_s, self.outbox.stored_bytes
+        if uptime_s < 60 or not stored:
+            return None
+        free = self.outbox.max_bytes - self.outbox.backlog_bytes
+        return round(max(0.0, free / (stored / uptime_s * _DAY_S)), 1)
+
+    def status(self, at: Stamp, uplink: Uplink | None) -> dict[str, Any]:
+        """Everything that a person at the device may want to know, as JSON-able values."""
+        counters = self.pipeline.counters
+        return {
+            "device": self.device_id,
+            "version": self.version,
+            "now_ns": at.wall_ns,
+            "clock_synced": at.synced,
+            "uptime_s": round(self.vitals.uptime_s, 1),
+            "starts": self.outbox.starts,
+            "rss_bytes": self.vitals.rss_bytes,
+            "peak_rss_bytes": self.vitals.peak_rss_bytes,
+            "readings": counters.readings,
+            "windows": counters.windows,
+            "unknown_readings": counters.unknown,
+            "raw_bytes": self.vitals.raw_bytes,
+            "frame_errors": self.links.frame_errors,
+            "backlog_items": self.outbox.backlog_items,
+            "backlog_bytes": self.outbox.backlog_bytes,
+            "survival_days": self.survival_days(),
+            "epoch": self.outbox.epoch,
+            "sources": {s.name: {"link": s.state.link, "detail": s.state.detail, **s.state.counters} for s in self.sources},
+            "assets": {watch.asset: _asset_status(watch) for watch in self.pipeline.assets.values()},
+            "faults": [_fault_line(fault) for fault in self._open_faults()],
+            "slots": {p: {h: getattr(s, h) and getattr(s, h).bundle_id for h in get_args(SlotName)}
+                      for p, s in self.slots.profiles.items()},
+            "refused_bundles": {failure.bundle_id: failure.reason for failure in self.slots.failures},
+            "hub": _hub_status(uplink),
+        }  # fmt: skip
+
+    def _open_faults(self) -> list[SensorFault]:
+        return [*self.links.open, *(fault for watch in self.pipeline.assets.values() for fault in watch.open_faults)]
+
+    def _source_lines(self) -> dict[str, str]:
+        return {source.name: f"{source.state.link} {source.state.detail}".strip() for source in self.sources}
+
+    def _slot_reports(self) -> list[SlotReport]:
+        names: tuple[SlotName, ...] = get_args(SlotName)
+        return [
+            SlotReport(
+                profile=profile,
+                slot=name,
+                bundle_id=held.bundle_id,
+                n_windows=self.pipeline.counters.scored[held.bundle_id],
+                score_us_median=round(held.score_us, 1),
+            )
+            for profile, slots in self.slots.profiles.items()
+            for name in names
+            if (held := getattr(slots, name)) is not None
+        ]
+
+
+def _asset_report(watch: AssetWatch) -> AssetReport:
+    return AssetReport(
+        asset=watch.asset,
+        profile=watch.profile.name,
+        spec_hash=watch.spec.hash,
+        state="silent" if watch.windower.newest_ns is None else watch.state,
+        p_value=watch.p_value,
+        since_ns=watch.since_ns,
+    )
+
+
+def _asset_status(watch: AssetWatch) -> dict[str, Any]:
+    learned, needed = watch.commissioned
+    alert = watch.alert
+    return {
+        "profile": watch.profile.name,
+        "state": "silent" if watch.windower.newest_ns is None else watch.state,
+        "commissioned": f"{learned}/{needed}",
+        "p_value": watch.p_value,
+        "since_ns": watch.since_ns,
+        "alert": alert and {"id": alert.alert_id, "severity": alert.severity, "top": alert.top},
+        "newest_reading_ns": watch.windower.newest_ns,
+    }
+
+
+def _fault_line(fault: SensorFault) -> dict[str, Any]:
+    return {"where": f"{fault.asset}.{fault.channel}" if fault.asset else fault.source, "fault": fault.fault,
+            "since_ns": fault.opened_ns, "detail": fault.detail}  # fmt: skip
+
+
+def _hub_status(uplink: Uplink | None) -> dict[str, Any] | None:
+    if uplink is None:
+        return None
+    counters = uplink.sync.counters
+    return {
+        "enrolled": uplink.identity.enrolment is not None,
+        "last_sync_ns": counters.last_ok_ns or None,
+        "sent_items": counters.sent_items,
+        "sent_bytes": counters.sent_bytes,
+        "rejected": counters.rejected,
+        "reasons": counters.reasons,
+        "sync_error": uplink.sync_attempts.last_error,
+        "checkin_error": uplink.checkin_attempts.last_error,
+    }

@@ -1,0 +1,137 @@
+"""Bringing the slots to what the hub desires: download, verify, self-test, swap; or refuse and keep what serves.
+
+    desired --> held already? ------------------------------------------------\\
+            \\-> download -> digest and signature -> readable? -> spec? -> self-test -> slots.json -> pipeline
+
+Every step before the swap works on a candidate that nothing else knows; whatever fails, the current slot goes on serving
+and the reason is reported. A link that fails is no verdict on the bundle: it is tried again at the next check-in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from agent.asset import Serving
+from agent.hub_link import HubLink
+from agent.slots import Held, ProfileSlots, SlotStore
+from models.bundle.archive import Bundle, digest, read_bundle
+from models.bundle.selftest import load_detector, self_test
+from models.bundle.signature import bundle_message
+from models.contract.checkin import DesiredBundle, DesiredSlots
+from models.contract.names import MAX_BUNDLE_BYTES
+from models.contract.signing import verified
+from models.errors import BundleCorrupt, BundleError, BundleUntrusted
+
+log = logging.getLogger("tocsin.update")
+Serve = Callable[[str, Serving | None, Serving | None], None]  # (profile, active, shadow)
+
+
+class Updater:
+    """Works towards what the hub desires. `spec_hashes`: by profile. `serve`: hands models to the pipeline."""
+
+    def __init__(self, slots: SlotStore, link: HubLink | None, spec_hashes: Mapping[str, str], serve: Serve) -> None:
+        self._slots = slots
+        self._link = link
+        self._spec_hashes = spec_hashes
+        self._serve = serve
+
+    def resume(self) -> None:
+        """After a start: put before the pipeline what the slots hold; a bundle that no longer passes gives way."""
+        for profile in self._spec_hashes:
+            slots = self._slots.of(profile)
+            active = self._usable(profile, slots.active)
+            if slots.active and active is None:
+                active = self._usable(profile, self._fall_back(profile, slots).active)
+            self._serve(profile, active, self._usable(profile, slots.shadow))
+
+    def _usable(self, profile: str, held: Held | None) -> Serving | None:
+        if held is None:
+            return None
+        try:
+            archive = self._slots.load(held.sha256)
+            if archive is None or digest(archive) != held.sha256:
+                raise BundleCorrupt(f"{held.bundle_id}: its file is gone or damaged")
+            return _self_tested(read_bundle(archive), self._spec_hashes[profile])[0]
+        except BundleError as error:
+            log.warning("bundle %s refused at start: %s", held.bundle_id, error)
+            self._slots.refuse(held.bundle_id, f"{error.reason}: {error}")
+            return None
+
+    def _fall_back(self, profile: str, slots: ProfileSlots) -> ProfileSlots:
+        """The last good model in place of one that no longer passes; else none, and the baseline serves."""
+        slots = ProfileSlots(active=slots.previous, shadow=slots.shadow)
+        self._slots.put(profile, slots)
+        return slots
+
+    def reconcile(self, desired: Iterable[DesiredSlots], hub_public_key: bytes) -> None:
+        """Take one step towards `desired`. Raises LinkError where a download fails; what was swapped before stays."""
+        desired = list(desired)
+        asked_for = {bundle.bundle_id for slots in desired for bundle in (slots.active, slots.shadow) if bundle}
+        self._slots.forget_failures(asked_for)
+        for slots in desired:
+            if slots.profile in self._spec_hashes:
+                self._reconcile_profile(slots, hub_public_key)
+
+    def _reconcile_profile(self, desired: DesiredSlots, hub_public_key: bytes) -> None:
+        current = self._slots.of(desired.profile)
+        if _same(current.active, desired.active) and _same(current.shadow, desired.shadow):
+            return
+        active = self._obtain(desired.profile, desired.active, current, hub_public_key)
+        shadow = self._obtain(desired.profile, desired.shadow, current, hub_public_key)
+        refused = desired.active is not None and active is None
+        new_active = current.active if refused else (active[1] if active else None)
+        changed = new_active != current.active
+        new = ProfileSlots(
+            active=new_active,
+            shadow=shadow[1] if shadow else None,
+            previous=current.active if changed and current.active else current.previous,
+        )
+        if new == current:
+            return
+        self._slots.put(desired.profile, new)
+        serving = self._usable(desired.profile, current.active) if refused else (active[0] if active else None)
+        self._serve(desired.profile, serving, shadow[0] if shadow else None)
+        log.info("%s now runs %s", desired.profile, new_active.bundle_id if new_active else "the baseline detector")
+
+    def _obtain(
+        self, profile: str, wanted: DesiredBundle | None, current: ProfileSlots, hub_public_key: bytes
+    ) -> tuple[Serving, Held] | None:
+        """The wanted bundle, ready to serve; None where none is wanted, or it was or is now refused."""
+        if wanted is None or self._slots.refused(wanted.bundle_id):
+            return None
+        held_already = any(held.sha256 == wanted.sha256 for held in current.held())
+        try:
+            archive = self._slots.load(wanted.sha256) if held_already else None
+            if archive is None:
+                held_already = False
+                archive = self._download(wanted)
+            if digest(archive) != wanted.sha256:
+                raise BundleCorrupt(f"{wanted.bundle_id}: its digest is not the desired one")
+            if not verified(hub_public_key, wanted.signature, bundle_message(wanted.sha256)):
+                raise BundleUntrusted(f"{wanted.bundle_id}: not signed by the hub that this device is enrolled with")
+            serving, score_us = _self_tested(read_bundle(archive), self._spec_hashes[profile])
+        except BundleError as error:
+            log.warning("bundle %s refused: %s", wanted.bundle_id, error)
+            self._slots.refuse(wanted.bundle_id, f"{error.reason}: {error}")
+            return None
+        if not held_already:
+            self._slots.store(wanted.sha256, archive)
+        return serving, Held(wanted.bundle_id, wanted.sha256, score_us)
+
+    def _download(self, wanted: DesiredBundle) -> bytes:
+        if self._link is None or wanted.size > MAX_BUNDLE_BYTES or not wanted.path.startswith("/"):
+            raise BundleCorrupt(f"{wanted.bundle_id}: {wanted.size} bytes at {wanted.path!r} cannot be fetched")
+        return self._link.get(wanted.path, MAX_BUNDLE_BYTES)
+
+
+def _self_tested(bundle: Bundle, spec_hash: str) -> tuple[Serving, float]:
+    """The bundle's detector after its golden vectors have passed here, and the median time of a score, µs."""
+    detector = load_detector(bundle, spec_hash)
+    result = self_test(bundle, detector)
+    own = bundle.manifest.fleet_tail if bundle.manifest.calibration == "fleet" else None
+    return Serving(detector, own), result.score_us
+
+
+def _same(held: Held | None, wanted: DesiredBundle | None) -> bool:
+    return (held.sha256 if held else None) == (wanted.sha256 if wanted else None)

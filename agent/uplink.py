@@ -1,0 +1,101 @@
+"""The device's dealings with the hub: enrol once, sync often, check in now and then; none of it ever in the pipeline's way.
+
+After a failure each of the two waits on its own, with jittered backoff or as long as the hub asked; the outbox keeps
+what could not be sent, so nothing here needs to be in a hurry, except alerts (`App` lets sync run at once for those).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from agent.backoff import Backoff
+from agent.hub_link import HubLink
+from agent.identity import Enrolment, Identity
+from agent.sync import Sync
+from agent.update import Updater
+from models.contract.checkin import CheckIn, CheckInReply
+from models.contract.envelope import seal
+from models.errors import LinkError
+
+log = logging.getLogger("tocsin.uplink")
+
+
+@dataclass(slots=True)
+class Attempts:
+    """Failures in a row and when to try again (monotonic s)."""
+
+    backoff: Backoff
+    failures: int = 0
+    not_before_s: float = 0.0
+    last_error: str = ""
+
+    def due(self, now_s: float) -> bool:
+        return now_s >= self.not_before_s
+
+    def failed(self, error: LinkError, now_s: float, drawn: float) -> None:
+        """Wait: as long as the hub asked, and a little more each for itself, or by backoff."""
+        delay_s = self.backoff.delay_s(self.failures, drawn)
+        self.not_before_s = now_s + (error.retry_after_s * (1 + drawn / 2) if error.retry_after_s else delay_s)
+        self.failures += 1
+        self.last_error = str(error)
+
+    def succeeded(self) -> None:
+        self.failures = 0
+        self.not_before_s = 0.0
+        self.last_error = ""
+
+
+@dataclass(slots=True)
+class Uplink:
+    """`enrol`, `checkin_body`: what to say; the rest: how. `run_sync` and `run_checkin` never raise on a failed link."""
+
+    identity: Identity
+    link: HubLink
+    sync: Sync
+    updater: Updater
+    enrol: Callable[[], Enrolment]
+    checkin_body: Callable[[], CheckIn]
+    stopping: Callable[[], bool]
+    sync_attempts: Attempts = field(default_factory=lambda: Attempts(Backoff(1.0, 60.0)))
+    checkin_attempts: Attempts = field(default_factory=lambda: Attempts(Backoff(2.0, 120.0)))
+
+    def run_sync(self) -> None:
+        """Enrol if need be, then send what is pending."""
+        self._attempt(self.sync_attempts, "sync", self._sync)
+
+    def run_checkin(self) -> None:
+        """Enrol if need be, tell how things stand, work towards what the hub desires."""
+        self._attempt(self.checkin_attempts, "check-in", self._check_in)
+
+    def _attempt(self, attempts: Attempts, what: str, action: Callable[[], None]) -> None:
+        if self.stopping() or not attempts.due(time.monotonic()):
+            return
+        try:
+            action()
+        except LinkError as error:
+            if not attempts.failures:
+                log.warning("%s failed, will be retried: %s", what, error)
+            attempts.failed(error, time.monotonic(), random.random())  # noqa: S311  # jitter, not a secret
+        else:
+            if attempts.failures:
+                log.info("%s works again after %d failures", what, attempts.failures)
+            attempts.succeeded()
+
+    def _sync(self) -> None:
+        self.enrol()
+        self.sync.drain(self.stopping)
+
+    def _check_in(self) -> None:
+        enrolment = self.enrol()
+        body = seal(self.checkin_body(), "checkin", self.identity.device_id, self.identity.sign)
+        try:
+            reply = msgspec.msgpack.decode(self.link.post("/v1/checkin", body), type=CheckInReply)
+        except msgspec.MsgspecError as error:
+            raise LinkError(f"the hub's answer is no check-in reply: {error}") from None
+        self.updater.reconcile(reply.slots, enrolment.hub_public_key)
