@@ -142,7 +142,7 @@ class Windower:
             times, values = times[~late], values[~late]
         if not len(times):
             return
-        if (buffer.times and times[0] < buffer.times[-1]) or (len(times) > 1 and (np.diff(times) < 0).any()):
+        if (buffer.times and times[0] < buffer.times[-1]) or (times[1:] < times[:-1]).any():
             buffer.ascending = False
         buffer.times.frombytes(np.ascontiguousarray(times, dtype=np.int64).tobytes())
         buffer.values.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
@@ -243,10 +243,10 @@ class Grid:
         cells = np.minimum(((offsets_ns - 1) / self._cell_ns).astype(np.intp), self.n_cells - 1)
         counts = np.bincount(cells, minlength=self.n_cells)
         filled = np.flatnonzero(counts)
-        gaps = np.diff(filled, prepend=-1, append=self.n_cells)
-        if len(filled) < self._min_filled[channel] or gaps.max() > self._max_gap[channel]:
-            return None
         means = np.bincount(cells, weights=values, minlength=self.n_cells)[filled] / counts[filled]
         if len(filled) == self.n_cells:
             return means
+        gaps = np.diff(filled, prepend=-1, append=self.n_cells)
+        if len(filled) < self._min_filled[channel] or gaps.max() > self._max_gap[channel]:
+            return None
         return np.interp(np.arange(self.n_cells), filled, means)

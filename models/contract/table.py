@@ -64,11 +64,19 @@ class Table:
     time_column: str
 
 
-def read_table(path: Path, time_column: str | None = None, ignore: Sequence[str] = (), rate_hz: float | None = None) -> Table:
+def read_table(
+    path: Path,
+    time_column: str | None = None,
+    ignore: Sequence[str] = (),
+    *,
+    only: Sequence[str] = (),
+    rate_hz: float | None = None,
+) -> Table:
     """The measurements in the CSV file at `path`.
 
-    `time_column`: its name; None = the first that looks like one. `ignore`: columns to leave out. `rate_hz`: rows are
-    evenly spaced, the first at 2000-01-01; `time_column` then only keeps that column from being a channel.
+    `time_column`: its name; None = the first that looks like one. `ignore`: columns to leave out. `only`: columns to
+    keep, none = all. `rate_hz`: rows are evenly spaced, the first at 2000-01-01; `time_column` then only keeps that
+    column from being a channel.
     Raises ConfigError naming file, line, column and what was expected.
     """
     with open_text(path) as file:
@@ -80,7 +88,8 @@ def read_table(path: Path, time_column: str | None = None, ignore: Sequence[str]
             raise ConfigError(str(path), "at least one row of values below the header")
         at = _time_index(path, layout.header, first[1], time_column, rate_hz)
         left_out = {at} | {_index(path, layout.header, name) for name in ignore}
-        kept = [i for i in range(len(layout.header)) if i not in left_out]
+        wanted = {_index(path, layout.header, name) for name in only} or set(range(len(layout.header)))
+        kept = [i for i in range(len(layout.header)) if i in wanted - left_out]
         if not kept:
             raise ConfigError(str(path), "at least one column of values beside the time")
         number, labels, values = _Numbers(path, layout), list[str](), array("d")

@@ -98,8 +98,8 @@ def _without_bad_samples(
         good &= values >= channel.min
     if channel.max is not None:
         good &= values <= channel.max
-    if channel.sentinels:
-        good &= ~np.isin(values, channel.sentinels)
+    for sentinel in channel.sentinels:
+        good &= values != sentinel
     if not good.all():
         found.append("out_of_range")
         times, values = times[good], values[good]
@@ -115,13 +115,16 @@ def _isolated_spikes(values: NDArray[np.float64], resolution: float) -> NDArray[
     none = np.empty(0, dtype=np.intp)
     if len(values) < _MIN_FOR_SPIKES:
         return none
-    steps = np.diff(values)
-    usual = 1.4826 * float(np.median(np.abs(steps)))
-    spread = float(np.subtract(*np.percentile(values, [90, 10])))
+    steps = values[1:] - values[:-1]
+    sizes, ordered = np.sort(np.abs(steps)), np.sort(values)  # order statistics by sorting: np.percentile costs ten times that
+    usual = 1.4826 * float(sizes[len(sizes) // 2])
+    spread = float(ordered[len(ordered) * 9 // 10] - ordered[len(ordered) // 10])
     if resolution <= 0:  # a coarse sensor's single step is no spike: take its steps as they come
-        moved = np.abs(steps[steps != 0])
-        usual = max(usual, float(np.median(moved)) if len(moved) else np.inf)
+        moved = sizes[np.searchsorted(sizes, 0.0, side="right") :]
+        usual = max(usual, float(moved[len(moved) // 2]) if len(moved) else np.inf)
     limit = _SPIKE_STEPS * max(usual, resolution, spread / 4)
     jump_in, jump_out = steps[:-1], -steps[1:]
+    if sizes[-2] <= limit:
+        return none
     spikes = np.flatnonzero((np.minimum(np.abs(jump_in), np.abs(jump_out)) > limit) & (jump_in * jump_out > 0)) + 1
     return spikes if len(spikes) <= _MAX_SPIKES else none

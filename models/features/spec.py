@@ -32,7 +32,7 @@ def _slope(x: Matrix, _d: Matrix, _std: Matrix, rate_hz: float) -> Matrix:
 
 def _roughness(x: Matrix, _d: Matrix, _std: Matrix, _rate_hz: float) -> Matrix:
     """Root mean square of successive differences: high-frequency content without a spectrum (von Neumann, 1941)."""
-    steps = np.diff(x, axis=0)
+    steps = x[1:] - x[:-1]
     return np.sqrt(np.mean(steps * steps, axis=0)) if len(x) > 1 else np.zeros(x.shape[1])
 
 
