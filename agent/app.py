@@ -124,7 +124,7 @@ class App:
                 self._take(self._inbox.get(timeout=max(0.0, next_tick_s - time.monotonic())))
             if time.monotonic() >= next_tick_s:
                 now = self._clock.now()
-                self._store(self._pipeline.tick(now.wall_ns), self._links.tick(now.wall_ns))
+                self._store(self._pipeline.tick(now.mono_ns), self._links.tick(now.wall_ns))
                 next_tick_s = time.monotonic() + _TICK_S
 
     def _take(self, what: Burst | Call) -> None:
@@ -132,8 +132,8 @@ class App:
             what()
             return
         self._vitals.raw_bytes += what.n_bytes
-        now_ns = self._clock.now().wall_ns
-        self._store(self._pipeline.handle(what.readings, now_ns), self._links.heard(what, now_ns))
+        now = self._clock.now()
+        self._store(self._pipeline.handle(what.readings, now.mono_ns), self._links.heard(what, now.wall_ns))
         if what.acknowledge is not None:
             what.acknowledge()
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle.manifest import Tail
+from models.contract.clock import NS_PER_S
 from models.contract.items import (
     BASELINE,
     Aggregate,
@@ -39,12 +40,13 @@ from models.detectors.detector import Detector, Scored
 from models.detectors.faults import FaultTracker
 from models.detectors.quality import CleanWindow, QualityControl
 from models.detectors.robust import RobustDetector
+from models.features.normal import LocalNormal
 from models.features.spec import FeatureSpec
 from models.windows import RawWindow, Windower
 
 _EVIDENCE_WINDOWS: Final = 3
 _SAVE_EVERY: Final = 10  # windows of commissioning that a power cut may cost
-_CRITICAL: Final = 1e-2  # an alert this much less likely than one that just opens is critical
+_CRITICAL: Final = 1e-2  # a single window this much less likely than one tolerated false alarm is critical
 State = Literal["commissioning", "normal", "alarm"]
 
 
@@ -57,12 +59,17 @@ class Serving:
 
 
 class SavedState(msgspec.Struct, frozen=True, kw_only=True):
-    """What survives a restart. `vectors`: float32 bytes of the commissioning windows, or of the trusted ones once done."""
+    """What survives a restart. `vectors`: float32 bytes of the commissioning windows, or of the trusted ones once done.
+
+    `start_ns`: of the first commissioning window. `faults`: the open ones.
+    """
 
     spec_hash: str
     vectors: bytes
     done: bool
     alert: Alert | None = None
+    start_ns: int = 0
+    faults: list[SensorFault] = []
 
 
 @dataclass(slots=True)
@@ -94,6 +101,7 @@ class AssetWatch:
         hop_cells = max(1, round(profile.windowing.hop * profile.windowing.rate_hz))
         self._recent: deque[tuple[int, NDArray[np.float64]]] = deque(maxlen=_EVIDENCE_WINDOWS)
         self._hop_cells = hop_cells
+        self._hop_ns = round(profile.windowing.hop * NS_PER_S)
         self.p_value: float | None = None
         self.since_ns: int | None = None
         self.dirty = False  # whether `saved` has changed since it was last taken
@@ -126,7 +134,12 @@ class AssetWatch:
         self.dirty = False
         vectors = self._learned.reference if self._learned else np.array(self._candidates, dtype=np.float32)
         return SavedState(
-            spec_hash=self.spec.hash, vectors=pack_floats(vectors), done=self._learned is not None, alert=self._alert
+            spec_hash=self.spec.hash,
+            vectors=pack_floats(vectors),
+            done=self._learned is not None,
+            alert=self._alert,
+            start_ns=self._candidates_start_ns,
+            faults=self.open_faults,
         )
 
     def restore(self, saved: SavedState) -> bool:
@@ -134,12 +147,14 @@ class AssetWatch:
         if saved.spec_hash != self.spec.hash:
             return False
         vectors = np.array(unpack_floats(saved.vectors, self.spec.n_features))
-        if saved.done:
-            self._learned = learn(vectors)
+        self._alert = saved.alert
+        self._candidates_start_ns = saved.start_ns
+        self._faults.resume(saved.faults)
+        if saved.done:  # its odd windows were dropped when it was learned; to look for odd ones again would drop more
+            self._learned = Learned(LocalNormal.fit(vectors), vectors)
             self._calibrate()
         else:
             self._candidates = list(vectors)
-        self._alert = saved.alert
         self.since_ns = saved.alert.opened_ns if saved.alert else None
         return True
 
@@ -156,6 +171,8 @@ class AssetWatch:
             return
         kept = {judge.detector.detector_id: judge for judge in self._judges}
         self._judges = [self._judge_of(serving, kept) for serving in self._serving]
+        if self._alert is not None:  # an open alert is for whoever decides from now on to close
+            self._judges[0].hysteresis.take_over()
 
     def _judge_of(self, serving: Serving, kept: dict[str, _Judge]) -> _Judge:
         """A detector that moves from slot to slot keeps its calibration and its hysteresis."""
@@ -172,8 +189,11 @@ class AssetWatch:
         """Everything that one closed window leads to, in the order in which it should be told."""
         window = self._quality.clean(raw)
         vector = self.spec.compute(window.matrix)
+        if self._recent and window.end_ns - self._recent[-1][0] != self._hop_ns:
+            self._recent.clear()  # evidence has no gap inside
         self._recent.append((window.end_ns, window.matrix[-self._hop_cells :]))
         bodies: list[Body] = [*self._faults.update(window.faults, window.start_ns, window.end_ns)]
+        self.dirty = self.dirty or bool(bodies)
         scores: list[SlotScore] = []
         top: list[tuple[str, float]] = []
         commissioning = self._learned is None
@@ -278,7 +298,7 @@ class AssetWatch:
         return alert
 
     def _severity(self, p: float) -> Severity:
-        return "critical" if p <= self._judges[0].hysteresis.p_open * _CRITICAL else "warning"
+        return "critical" if p <= _CRITICAL / self._judges[0].hysteresis.bound else "warning"
 
     def _evidence(self, alert_id: str) -> Evidence:
         """The last few windows before the alert, as aligned values."""

@@ -39,7 +39,7 @@ class Identity:
             return msgspec.json.decode(self._path.read_bytes(), type=Enrolment)
         except FileNotFoundError:
             return None
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StorageError(f"{self._path}: {error}; remove it to enrol again") from None
 
     def sign(self, message: bytes) -> bytes:
@@ -51,7 +51,10 @@ class Identity:
             return self.enrolment
         if token_file is None:
             raise ConfigError("hub.join_token_file", "the hub's join token, to enrol with it")
-        token = token_file.read_text(encoding="utf-8").strip()
+        try:
+            token = token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError("hub.join_token_file", f"a readable file with the hub's join token: {error}") from None
         enrol = Enrol(
             public_key=self._key.public_bytes,
             join_proof=join_proof(token, self.device_id, self._key.public_bytes),

@@ -41,4 +41,4 @@ class LinkMonitor:
 
     @property
     def open(self) -> list[SensorFault]:
-        return [fault for fault, _ in self._open.values()]
+        return [fault for fault, _ in list(self._open.values())]  # at once: another thread may ask

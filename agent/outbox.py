@@ -77,10 +77,11 @@ class Outbox:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # on a full disk SQLite may have rolled back by itself
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -173,7 +174,7 @@ class Outbox:
             if size >= n_bytes:
                 break
         query.close()
-        if len(rows) < 2:
+        if not rows or (len(rows) == 1 and rows[0][2] == "eviction"):
             return 0
         eviction = _eviction(rows, size)
         before = self.backlog_bytes

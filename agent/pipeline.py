@@ -41,7 +41,7 @@ class Pipeline:
         self.counters = PipelineCounters()
 
     def handle(self, readings: Iterable[Readings], now_ns: int) -> Outcome:
-        """Take in one burst; what the windows that it closed lead to."""
+        """Take in one burst; what the windows that it closed lead to. `now_ns`: a clock that does not jump, as for `tick`."""
         touched = {}
         for reading in readings:
             watch = self.assets.get(reading.asset)

@@ -57,7 +57,7 @@ class SlotStore:
     def _read(self) -> _File:
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=_File)
-        except (FileNotFoundError, msgspec.MsgspecError):
+        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
             return _File()
 
     def _write(self, file: _File) -> None:

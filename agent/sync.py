@@ -66,6 +66,8 @@ class Sync:
             raise LinkError(f"the hub's answer is no acknowledgement: {error}") from None
         self.counters.rejected += len(ack.rejected)
         self.counters.reasons = [f"{r.lane} {r.seq}: {r.reason}" for r in ack.rejected][:5] or self.counters.reasons
-        if not self._outbox.acknowledge(ack.epoch, ack.cursors):
+        sent: dict[str, int] = {item.lane: item.seq for item in items}  # no hub can have what lies beyond
+        cursors = {lane: min(cursor, sent[lane]) for lane, cursor in ack.cursors.items() if lane in sent}
+        if not self._outbox.acknowledge(ack.epoch, cursors):
             raise LinkError("the hub answered, but confirmed nothing new")
         self.counters.last_ok_ns = self._clock.now().wall_ns

@@ -12,6 +12,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
+import msgspec
+
 from agent.asset import Serving
 from agent.hub_link import HubLink
 from agent.slots import Held, ProfileSlots, SlotStore
@@ -21,7 +23,7 @@ from models.bundle.signature import bundle_message
 from models.contract.checkin import DesiredBundle, DesiredSlots
 from models.contract.names import MAX_BUNDLE_BYTES
 from models.contract.signing import verified
-from models.errors import BundleCorrupt, BundleError, BundleUntrusted
+from models.errors import BundleCorrupt, BundleError, BundleIncompatible, BundleUntrusted
 
 log = logging.getLogger("tocsin.update")
 Serve = Callable[[str, Serving | None, Serving | None], None]  # (profile, active, shadow)
@@ -37,32 +39,35 @@ class Updater:
         self._serve = serve
 
     def resume(self) -> None:
-        """After a start: put before the pipeline what the slots hold; a bundle that no longer passes gives way."""
+        """After a start: put before the pipeline what the slots hold.
+
+        A bundle that no longer passes gives way: the active one to the last good one, else to the baseline.
+        """
         for profile in self._spec_hashes:
             slots = self._slots.of(profile)
-            active = self._usable(profile, slots.active)
+            active, shadow = self._usable(profile, slots.active), self._usable(profile, slots.shadow)
             if slots.active and active is None:
-                active = self._usable(profile, self._fall_back(profile, slots).active)
-            self._serve(profile, active, self._usable(profile, slots.shadow))
+                active = self._usable(profile, slots.previous)
+                slots = ProfileSlots(active=slots.previous if active else None, shadow=slots.shadow)
+            if slots.shadow and shadow is None:
+                slots = msgspec.structs.replace(slots, shadow=None)
+            if slots != self._slots.of(profile):
+                self._slots.put(profile, slots)
+            self._serve(profile, active, shadow)
 
     def _usable(self, profile: str, held: Held | None) -> Serving | None:
         if held is None:
             return None
+        archive = self._slots.load(held.sha256)
+        if archive is None or digest(archive) != held.sha256:  # the storage's fault, not the bundle's: it may come again
+            log.warning("bundle %s cannot serve: its file is gone or damaged", held.bundle_id)
+            return None
         try:
-            archive = self._slots.load(held.sha256)
-            if archive is None or digest(archive) != held.sha256:
-                raise BundleCorrupt(f"{held.bundle_id}: its file is gone or damaged")
             return _self_tested(read_bundle(archive), self._spec_hashes[profile])[0]
         except BundleError as error:
             log.warning("bundle %s refused at start: %s", held.bundle_id, error)
             self._slots.refuse(held.bundle_id, f"{error.reason}: {error}")
             return None
-
-    def _fall_back(self, profile: str, slots: ProfileSlots) -> ProfileSlots:
-        """The last good model in place of one that no longer passes; else none, and the baseline serves."""
-        slots = ProfileSlots(active=slots.previous, shadow=slots.shadow)
-        self._slots.put(profile, slots)
-        return slots
 
     def reconcile(self, desired: Iterable[DesiredSlots], hub_public_key: bytes) -> None:
         """Take one step towards `desired`. Raises LinkError where a download fails; what was swapped before stays."""
@@ -75,7 +80,7 @@ class Updater:
 
     def _reconcile_profile(self, desired: DesiredSlots, hub_public_key: bytes) -> None:
         current = self._slots.of(desired.profile)
-        if _same(current.active, desired.active) and _same(current.shadow, desired.shadow):
+        if self._settled(current.active, desired.active) and self._settled(current.shadow, desired.shadow):
             return
         active = self._obtain(desired.profile, desired.active, current, hub_public_key)
         shadow = self._obtain(desired.profile, desired.shadow, current, hub_public_key)
@@ -94,30 +99,39 @@ class Updater:
         self._serve(desired.profile, serving, shadow[0] if shadow else None)
         log.info("%s now runs %s", desired.profile, new_active.bundle_id if new_active else "the baseline detector")
 
+    def _settled(self, held: Held | None, wanted: DesiredBundle | None) -> bool:
+        """Whether there is nothing to do for a slot, or nothing that would help."""
+        return _same(held, wanted) or (wanted is not None and self._slots.refused(wanted.bundle_id))
+
     def _obtain(
         self, profile: str, wanted: DesiredBundle | None, current: ProfileSlots, hub_public_key: bytes
     ) -> tuple[Serving, Held] | None:
         """The wanted bundle, ready to serve; None where none is wanted, or it was or is now refused."""
         if wanted is None or self._slots.refused(wanted.bundle_id):
             return None
-        held_already = any(held.sha256 == wanted.sha256 for held in current.held())
+        stored = self._slots.load(wanted.sha256)
+        if stored is not None and digest(stored) != wanted.sha256:
+            stored = None  # damaged in storage: fetched anew
         try:
-            archive = self._slots.load(wanted.sha256) if held_already else None
-            if archive is None:
-                held_already = False
-                archive = self._download(wanted)
+            archive = stored or self._download(wanted)
             if digest(archive) != wanted.sha256:
                 raise BundleCorrupt(f"{wanted.bundle_id}: its digest is not the desired one")
             if not verified(hub_public_key, wanted.signature, bundle_message(wanted.sha256)):
                 raise BundleUntrusted(f"{wanted.bundle_id}: not signed by the hub that this device is enrolled with")
-            serving, score_us = _self_tested(read_bundle(archive), self._spec_hashes[profile])
+            bundle = read_bundle(archive)
+            if (bundle.manifest.profile, bundle.manifest.bundle_id) != (profile, wanted.bundle_id):
+                raise BundleIncompatible(
+                    f"{wanted.bundle_id} for {profile} is {bundle.manifest.bundle_id} for {bundle.manifest.profile}"
+                )
+            serving, score_us = _self_tested(bundle, self._spec_hashes[profile])
         except BundleError as error:
             log.warning("bundle %s refused: %s", wanted.bundle_id, error)
             self._slots.refuse(wanted.bundle_id, f"{error.reason}: {error}")
             return None
-        if not held_already:
+        if stored is None:
             self._slots.store(wanted.sha256, archive)
-        return serving, Held(wanted.bundle_id, wanted.sha256, score_us)
+        held = next((held for held in current.held() if _same(held, wanted)), None)
+        return serving, held or Held(wanted.bundle_id, wanted.sha256, score_us)
 
     def _download(self, wanted: DesiredBundle) -> bytes:
         if self._link is None or wanted.size > MAX_BUNDLE_BYTES or not wanted.path.startswith("/"):
@@ -134,4 +148,4 @@ def _self_tested(bundle: Bundle, spec_hash: str) -> tuple[Serving, float]:
 
 
 def _same(held: Held | None, wanted: DesiredBundle | None) -> bool:
-    return (held.sha256 if held else None) == (wanted.sha256 if wanted else None)
+    return (held and (held.bundle_id, held.sha256)) == (wanted and (wanted.bundle_id, wanted.sha256))

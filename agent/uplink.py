@@ -21,7 +21,7 @@ from agent.sync import Sync
 from agent.update import Updater
 from models.contract.checkin import CheckIn, CheckInReply
 from models.contract.envelope import seal
-from models.errors import LinkError
+from models.errors import ConfigError, LinkError, TocsinError
 
 log = logging.getLogger("tocsin.uplink")
 
@@ -38,10 +38,11 @@ class Attempts:
     def due(self, now_s: float) -> bool:
         return now_s >= self.not_before_s
 
-    def failed(self, error: LinkError, now_s: float, drawn: float) -> None:
+    def failed(self, error: TocsinError, now_s: float, drawn: float) -> None:
         """Wait: as long as the hub asked, and a little more each for itself, or by backoff."""
         delay_s = self.backoff.delay_s(self.failures, drawn)
-        self.not_before_s = now_s + (error.retry_after_s * (1 + drawn / 2) if error.retry_after_s else delay_s)
+        asked_s = error.retry_after_s if isinstance(error, LinkError) else None
+        self.not_before_s = now_s + (asked_s * (1 + drawn / 2) if asked_s else delay_s)
         self.failures += 1
         self.last_error = str(error)
 
@@ -78,7 +79,7 @@ class Uplink:
             return
         try:
             action()
-        except LinkError as error:
+        except (LinkError, ConfigError) as error:  # a join token may still be put there
             if not attempts.failures:
                 log.warning("%s failed, will be retried: %s", what, error)
             attempts.failed(error, time.monotonic(), random.random())  # noqa: S311  # jitter, not a secret

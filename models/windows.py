@@ -6,10 +6,13 @@ Invariants:
 2. A window closes once the asset's watermark, its newest event time less `lateness_s`, has reached the end. A reading
    that comes after that is counted as late and left out; nothing is counted twice.
 3. Between readings the watermark advances with the time that passes (`tick`), so silence closes windows too.
-4. A clock that jumps by more than `MAX_JUMP_S`, either way, is believed once `CONFIRMATIONS` readings in a row agree;
-   until then they are held, not dropped. Then the windows start afresh from there.
+4. A clock that jumps by `MAX_JUMP_S` (or a window, where that is longer), either way, is believed once readings of
+   `CONFIRMATIONS` different times in a row agree; until then they are held, not dropped. Then the windows start afresh
+   from there. A reading at a believed time in between lets go of those that are held.
 5. Memory is bounded: at most `MAX_HELD` readings a channel; beyond that the oldest go, counted as overflow.
 6. The first window after a start is a whole one: readings of the cut-off window before it are not judged.
+7. Every reading is in a window, or counted: late, overflow, or left out (cut off at a start, or of a time never believed).
+   How readings are grouped into calls changes nothing.
 
 Alignment: readings that fall into the same grid cell are averaged, gaps are interpolated linearly, ends held. A channel
 that is `missing` by the profile's rule is all NaN. See `Windowing` in models/contract/profile.py.
@@ -18,7 +21,7 @@ that is `missing` by the profile's rule is all NaN. See `Windowing` in models/co
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +32,7 @@ from models.contract.profile import Profile
 MAX_JUMP_S = 3600.0
 CONFIRMATIONS = 5
 MAX_HELD = 2_000_000
+_MAX_SUSPECTS = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +63,10 @@ class _Channel:
         self.values = array("d")
         self.ascending = True
 
+    def clear(self) -> None:
+        del self.times[:], self.values[:]
+        self.ascending = True
+
     def cut(self, start_ns: int, end_ns: int, keep_after_ns: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Readings in (start, end], ascending; those up to `keep_after_ns` are forgotten."""
         times = np.frombuffer(self.times, dtype=np.int64).copy()
@@ -75,15 +83,6 @@ class _Channel:
         return times[low:high], values[low:high]
 
 
-@dataclass(slots=True)
-class _Suspects:
-    """Readings whose time is too far from the asset's clock to be believed at once."""
-
-    held: list[tuple[int, NDArray[np.int64], NDArray[np.float64]]] = field(default_factory=list)
-    count: int = 0
-    near_ns: int = 0
-
-
 class Windower:
     """The windows of one asset. Feed readings with `add`, then take what has closed with `closed`."""
 
@@ -93,90 +92,118 @@ class Windower:
         self._hop_ns = round(windowing.hop * NS_PER_S)
         self._lateness_ns = round(windowing.lateness_s * NS_PER_S)
         self._period_ns = round(NS_PER_S / windowing.rate_hz)
-        self._jump_ns = round(MAX_JUMP_S * NS_PER_S)
+        self._jump_ns = max(round(MAX_JUMP_S * NS_PER_S), self._window_ns)
         self._channels = [_Channel() for _ in profile.channels]
-        self._suspects = _Suspects()
+        self._suspects: list[tuple[int, int, float]] = []  # (time, channel, value) too far off to be believed at once
         self._newest_ns: int | None = None  # event time of the newest believed reading
         self._heard_ns = 0  # when that was heard, by the device's clock
         self._next_end_ns = 0
+        self._horizon_ns = 0  # start of the next window: what is not after it comes too late
+        self._first_start_ns = 0
         self._n_late = 0
         self.n_overflow = 0
+        self.n_left_out = 0
         self.n_restarts = 0
 
     def add(self, channel: int, t_ns: int, value: float, now_ns: int) -> None:
-        """One reading of the profile's `channel`-th channel; `now_ns`: the device's clock, for `tick`."""
+        """One reading of the profile's `channel`-th channel; `now_ns`: the device's monotonic clock, for `closed`."""
         newest = self._newest_ns
-        if newest is None or not -self._jump_ns < t_ns - newest < self._jump_ns:
-            self.add_block(channel, np.array([t_ns], dtype=np.int64), np.array([value]), now_ns)
+        if newest is None:
+            self._begin(t_ns, now_ns)
+        elif not -self._jump_ns < t_ns - newest < self._jump_ns:
+            self._suspect(channel, t_ns, value, now_ns)
             return
-        self._heard_ns = now_ns
-        if t_ns > newest:
+        elif t_ns > newest:
             self._newest_ns = t_ns
-        elif t_ns <= self._next_end_ns - self._window_ns:
-            self._n_late += 1
+            self._heard_ns = now_ns
+        if self._suspects:
+            self._let_suspects_go()
+        if t_ns <= self._horizon_ns:
+            self._leave_out(np.array([t_ns]))
             return
         buffer = self._channels[channel]
         if buffer.times and t_ns < buffer.times[-1]:
             buffer.ascending = False
         buffer.times.append(t_ns)
         buffer.values.append(value)
+        if len(buffer.times) > MAX_HELD:
+            self._trim(buffer)
 
     def add_block(self, channel: int, times: NDArray[np.int64], values: NDArray[np.float64], now_ns: int) -> None:
         """Many readings of one channel, (n,) int64 Unix ns and (n,) float64."""
         if not len(times):
             return
-        first, last = int(times[0]), int(times.max())
-        if self._newest_ns is None:
-            self._begin(first)
-        elif abs(first - self._newest_ns) >= self._jump_ns and not self._believe(channel, times, values, now_ns):
+        newest, first, last = self._newest_ns, int(times.min()), int(times.max())
+        if newest is None or self._suspects or max(newest, last) - min(newest, first) >= self._jump_ns:
+            for t_ns, value in zip(times.tolist(), values.tolist(), strict=True):
+                self.add(channel, t_ns, value, now_ns)
             return
-        self._heard_ns = now_ns
-        self._newest_ns = max(last, self._newest_ns or last)
+        if last > newest:
+            self._newest_ns = last
+            self._heard_ns = now_ns
         self._store(self._channels[channel], times, values)
 
     def _store(self, buffer: _Channel, times: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        horizon = self._next_end_ns - self._window_ns
-        if times.min() <= horizon:
-            late = times <= horizon
-            self._n_late += int(late.sum())
+        if times.min() <= self._horizon_ns:
+            late = times <= self._horizon_ns
+            self._leave_out(times[late])
             times, values = times[~late], values[~late]
         if not len(times):
             return
-        if (buffer.times and times[0] < buffer.times[-1]) or (times[1:] < times[:-1]).any():
+        if (buffer.times and times[0] < buffer.times[-1]) or (len(times) > 1 and (np.diff(times) < 0).any()):
             buffer.ascending = False
         buffer.times.frombytes(np.ascontiguousarray(times, dtype=np.int64).tobytes())
         buffer.values.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
         if len(buffer.times) > MAX_HELD:
-            surplus = len(buffer.times) - MAX_HELD
-            self.n_overflow += surplus
-            del buffer.times[:surplus], buffer.values[:surplus]
+            self._trim(buffer)
 
-    def _begin(self, t_ns: int) -> None:
+    def _leave_out(self, times: NDArray[np.int64]) -> None:
+        """Count readings that no window will hold: of the cut-off window before the first, or too late."""
+        n_cut_off = int((times <= self._first_start_ns).sum())
+        self.n_left_out += n_cut_off
+        self._n_late += len(times) - n_cut_off
+
+    def _trim(self, buffer: _Channel) -> None:
+        """Make room in bursts, for each costs a move of all that stays."""
+        surplus = len(buffer.times) - MAX_HELD * 9 // 10
+        self.n_overflow += surplus
+        del buffer.times[:surplus], buffer.values[:surplus]
+
+    def _begin(self, t_ns: int, now_ns: int) -> None:
         """Let the first window be the first whole one that the reading at `t_ns` belongs to."""
         earliest_end = t_ns - self._period_ns + self._window_ns
-        self._next_end_ns = -(-earliest_end // self._hop_ns) * self._hop_ns
+        self._move_to(-(-earliest_end // self._hop_ns) * self._hop_ns)
+        self._first_start_ns = self._horizon_ns
         self._newest_ns = t_ns
+        self._heard_ns = now_ns
 
-    def _believe(self, channel: int, times: NDArray[np.int64], values: NDArray[np.float64], now_ns: int) -> bool:
+    def _move_to(self, end_ns: int) -> None:
+        self._next_end_ns = end_ns
+        self._horizon_ns = end_ns - self._window_ns
+
+    def _suspect(self, channel: int, t_ns: int, value: float, now_ns: int) -> None:
         """Hold a reading from far off the asset's clock; once enough agree, start afresh there and take them all in."""
-        suspects, first = self._suspects, int(times[0])
-        if not suspects.held or abs(first - suspects.near_ns) >= self._jump_ns:
-            suspects = self._suspects = _Suspects()
-        suspects.held.append((channel, times, values))
-        suspects.count += len(times)
-        suspects.near_ns = first
-        if suspects.count < CONFIRMATIONS:
-            return False
-        self._suspects = _Suspects()
+        held = self._suspects
+        if held and (abs(t_ns - held[-1][0]) >= self._jump_ns or len(held) >= _MAX_SUSPECTS):
+            self._let_suspects_go()
+        held = self._suspects
+        seen_last = bool(held) and t_ns == held[-1][0]
+        held.append((t_ns, channel, value))
+        if seen_last or len({t for t, _, _ in held}) < CONFIRMATIONS:
+            return
+        self._suspects = []
         self.n_restarts += 1
         for buffer in self._channels:
-            del buffer.times[:], buffer.values[:]
-        self._begin(min(int(t[0]) for _, t, _ in suspects.held))
-        for held_channel, held_times, held_values in suspects.held[:-1]:
-            self._newest_ns = max(self._newest_ns or 0, int(held_times.max()))
-            self._store(self._channels[held_channel], held_times, held_values)
-        self._heard_ns = now_ns
-        return True
+            self.n_left_out += len(buffer.times)
+            buffer.clear()
+        held.sort(key=lambda reading: reading[0])
+        self._begin(held[0][0], now_ns)
+        for held_ns, held_channel, held_value in held:
+            self.add(held_channel, held_ns, held_value, now_ns)
+
+    def _let_suspects_go(self) -> None:
+        self.n_left_out += len(self._suspects)
+        self._suspects = []
 
     @property
     def newest_ns(self) -> int | None:
@@ -184,7 +211,8 @@ class Windower:
         return self._newest_ns
 
     def closed(self, now_ns: int | None = None) -> list[RawWindow]:
-        """The windows that have closed, oldest first. With `now_ns`, the time since the last reading counts as passed.
+        """The windows that have closed, oldest first. With `now_ns`, the time since the newest reading was heard
+        counts as passed.
 
         Windows in which no channel has a reading are passed over: silence is told by quality control, not by a row of
         empty windows.
@@ -197,19 +225,20 @@ class Windower:
         windows = []
         while self._next_end_ns <= watermark and self._skip_empty(watermark):
             end, start = self._next_end_ns, self._next_end_ns - self._window_ns
-            self._next_end_ns += self._hop_ns
-            cuts = [c.cut(start, end, self._next_end_ns - self._window_ns) for c in self._channels]
+            self._move_to(end + self._hop_ns)
+            cuts = [c.cut(start, end, self._horizon_ns) for c in self._channels]
             windows.append(RawWindow(start, end, [t for t, _ in cuts], [v for _, v in cuts], self._n_late))
             self._n_late = 0
         return windows
 
     def _skip_empty(self, watermark_ns: int) -> bool:
-        """Move on to the first window that holds a reading; False where none such has closed."""
+        """Move on to the first closed window that holds a reading, or to the first that is still open: False then."""
         oldest = min((min(c.times) if not c.ascending else c.times[0] for c in self._channels if c.times), default=None)
         if oldest is None:
             return False
         if oldest > self._next_end_ns:
-            self._next_end_ns = -(-oldest // self._hop_ns) * self._hop_ns
+            first_open = (watermark_ns // self._hop_ns + 1) * self._hop_ns
+            self._move_to(min(-(-oldest // self._hop_ns) * self._hop_ns, first_open))
         return self._next_end_ns <= watermark_ns
 
 

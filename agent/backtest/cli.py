@@ -22,21 +22,38 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--commissioning", "commissioning_rows", type=click.IntRange(min=1), required=True, metavar="ROWS",
-              help="Learn the machine's normal from the first ROWS rows; they are taken to be good running.")
+@click.option(
+    "--commissioning",
+    "commissioning_rows",
+    type=click.IntRange(min=1),
+    required=True,
+    metavar="ROWS",
+    help="Learn the machine's normal from the first ROWS rows; they are taken to be good running.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write a CSV with a line for each row. Default: standard output.")
 @click.option("--profile", "profile_name", help="Use this profile's channels and windows. Default: made from the file.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Let this model decide. Default: the baseline detector.")
 @click.option("--window", "window_s", type=_POSITIVE, metavar="S", help="Window length. Default: 20 rows.")
 @click.option("--hop", "hop_s", type=_POSITIVE, metavar="S", help="From window to window. Default: one row.")
-@click.option("--false-alarms", type=_POSITIVE, default=1.0, show_default=True,
-              help="The dial: false alarms tolerated per month.")
+@click.option(
+    "--false-alarms", type=_POSITIVE, default=1.0, show_default=True, help="The dial: false alarms tolerated per month."
+)
 @click.option("--time-column", help="Default: found by its name and content.")
 @click.option("--ignore", default="", metavar="A,B", help="Columns that are no channels, such as labels.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def backtest(file: Path, commissioning_rows: int, out: Path | None, profile_name: str | None, bundle: Path | None,
-             window_s: float | None, hop_s: float | None, false_alarms: float, time_column: str | None,
-             ignore: str, as_json: bool) -> None:
+def backtest(
+    file: Path,
+    commissioning_rows: int,
+    out: Path | None,
+    profile_name: str | None,
+    bundle: Path | None,
+    window_s: float | None,
+    hop_s: float | None,
+    false_alarms: float,
+    time_column: str | None,
+    ignore: str,
+    as_json: bool,
+) -> None:
     """Run the agent's pipeline over FILE, a CSV with a time column and a column for each channel.
 
     Event time only: each row is judged by what came up to it, never by what comes after. For each row, writes its time,

@@ -5,9 +5,12 @@ Threading contract:
   retried with jittered backoff for ever and shows in `state`.
 - `deliver` is called from that thread only, one burst at a time. It blocks while the pipeline is behind: that is the
   back-pressure, and a source must not buffer beyond what one burst holds.
-- `acknowledge` of a burst is called from the pipeline's thread once what the burst led to is stored; sources whose
-  protocol has no acknowledgement leave it None.
-- After `stop` returns, `deliver` is never called again.
+- `acknowledge` of a burst is called from the pipeline's thread once what the burst led to is stored, also for a burst
+  that carries no readings; calling it again does nothing. Sources whose protocol has no acknowledgement leave it None.
+- A broker may hold back the next message until earlier ones are acknowledged: the pipeline must never make an
+  acknowledgement wait for readings that are still to come.
+- `stop` returns within 2 s, even while `deliver` blocks. After it has returned, `deliver` is never called again; a
+  source that acknowledges waits up to 1 s of that for what it has delivered.
 """
 
 from __future__ import annotations
@@ -34,7 +37,11 @@ class Burst:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """`link`: up, or connecting (never up so far), or down (was up). `detail` is one line for people."""
+    """`link`: up, or connecting (never up so far), or down (was up). `detail` is one line for people.
+
+    `counters` are totals since start: readings, bytes, frame_errors, unknown (values for no known asset or channel),
+    reconnects, and what the kind of source adds.
+    """
 
     link: Literal["connecting", "up", "down"]
     detail: str = ""

@@ -88,7 +88,7 @@ def read_bundle(data: bytes) -> Bundle:
         wire = msgspec.msgpack.decode(golden_bytes, type=_GoldenWire)
         card = msgspec.json.decode(card_bytes, type=dict[str, Any])
         inputs = unpack_floats(wire.inputs, max(wire.n_features, 1))
-    except (msgspec.MsgspecError, UnicodeDecodeError, ItemError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ItemError) as error:
         raise BundleCorrupt(f"unreadable bundle: {error}") from error
     if manifest.format != FORMAT:
         raise BundleIncompatible(f"bundle format {manifest.format}; this version reads {FORMAT}")
@@ -103,9 +103,10 @@ def read_bundle(data: bytes) -> Bundle:
 def _members(data: bytes) -> list[bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            infos = {info.filename: info for info in archive.infolist()}
-            if tuple(infos) != _MEMBERS or any(info.compress_type != zipfile.ZIP_STORED for info in infos.values()):
-                raise BundleCorrupt(f"members {', '.join(infos) or 'none'}; expected {', '.join(_MEMBERS)}, stored")
+            infos = archive.infolist()
+            names = tuple(info.filename for info in infos)
+            if names != _MEMBERS or any(info.compress_type != zipfile.ZIP_STORED for info in infos):
+                raise BundleCorrupt(f"members {', '.join(names)[:200] or 'none'}; expected {', '.join(_MEMBERS)}, stored")
             return [archive.read(name) for name in _MEMBERS]
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise BundleCorrupt(f"not a bundle archive: {error}") from error

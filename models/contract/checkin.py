@@ -6,9 +6,10 @@ works towards it and reports how far it got. A device that was away for a month 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from models.contract.clock import Stamp
 from models.contract.names import Hash, Name, Text
@@ -30,7 +31,7 @@ class EnrolReply(msgspec.Struct, frozen=True, kw_only=True):
     """`hub_public_key`: Ed25519, 32 bytes; the device pins it and accepts only bundles signed by it."""
 
     hub_id: Name
-    hub_public_key: bytes
+    hub_public_key: Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
 class SlotReport(msgspec.Struct, frozen=True, kw_only=True):

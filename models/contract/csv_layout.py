@@ -63,7 +63,7 @@ def sniff_layout(path: Path, file: TextIO) -> Layout:
 
 def read_rows(path: Path, file: TextIO, layout: Layout) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of each row below the header; blank lines are passed over. Raises ConfigError on a ragged row."""
-    reader = csv.reader(file, delimiter=layout.separator)
+    reader = csv.reader(file, delimiter=layout.separator, strict=True)
     width, header_seen = len(layout.header) + layout.skip, False
     try:
         for cells in reader:

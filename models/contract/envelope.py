@@ -88,7 +88,7 @@ def read_sealed(data: bytes, purpose: Purpose) -> Sealed:
         raise EnvelopeError(f"envelope of {len(data)} bytes; at most {MAX_ENVELOPE_BYTES}")
     try:
         sealed = _sealed_decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise EnvelopeError(f"not an envelope: {error}") from error
     if sealed.v != VERSION:
         raise EnvelopeError(f"envelope version {sealed.v}; this hub reads {VERSION}")
@@ -106,7 +106,7 @@ def open_sealed(sealed: Sealed, verify: Verify, message_type: type[T]) -> T:
             raise EnvelopeError(f"payload unpacks to {size} bytes; at most {MAX_UNPACKED_BYTES}, and stated")
         plain = zstandard.ZstdDecompressor().decompress(sealed.payload, max_output_size=MAX_UNPACKED_BYTES)
         message = msgspec.msgpack.decode(plain, type=message_type)
-    except (zstandard.ZstdError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (zstandard.ZstdError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise EnvelopeError(f"payload of {sealed.device_id}: {error}") from error
     if isinstance(message, Batch) and len(message.items) > MAX_ITEMS:
         raise EnvelopeError(f"batch of {len(message.items)} items; at most {MAX_ITEMS}")

@@ -214,5 +214,5 @@ def decode_body(kind: str, data: bytes | msgspec.Raw) -> Body:
         raise ItemError(f"unknown kind {kind!r}; known: {', '.join(BODIES)}")
     try:
         return decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ItemError(f"{kind}: {error}") from error

@@ -7,10 +7,10 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$"
+_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}\Z"  # \Z, for $ would let a line break follow
 
 Name = Annotated[str, Meta(pattern=_NAME, description="1-64 of letters, digits, '_', '.', '-'; starts with a letter or digit")]
-Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{16,64}$", description="lower-case hexadecimal digest")]
+Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{16,64}\Z", description="lower-case hexadecimal digest")]
 Text = Annotated[str, Meta(max_length=500)]
 
 MAX_CHANNELS: Final = 64

@@ -80,8 +80,8 @@ class CommissioningPlan(_Strict, frozen=True, kw_only=True):
 
 
 class DecisionPlan(_Strict, frozen=True, kw_only=True):
-    """`false_alarms_per_month`: the operator's dial, per asset. An alert opens after `open_windows` suspicious windows
-    in a row and closes after `close_windows` calm ones in a row."""
+    """`false_alarms_per_month`: the operator's dial, per asset. However strong the evidence, an alert opens only after
+    `open_windows` suspicious windows in a row; it closes after `close_windows` calm ones (models/detectors/decision.py)."""
 
     false_alarms_per_month: Positive = 1.0
     open_windows: Annotated[int, Meta(ge=1)] = 2

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detectors.detector import Scored, mean_of_present
+from models.detectors.detector import Scored, huber, mean_of_present
 from models.runtime import Int8Model
 
 
 class TfliteAutoencoder:
-    """Mean squared difference between the vector and its reconstruction, over the features that are there.
+    """Mean of Huber's loss of the difference between the vector and its reconstruction, over the features that are there.
 
-    A missing feature enters the network as 0, the asset's own median, and is left out of the score.
+    The network sees the vector clipped to ±clip sigmas, the range that it was quantized for; the difference is taken from
+    the vector as it is. A missing feature enters the network as 0, the asset's own median, and is left out of the score.
     `model`: full-integer TFLite, (1, n_features) int8 in and out. Raises BundleIncompatible where it is not that.
     """
 
@@ -29,5 +30,5 @@ class TfliteAutoencoder:
 
     def score(self, z: NDArray[np.float32]) -> Scored:
         """See `Detector.score`."""
-        contributions = np.square(np.clip(z, -self._clip, self._clip) - self.reconstruct(z))
+        contributions = huber(z - self.reconstruct(z), float(self._clip))
         return Scored(mean_of_present(contributions), contributions)

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-DEFAULT_CLIP: Final = 8.0  # sigmas beyond which a feature says no more than "far out"
+DEFAULT_CLIP: Final = 8.0  # sigmas: what networks see at most, and where `huber` turns from square to straight
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +34,16 @@ class Detector(Protocol):
     def score(self, z: NDArray[np.float32]) -> Scored:
         """Score (n_features,) locally normalized features."""
         ...
+
+
+def huber(residuals: NDArray[np.floating], bound: float) -> NDArray[np.float32]:
+    """Squares up to `bound`, growing in proportion beyond it (Huber, 1964), of residuals in sigmas; NaN stays NaN.
+
+    A square without bound would let one feature drown all others; a clipped one would make a machine that is 60 sigmas
+    off look like one that is 8 off.
+    """
+    r = np.abs(residuals)
+    return np.asarray(np.where(r <= bound, r * r, bound * (2 * r - bound)), dtype=np.float32)
 
 
 def mean_of_present(contributions: NDArray[np.float32]) -> float:

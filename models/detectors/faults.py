@@ -18,6 +18,10 @@ class FaultTracker:
         self._source = source
         self._open: dict[tuple[str, FaultKind], tuple[SensorFault, int]] = {}
 
+    def resume(self, faults: list[SensorFault]) -> None:
+        """Go on with the faults that were open before a restart."""
+        self._open = {(fault.channel, fault.fault): (fault, 0) for fault in faults}
+
     def update(self, found: list[tuple[str, FaultKind]], start_ns: int, end_ns: int) -> list[SensorFault]:
         """Take in what one window showed; the faults that opened or closed with it."""
         changed = []
@@ -46,4 +50,4 @@ class FaultTracker:
 
     @property
     def open(self) -> list[SensorFault]:
-        return [fault for fault, _ in self._open.values()]
+        return [fault for fault, _ in list(self._open.values())]  # at once: another thread may ask

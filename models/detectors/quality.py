@@ -2,11 +2,12 @@
 
 What is looked for, per channel and window:
 
-    out_of_range   a value outside the channel's physical range, a sentinel, or not a number: the sample is taken out
+    out_of_range   a value outside the channel's physical range, a sentinel, or infinite: the sample is taken out
     spike          up to three isolated samples that jump far beyond the channel's own steps and straight back: taken out
     stuck          no movement beyond the sensor's resolution for `stuck_after_s`: the channel is blanked
     missing        too little is left to fill the grid: the channel is blank already
 
+A NaN is an absent sample, by the contract of readings: it is no fault by itself, but what is absent may go missing.
 Samples taken out are interpolated over where the grid's rules allow. A blanked channel is NaN: its features are left out
 of the score, and windows with any fault neither train nor commission a model.
 """
@@ -85,7 +86,8 @@ class QualityControl:
             since_ns = still[1]
         else:
             since_ns = int(times[0])
-        self._still[i] = (newest, since_ns)
+        at = still[0] if still is not None and still[1] == since_ns else newest
+        self._still[i] = (at, since_ns)  # the value where it came to rest: creeping away from that is moving, too
         return int(times[-1]) - since_ns >= channel.stuck_after_s * NS_PER_S
 
 
@@ -93,6 +95,9 @@ def _without_bad_samples(
     channel: Channel, times: NDArray[np.int64], values: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[FaultKind]]:
     found: list[FaultKind] = []
+    absent = np.isnan(values)
+    if absent.any():
+        times, values = times[~absent], values[~absent]
     good = np.isfinite(values)
     if channel.min is not None:
         good &= values >= channel.min

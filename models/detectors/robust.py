@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract.items import BASELINE
-from models.detectors.detector import DEFAULT_CLIP, Scored
+from models.detectors.detector import DEFAULT_CLIP, Scored, huber
 
 
 class RobustDetector:
-    """Mean square of the quarter of features that lie farthest from this asset's normal.
+    """Mean of Huber's loss over the quarter of features that lie farthest from this asset's normal.
 
     Most faults move a few features far, not all of them a little: the mean over everything would dilute them, the
     largest alone would ring on any single glitch. Needs no training beyond the asset's own location and scale; sees no
@@ -24,7 +24,7 @@ class RobustDetector:
 
     def score(self, z: NDArray[np.float32]) -> Scored:
         """See `Detector.score`."""
-        contributions = np.square(np.clip(z, -self._clip, self._clip))
+        contributions = huber(z, self._clip)
         present = np.sort(contributions[np.isfinite(contributions)])
         if not len(present):
             return Scored(0.0, contributions)

@@ -4,6 +4,7 @@ Invariants:
 1. Order: channel by channel its per-channel features, then the cross-channel ones; `names` says what each position is.
 2. A channel that is NaN anywhere in the matrix gives NaN for each feature that reads it, and harms no other.
 3. A constant channel has spread, slope, shape and correlation 0, never NaN: "does not move" is information.
+   Correlations are told by Fisher's z, atanh(r), which spreads alike near 0 and near 1 (Fisher, 1915).
 4. The same matrix gives the same vector on every device: float64 inside, float32 out.
 
 The spec's hash (`Profile.spec_hash`) covers what shapes the vector, `FEATURE_IMPLEMENTATION` among it, which changes whenever
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from models.contract.profile import Profile
 
+_MAX_R = 0.9999  # beyond it Fisher's z only measures rounding
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float32]
 
@@ -93,7 +95,8 @@ class FeatureSpec:
             return np.empty(0)
         z = d / np.where(std == 0, 1.0, std)
         a, b = self._pairs.T
-        return np.asarray(np.einsum("ij,ij->j", z[:, a], z[:, b]) / len(d) * ((std[a] != 0) & (std[b] != 0)))
+        r = np.einsum("ij,ij->j", z[:, a], z[:, b]) / len(d) * ((std[a] != 0) & (std[b] != 0))
+        return np.asarray(np.arctanh(np.clip(r, -_MAX_R, _MAX_R)))
 
     def channel_shares(self, contributions: Vector) -> list[tuple[str, float]]:
         """Which channels a score comes from: (channel, share in 0..1), largest first.

@@ -1,0 +1,172 @@
+"""The running demo: its broker, machines, devices and hub, and the questions that the story asks of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from firmware_sim.demo.hub_client import HubClient
+from firmware_sim.demo.layout import HUB_TOML, Gateway, agent_toml, gateways
+from firmware_sim.demo.processes import Processes
+from firmware_sim.demo.screen import Screen
+from firmware_sim.fleet_process import ProcessFleet
+from firmware_sim.links.broker import start_broker
+from firmware_sim.links.cut import CuttableLink
+from firmware_sim.scenario import Scenario
+from models.errors import LinkError
+
+T = TypeVar("T")
+_TURN_S: Final = 0.4
+_ADDRESS: Final = re.compile(r"(http://[^/\s]+)/\?token=(\S+)")
+
+
+class DemoRun:
+    """Everything that runs, from `with` to the end of it."""
+
+    def __init__(self, directory: Path, scenario: Scenario, screen: Screen, port: int) -> None:
+        self.directory = directory
+        self.scenario = scenario
+        self.screen = screen
+        self.gateways = gateways(scenario)
+        self.facts: dict[str, Any] = {}  # what chapters found out, for the summary
+        self._port = port
+        self._stack = ExitStack()
+        self._processes = Processes(directory / "logs")
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        try:
+            self._stack.callback(self.screen.still)
+            self.broker = self._stack.enter_context(start_broker(directory=self._folder("broker")))
+            self.fleet = ProcessFleet(self.scenario, (self.broker.host, self.broker.port))
+            self._stack.callback(self.fleet.stop)
+            self.hub, self.page = self._start_hub()
+            self._start_fleet_and_devices()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop every process that was started."""
+        self._processes.stop()
+        self._stack.close()
+
+    def _folder(self, name: str) -> Path:
+        folder = self.directory / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _start_hub(self) -> tuple[HubClient, str]:
+        data = str(self.directory / "hub")
+        self._tocsin("hub", "init", "--data", data)
+        (self.directory / "hub" / "hub.toml").write_text(HUB_TOML)
+        self._processes.start("hub", "hub", "serve", "--data", data, "--port", str(self._port))
+        log = self._processes.log("hub")
+        self.wait(lambda: _ADDRESS.search(log.read_text()), 60, "the hub to answer")
+        found = _ADDRESS.search(log.read_text())
+        assert found
+        hub = HubClient(found[1], found[2])
+        self.wait(hub.alive, 30, "the hub to be ready")
+        return hub, found[0]
+
+    def _start_fleet_and_devices(self) -> None:
+        """The last gateway with machines reaches the hub by a link that can be cut."""
+        host, port = self.page.split("/")[2].split(":")
+        self.link = CuttableLink((host, int(port)))
+        self._stack.callback(self.link.stop)
+        self.fleet.start()
+        join_token = self.directory / "hub" / "join.token"
+        for gateway in self.gateways:
+            far = gateway is self.remote
+            url = f"http://127.0.0.1:{self.link.port}" if far else f"http://{host}:{port}"
+            text = agent_toml(gateway, url, join_token, (self.broker.host, self.broker.port), self.fleet.addresses())
+            (self._folder(gateway.device_id) / "tocsin.toml").write_text(text)
+            self._processes.start(gateway.device_id, "agent", "run", "--config", str(self._config(gateway.device_id)))
+
+    @property
+    def remote(self) -> Gateway:
+        """The device that is cut off in the story."""
+        return [gateway for gateway in self.gateways if gateway.assets][-1]
+
+    @property
+    def machines(self) -> list[str]:
+        """The simulated assets."""
+        return [plan.name for plan in self.scenario.assets]
+
+    @property
+    def pump_devices(self) -> int:
+        return sum(any(plan.profile == "pump" for plan in gateway.assets) for gateway in self.gateways)
+
+    # --- waiting and asking --------------------------------------------------------------------------------------
+
+    def wait(self, condition: Callable[[], T], timeout_s: float, what: str) -> T:
+        """The first true value of `condition`. Raises LinkError: a process has ended, or the time is over."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._processes.check()
+            value = condition()
+            if value:
+                self.screen.still()
+                return value
+            if time.monotonic() > deadline:
+                raise LinkError(f"waited {timeout_s:.0f} s in vain for {what}; the logs are in {self.directory / 'logs'}")
+            self.screen.waiting(f"waiting for {what}")
+            time.sleep(_TURN_S)
+
+    def let_pass(self, event_s: float, what: str) -> None:
+        """Let `event_s` seconds of the machines' time pass."""
+        until_ns = self.fleet.now_ns() + round(event_s * 1e9)
+        self.wait(lambda: self.fleet.now_ns() >= until_ns, event_s / self.scenario.speed + 10, what)
+
+    def status(self, device_id: str) -> dict[str, Any]:
+        """`tocsin agent status --json` of a device. Raises LinkError where it does not answer."""
+        answer: dict[str, Any] = json.loads(self._tocsin("agent", "status", "--json", "--config", str(self._config(device_id))))
+        return answer
+
+    def assets(self) -> dict[str, dict[str, Any]]:
+        """Each asset as the hub last heard of it, with its device."""
+        return {
+            asset["asset"]: {**asset, "device": device["device_id"]}
+            for device in self.hub.get("/v1/devices")
+            for asset in device["assets"]
+        }
+
+    def alerts(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.hub.get("/v1/alerts?limit=5000")
+        return found
+
+    def open_alerts(self, assets: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The open alert of each of `assets` that has one."""
+        wanted = set(assets)
+        return {alert["asset"]: alert for alert in self.alerts() if alert["asset"] in wanted and alert["closed_ns"] is None}
+
+    def active_bundles(self, profile: str) -> dict[str, str]:
+        """Which bundle each device has active for a profile, as it said at its last check-in."""
+        return {
+            device["device_id"]: slot["bundle_id"]
+            for device in self.hub.get("/v1/devices")
+            for slot in device["slots"]
+            if slot["profile"] == profile and slot["slot"] == "active"
+        }
+
+    def _config(self, device_id: str) -> Path:
+        return self.directory / device_id / "tocsin.toml"
+
+    def _tocsin(self, *arguments: str) -> str:
+        done = subprocess.run([sys.executable, "-m", "tocsin", *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LinkError(f"tocsin {' '.join(arguments[:2])}: {done.stderr.strip()}")
+        return done.stdout

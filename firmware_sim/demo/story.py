@@ -1,0 +1,189 @@
+"""The story, in order. Each chapter does something to the running fleet and waits until what should follow has followed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from firmware_sim.demo.bad_model import spoil
+from firmware_sim.demo.run import DemoRun
+from models.contract.clock import NS_PER_S
+from models.errors import LinkError
+
+_PROFILE: Final = "pump"
+_LEARN_FROM: Final = 450  # windows of pumps in the lake before the first training
+_MIN_WINDOWS: Final = 40  # evidence that each stage of a rollout needs
+MACHINE_FAULTS: Final = {"pump-1": "bearing_wear", "pump-3": "blockage", "pump-5": "cavitation", "fan-1": "imbalance"}
+SENSOR_FAULTS: Final = {"pump-2": ("stuck", "pressure"), "pump-4": ("dropout", "vibration"), "motor-1": ("torn_frames", None)}
+_REMOTE_FAULT: Final = "blockage"
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """`text`: one line for the screen."""
+
+    title: str
+    text: str
+    play: Callable[[DemoRun], None]
+
+
+def cold_start(run: DemoRun) -> None:
+    n_devices = len(run.gateways)
+    run.wait(lambda: len(run.hub.get("/v1/devices")) == n_devices, 60, f"{n_devices} devices to enrol")
+    serial = sum(plan.link == "serial" for plan in run.scenario.assets)
+    run.screen.done(f"{n_devices} devices enrolled; {serial} machines on serial lines, {len(run.machines) - serial} over MQTT")
+
+    def commissioned() -> bool:
+        assets = run.assets()
+        return all(assets[name]["state"] in ("normal", "alarm") for name in run.machines)
+
+    run.wait(commissioned, 120, "every machine to be commissioned")
+    run.screen.done(f"{len(run.machines)} machines commissioned: each has its own normal, judged by the baseline detector")
+
+
+def windows_reach_the_hub(run: DemoRun) -> None:
+    def enough() -> Any:
+        ledger = run.hub.get("/v1/ledger")
+        return ledger if ledger["lake_rows"] >= _LEARN_FROM * len(run.machines) / run.pump_devices else None
+
+    ledger = run.wait(enough, 120, "enough windows in the lake")
+    run.screen.done(
+        f"{ledger['lake_rows']} windows in the lake, {ledger['missing']} missing, {ledger['lake_duplicates']} twice"
+    )
+
+
+def first_model(run: DemoRun) -> None:
+    run.hub.post("/v1/training-runs", {"profile": _PROFILE})
+
+    def trained() -> Any:
+        runs = [found for found in run.hub.get("/v1/training-runs") if found["state"] != "running"]
+        return runs[0] if runs else None
+
+    done = run.wait(trained, 150, "the model to be trained, quantized and evaluated")
+    if done["state"] != "done":
+        raise LinkError(f"training failed: {done['error']}")
+    bundle = run.hub.get(f"/v1/bundles/{done['bundle_id']}")
+    run.facts["first_model"] = done["bundle_id"]
+    run.facts["training_s"] = round((done["ended_ns"] - done["started_ns"]) / NS_PER_S, 1)
+    run.screen.done(
+        f"{done['bundle_id']}: int8, {bundle['size'] / 1000:.0f} kB, trained in {run.facts['training_s']:.0f} s, signed"
+    )
+    rollout = run.hub.post("/v1/rollouts", {"bundle_id": done["bundle_id"], "min_windows": _MIN_WINDOWS, "canaries": 2})
+    ended = _follow(run, rollout["rollout_id"])
+    if ended["state"] != "done":
+        raise LinkError(f"the first rollout ended {ended['state']}: {ended['reason']}")
+
+    bundle_id = str(done["bundle_id"])
+    run.wait(lambda: _devices_on(run, bundle_id) == run.pump_devices, 60, "every pump's device to run the new model")
+    run.screen.done(f"{run.pump_devices} devices run {done['bundle_id']}; each self-tested it before it let it decide")
+
+
+def _devices_on(run: DemoRun, bundle_id: str) -> int:
+    return sum(active == bundle_id for active in run.active_bundles(_PROFILE).values())
+
+
+def _follow(run: DemoRun, rollout_id: str) -> dict[str, Any]:
+    """Tell a rollout's stages as they pass; the rollout once it has ended."""
+    told: set[int] = set()
+
+    def ended() -> Any:
+        found = run.hub.get(f"/v1/rollouts/{rollout_id}")
+        for i, event in enumerate(found["events"]):
+            if event["event"] in ("pass", "halt") and i not in told:
+                told.add(i)
+                verb = "passed" if event["event"] == "pass" else "[red]halted[/]"
+                run.screen.still()
+                run.screen.done(f"{event['stage']} {verb}: {event['figures'].get('reason', '')}")
+        return found if found["ended"] else None
+
+    found: dict[str, Any] = run.wait(ended, 150, f"the gates of {rollout_id}")
+    return found
+
+
+def faults_are_found(run: DemoRun) -> None:
+    for asset, kind in MACHINE_FAULTS.items():
+        run.fleet.inject(asset, kind)
+    for asset, (kind, channel) in SENSOR_FAULTS.items():
+        run.fleet.inject(asset, kind, channel=channel)
+    run.wait(lambda: len(run.open_alerts(MACHINE_FAULTS)) == len(MACHINE_FAULTS), 90, "every machine fault to be alerted")
+    found = run.open_alerts(MACHINE_FAULTS)
+    for asset, kind in MACHINE_FAULTS.items():
+        top = ", ".join(f"{channel} {share:.0%}" for channel, share in found[asset]["top"])
+        run.screen.done(f"{asset} {kind.replace('_', ' ')}: {found[asset]['severity']}, because of {top}")
+
+    def named() -> Any:
+        faults = run.hub.get("/v1/sensor-faults?limit=5000")
+        kinds = {(fault["asset"] or fault["source"].removeprefix("line-")): fault["fault"] for fault in faults}
+        return kinds if set(SENSOR_FAULTS) <= set(kinds) else None
+
+    kinds = run.wait(named, 60, "every sensor fault to be named")
+    for asset, (kind, channel) in SENSOR_FAULTS.items():
+        where = f"{asset} {channel}" if channel else f"{asset}'s line"
+        run.screen.done(f"{where} {kind.replace('_', ' ')}: named a sensor fault ({kinds[asset]}), no machine alarm")
+    for asset in (*MACHINE_FAULTS, *SENSOR_FAULTS):
+        run.fleet.clear(asset)
+    run.wait(lambda: not run.open_alerts(MACHINE_FAULTS), 90, "the alerts to close after the repair")
+    run.screen.done("all repaired; the alerts have closed by themselves")
+
+
+def cut_off(run: DemoRun) -> None:
+    device = run.remote.device_id
+    asset = run.remote.assets[0].name
+    run.link.cut()
+    cut_ns = run.fleet.now_ns()
+    started_s = time.monotonic()
+    run.fleet.inject(asset, _REMOTE_FAULT)
+    run.wait(lambda: run.status(device)["assets"][asset]["alert"], 60, f"{device} to alert on its own")
+    at_hub = [alert for alert in run.alerts() if alert["asset"] == asset and alert["opened_ns"] >= cut_ns]
+    run.screen.done(f"{device} cut off; {asset} blocked: alerted on the device, the hub knows of {len(at_hub)} such alerts")
+    run.fleet.clear(asset)
+    run.wait(lambda: run.status(device)["backlog_items"] >= 60, 60, "a backlog to grow")
+    backlog = run.status(device)["backlog_items"]
+    run.link.mend()
+    run.wait(lambda: run.status(device)["backlog_items"] <= 5, 60, "the backlog to drain")
+    ledger = run.hub.get(f"/v1/devices/{device}/ledger")
+    missing = sum(lane["n_missing"] for lane in ledger["lanes"])
+    late = [alert for alert in run.alerts() if alert["asset"] == asset and alert["opened_ns"] >= cut_ns]
+    run.facts["cut_off"] = {
+        "device": device,
+        "seconds": round(time.monotonic() - started_s, 1),
+        "backlog_items": backlog,
+        "missing": missing,
+        "alerts_known_while_cut": len(at_hub),
+        "alerts_known_after": len(late),
+    }
+    run.screen.done(f"{device} is back: {backlog} items drained, {missing} missing, its alert arrived with its own time")
+    run.wait(lambda: not run.open_alerts([asset]), 90, "its alert to close")
+
+
+def bad_model(run: DemoRun) -> None:
+    good = run.hub.get(f"/v1/bundles/{run.facts['first_model']}")
+    archive = spoil(run.hub.get_bytes(f"/v1/bundles/{good['sha256']}"), good["version"] + 1)
+    bad_id = run.hub.post_bytes("/v1/bundles", archive)["bundle_id"]
+    run.facts["bad_model"] = bad_id
+    run.screen.done(f"{bad_id} published: one threshold for the whole fleet; its golden vectors pass")
+    wanted = {"bundle_id": bad_id, "skip_shadow": True, "min_windows": _MIN_WINDOWS, "canaries": 2}
+    rollout = run.hub.post("/v1/rollouts", wanted)
+    ended = _follow(run, rollout["rollout_id"])
+    run.facts["bad_rollout"] = {"state": ended["state"], "stage": ended["stage"], "reason": ended["reason"]}
+
+    run.wait(
+        lambda: _devices_on(run, run.facts["first_model"]) == run.pump_devices, 60, "the canaries to be back on the good model"
+    )
+    run.screen.done(f"rolled back: all {run.pump_devices} devices run {run.facts['first_model']} again, the rest never left it")
+
+
+CHAPTERS: Final = (
+    Chapter("Cold start", "No model anywhere. Each device learns what is normal for its own machine.", cold_start),
+    Chapter(
+        "Windows reach the hub", "Aggregates, not readings; each with its place in a gapless sequence.", windows_reach_the_hub
+    ),
+    Chapter(
+        "A first model", "Trained on the fleet's data, quantized to int8, rolled out in shadow, canary and wave.", first_model
+    ),
+    Chapter("Faults", "Four machines and three sensors go wrong; each is to be called by its name.", faults_are_found),
+    Chapter("Cut off", "One device loses the hub, and its machine fails just then.", cut_off),
+    Chapter("A bad model", "Someone publishes in a hurry, and without the shadow stage.", bad_model),
+)

@@ -1,0 +1,69 @@
+"""Virtual time: a scenario played as fast as it can be computed, into files; the same bytes for the same seed.
+
+In the output folder, one file an asset, and the truth:
+
+    pump-1.jsonl  pump-2.csv  pump-3.cobs    what went over the serial line, byte for byte
+    pump-4.mqtt.jsonl                        a line a publication: {"topic": …, "payload": …}, a byte of the payload a character
+    truth.jsonl                              see `truth`
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from firmware_sim.firmware.encoder import Message
+from firmware_sim.node import Node
+from firmware_sim.scenario import Scenario, planned_faults
+from firmware_sim.truth import write_truth
+from models.errors import ConfigError
+
+_STEP_S: Final = 600.0
+TRUTH_FILE: Final = "truth.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What was written for one asset."""
+
+    path: Path
+    n_messages: int
+    n_bytes: int
+
+
+def make_nodes(scenario: Scenario, t0_ns: int) -> dict[str, Node]:
+    """A node for each asset, with what is planned for it. `t0_ns`: event time of second 0."""
+    return {plan.name: Node(plan, scenario.seed_of(plan), planned_faults(scenario, plan), t0_ns) for plan in scenario.assets}
+
+
+def play_virtual(scenario: Scenario, out: Path) -> dict[str, Played]:
+    """Write all of the scenario into the folder `out`. Raises ConfigError without a duration, OSError."""
+    if scenario.duration_s is None:
+        raise ConfigError("duration_s", "a duration: virtual time has no other end")
+    out.mkdir(parents=True, exist_ok=True)
+    nodes = make_nodes(scenario, scenario.virtual_start_ns)
+    played = {name: _play(node, scenario.duration_s, out) for name, node in nodes.items()}
+    write_truth(out / TRUTH_FILE, [event for node in nodes.values() for event in node.truth()])
+    return played
+
+
+def _play(node: Node, duration_s: float, out: Path) -> Played:
+    mqtt = node.plan.link == "mqtt"
+    path = out / (f"{node.plan.name}.mqtt.jsonl" if mqtt else f"{node.plan.name}.{node.plan.form}")
+    last_s = duration_s - 1 / node.plan.rate_hz
+    n_messages, until_s = 0, 0.0
+    with path.open("wb") as file:
+        while until_s < last_s:
+            until_s = min(until_s + _STEP_S, last_s)
+            messages = node.due(until_s)
+            n_messages += len(messages)
+            file.write(_publications(messages) if mqtt else b"".join(message.payload for message in messages))
+        return Played(path, n_messages, file.tell())
+
+
+def _publications(messages: Sequence[Message]) -> bytes:
+    lines = [json.dumps({"topic": m.topic, "payload": m.payload.decode("latin-1")}) for m in messages]
+    return "".join(line + "\n" for line in lines).encode()

@@ -1,0 +1,1 @@
+"""HTTP: what devices speak (sealed msgpack) and what operators speak (JSON), in one app."""

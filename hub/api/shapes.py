@@ -1,0 +1,201 @@
+"""The operators' JSON. All times are Unix nanoseconds (`_ns`); scripts and pages format them as they like."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+
+class AssetView(BaseModel):
+    """An asset as its device reported it at its last check-in."""
+
+    asset: str
+    profile: str
+    spec_hash: str
+    state: str
+    p_value: float | None
+    since_ns: int | None
+
+
+class SlotView(BaseModel):
+    """A bundle that a device holds."""
+
+    profile: str
+    slot: str
+    bundle_id: str
+    n_windows: int
+    score_us_median: float | None
+
+
+class FailureView(BaseModel):
+    """A bundle that a device refused."""
+
+    bundle_id: str
+    reason: str
+    at_ns: int
+
+
+class DeviceView(BaseModel):
+    """`online`: seen within the last three check-ins."""
+
+    device_id: str
+    site: str
+    hardware: str
+    agent_version: str
+    enrolled_ns: int
+    last_seen_ns: int
+    online: bool
+    assets: list[AssetView]
+    slots: list[SlotView]
+
+
+class DeviceDetail(DeviceView):
+    """`checkin`, `health`: the latest that the device sent, as it sent them."""
+
+    failures: list[FailureView]
+    checkin: dict[str, Any] | None
+    health: dict[str, Any] | None
+
+
+class LaneView(BaseModel):
+    """One lane of one epoch. `cursor`: everything up to it is accounted for. `missing`: [first, last] of each gap."""
+
+    epoch: str
+    lane: str
+    cursor: int
+    highest: int
+    received: int
+    evicted: int
+    redelivered: int
+    rejected: int
+    n_missing: int
+    missing: list[tuple[int, int]]
+    updated_ns: int
+
+
+class DeviceLedger(BaseModel):
+    """`restarts`: epochs beyond the first, each of a device that was wiped or restored."""
+
+    device_id: str
+    restarts: int
+    lanes: list[LaneView]
+
+
+class FleetLedger(BaseModel):
+    """The account of the whole fleet.
+
+    `items`: sequence numbers accounted for, received or evicted. `lake_pending`: log records that the lake's writer has not
+    read yet. `lake_duplicates`: rows in the lake beyond one per identity.
+    """
+
+    devices: int
+    restarts: int
+    items: int
+    received: int
+    missing: int
+    evicted: int
+    redelivered: int
+    rejected: int
+    lake_rows: int
+    lake_duplicates: int
+    lake_pending: int
+
+
+class Summary(BaseModel):
+    """The fleet at a glance."""
+
+    hub_id: str
+    now_ns: int
+    devices: int
+    devices_online: int
+    assets: dict[str, int] = Field(description="by state")
+    alerts_open: dict[str, int] = Field(description="by severity")
+    sensor_faults_open: int
+    rollouts_running: int
+    bundles: int
+    ingest_pending: dict[str, int] = Field(description="log records that each consumer has not read yet")
+    failures: dict[str, str] = Field(description="consumers that are failing, and why")
+
+
+class AlertView(BaseModel):
+    """An alert as it stands; open while `closed_ns` is null."""
+
+    device_id: str
+    alert_id: str
+    asset: str
+    profile: str
+    detector: str
+    severity: str
+    opened_ns: int
+    closed_ns: int | None
+    p_value: float
+    score: float
+    top: list[tuple[str, float]]
+    received_ns: int
+
+
+class SensorFaultView(BaseModel):
+    """A sensor fault as it stands; open while `closed_ns` is null."""
+
+    device_id: str
+    fault_id: str
+    source: str
+    asset: str
+    channel: str
+    fault: str
+    detail: str
+    opened_ns: int
+    closed_ns: int | None
+
+
+class TrainingRunView(BaseModel):
+    """A run of training: running, done with a bundle, or failed with an error."""
+
+    run_id: str
+    profile: str
+    state: str
+    started_ns: int
+    ended_ns: int | None
+    record: dict[str, Any]
+    error: str | None
+    bundle_id: str | None
+
+
+class TrainingRequest(BaseModel):
+    """Train a new bundle for a profile."""
+
+    profile: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$")
+
+
+class TrainingStarted(BaseModel):
+    """The run goes on in a process of its own; it shows among the runs once it has begun."""
+
+    profile: str
+    pid: int
+
+
+class RolloutRequest(BaseModel):
+    """Bring a bundle to its profile's devices; what is left out takes the service's defaults."""
+
+    bundle_id: str
+    skip_shadow: bool = False
+    canaries: int | None = Field(None, ge=1)
+    min_windows: int | None = Field(None, ge=1)
+    waves: int = Field(1, ge=1)
+
+
+class Published(BaseModel):
+    """The bundle that was published."""
+
+    bundle_id: str
+
+
+class Readiness(BaseModel):
+    """Whether the hub does all its work. `failures`: consumers that are failing, and why."""
+
+    ready: bool
+    failures: dict[str, str]
+
+
+Steering = Literal["pause", "resume", "abort", "rollback"]

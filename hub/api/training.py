@@ -1,0 +1,46 @@
+"""Training started from the API: a child process per run, so that TensorFlow's memory and crashes stay out of the hub."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from models.errors import TrainingError
+
+
+class TrainingProcesses:
+    """At most one run per profile. What a run prints goes to `train-PROFILE.log` in `logs`."""
+
+    def __init__(self, data: Path, logs: Path) -> None:
+        self._data = data
+        self._logs = logs
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = threading.Lock()
+
+    def start(self, profile: str) -> int:
+        """The child's process id. Raises TrainingError where a run of this profile is going on."""
+        with self._lock:
+            running = self._running.get(profile)
+            if running is not None and running.poll() is None:
+                raise TrainingError(f"{profile} is being trained already, by process {running.pid}")
+            command = [sys.executable, "-m", "tocsin", "hub", "train", "--data", str(self._data), "--profile", profile, "--json"]
+            self._logs.mkdir(exist_ok=True)
+            with (self._logs / f"train-{profile}.log").open("ab") as log:
+                child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._running[profile] = child
+        return child.pid
+
+    def stop(self) -> None:
+        """Ends what is running; a run that was cut off has published nothing."""
+        with self._lock:
+            for child in self._running.values():
+                if child.poll() is None:
+                    child.terminate()
+            for child in self._running.values():
+                try:
+                    child.wait(timeout=10)
+                except subprocess.TimeoutExpired:
+                    child.kill()
+                    child.wait()

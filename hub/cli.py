@@ -1,0 +1,242 @@
+"""`tocsin hub …`: make a hub, serve it, and look into it. What each command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hub.settings import DEFAULT_DIR, init_hub, load_hub
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from hub.settings import Hub
+
+# name: (module, attribute): commands of other rooms
+_COMMANDS = {
+    "train": ("hub.training.cli", "train"),
+    "rollout": ("hub.rollout.cli", "rollout"),
+    "bundles": ("hub.registry.cli", "bundles"),
+}
+_Command = Callable[..., Any]
+
+
+class _HubGroup(click.Group):
+    """Its own commands, and those of the rooms above, which are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *_COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, attribute = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=_HubGroup)
+def hub() -> None:
+    """Run the hub; train models and roll them out."""
+
+
+def _data(command: _Command) -> _Command:
+    return click.option(
+        "--data",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=DEFAULT_DIR,
+        show_default=True,
+        help="The hub's directory.",
+    )(command)
+
+
+def _json(command: _Command) -> _Command:
+    return click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")(command)
+
+
+@hub.command()
+@_data
+@_json
+def init(data: Path, as_json: bool) -> None:
+    """Make a hub in a directory, or complete the one that is there."""
+    from hub.state.database import open_state
+
+    made = init_hub(data)
+    open_state(made.state_url).dispose()
+    if as_json:
+        paths = {"data": made.paths.root, "join_token": made.paths.join_token, "admin_token": made.paths.admin_token}
+        click.echo(json.dumps({name: str(path.absolute()) for name, path in paths.items()}))
+        return
+    click.echo(f"The hub is in {data}. Start it with `tocsin hub serve --data {data}`.")
+    click.echo(f"Devices enrol with the token in {made.paths.join_token}.")
+
+
+@hub.command()
+@_data
+@click.option("--host", help="Address to listen on (default: as in hub.toml).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one (default: as in hub.toml).")
+def serve(data: Path, host: str | None, port: int | None) -> None:
+    """Take in what devices send, keep it, and serve the page and the API."""
+    from hub.serve import serve as serve_hub
+
+    loaded = load_hub(data)
+
+    def announce(url: str) -> None:
+        click.echo(f"Tocsin hub at {url}/?token={loaded.admin_token}")
+
+    serve_hub(loaded, host or loaded.config.host, loaded.config.port if port is None else port, announce)
+
+
+@hub.command()
+@_data
+@_json
+def devices(data: Path, as_json: bool) -> None:
+    """Every enrolled device."""
+    from hub.api.views import list_devices
+
+    with _state(data) as (loaded, connection):
+        rows = list_devices(connection, time.time_ns() - int(3e9 * loaded.config.checkin_s))
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    shown = [
+        (
+            row["device_id"],
+            row["site"],
+            "yes" if row["online"] else "no",
+            _age(row["last_seen_ns"]),
+            row["agent_version"],
+            ", ".join(f"{asset['asset']} ({asset['state']})" for asset in row["assets"]),
+        )
+        for row in rows
+    ]
+    _table(("device", "site", "online", "seen", "agent", "assets"), shown)
+
+
+@hub.command()
+@click.argument("device", required=False)
+@_data
+@_json
+def ledger(device: str | None, data: Path, as_json: bool) -> None:
+    """What was received, and what is missing, of DEVICE or of all."""
+    from hub.api.views import device_ledger, list_devices
+
+    with _state(data) as (_, connection):
+        known = [row["device_id"] for row in list_devices(connection, 0)]
+        if device is not None and device not in known:
+            raise click.ClickException(f"no device {device}; `tocsin hub devices` lists them")
+        accounts = [device_ledger(connection, name) for name in ([device] if device else known)]
+    if as_json:
+        click.echo(json.dumps([account.model_dump() for account in accounts]))
+        return
+    shown = [
+        (
+            account.device_id,
+            *(getattr(lane, name) for name in ("epoch", "lane", "received", "evicted", "n_missing", "redelivered", "rejected")),
+            ", ".join(f"{first}..{last}" for first, last in lane.missing[:5]),
+        )
+        for account in accounts
+        for lane in account.lanes
+    ]
+    columns = ("device", "epoch", "lane", "received", "evicted", "missing", "redelivered", "rejected", "gaps")
+    _table(columns, shown)
+
+
+@hub.command()
+@click.argument("sql")
+@_data
+@_json
+def query(sql: str, data: Path, as_json: bool) -> None:
+    """Run SQL over the lake's tables: aggregates, evidence, health."""
+    from hub.lake.lake import open_lake
+    from hub.lake.query import query as run_query
+
+    result = run_query(sql, open_lake(load_hub(data).lake_url))
+    if as_json:
+        click.echo(json.dumps(result.to_pylist(), default=str))
+        return
+    _table(tuple(result.column_names), [tuple(row.values()) for row in result.to_pylist()])
+
+
+@hub.command()
+@click.option("--open", "open_only", is_flag=True, help="Leave out the closed ones.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@_data
+@_json
+def alerts(open_only: bool, limit: int, data: Path, as_json: bool) -> None:
+    """Alerts, newest first."""
+    from hub.api.views import list_alerts
+
+    with _state(data) as (_, connection):
+        rows = list_alerts(connection, open_only=open_only, limit=limit)
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    shown = [
+        (
+            _age(row["opened_ns"]),
+            "open" if row["closed_ns"] is None else _age(row["closed_ns"]),
+            *(row[name] for name in ("severity", "device_id", "asset")),
+            f"{row['p_value']:.2g}",
+            ", ".join(channel for channel, _ in row["top"][:3]),
+        )
+        for row in rows
+    ]
+    _table(("opened", "closed", "severity", "device", "asset", "p-value", "top"), shown)
+
+
+@hub.command()
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@_data
+@_json
+def quarantine(limit: int, data: Path, as_json: bool) -> None:
+    """Items that were refused, newest first, and why."""
+    from hub.api.views import list_quarantine
+
+    with _state(data) as (_, connection):
+        rows = list_quarantine(connection, limit)
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    columns = ("device_id", "epoch", "lane", "seq", "kind", "n_bytes", "reason")
+    _table(columns, [tuple(row[name] for name in columns) for row in rows])
+
+
+@contextmanager
+def _state(data: Path) -> Iterator[tuple[Hub, Connection]]:
+    """The hub in `data` and a snapshot of its state; a running hub is not disturbed."""
+    from hub.state.database import open_state, reading
+
+    loaded = load_hub(data)
+    engine = open_state(loaded.state_url)
+    try:
+        with reading(engine).begin() as connection:
+            yield loaded, connection
+    finally:
+        engine.dispose()
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    Console().print(table if rows else "nothing yet")
+
+
+def _age(unix_ns: int) -> str:
+    """How long ago, for people."""
+    age_s = max(0.0, (time.time_ns() - unix_ns) / 1e9)
+    for unit, length_s in (("d", 86400), ("h", 3600), ("min", 60)):
+        if age_s >= length_s:
+            return f"{age_s / length_s:.0f} {unit} ago"
+    return f"{age_s:.0f} s ago"

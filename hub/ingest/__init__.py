@@ -1,0 +1,1 @@
+"""From sealed envelopes to the durable log: verify, decode, account, acknowledge."""

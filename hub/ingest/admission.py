@@ -1,0 +1,153 @@
+"""From the bytes of a request to items that are known to be good, or known to be bad and why.
+
+Invariants:
+1. Nothing is decoded before its signature is verified (models/contract/envelope.py).
+2. A bad body is judged alone: it is marked with its reason, keeps its place in the sequence, and harms no other item.
+3. What passes here decodes, and fits the tables behind: consumers of the log need not check again.
+
+An item whose place in the sequence makes no sense cannot be acknowledged at all: then the whole batch is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hub.devices.keys import verifier
+from models.contract.envelope import Batch, Sealed, open_sealed
+from models.contract.items import (
+    LANE_OF,
+    Aggregate,
+    Alert,
+    Body,
+    Commissioning,
+    Evidence,
+    Health,
+    Item,
+    SensorFault,
+    decode_body,
+    unpack_floats,
+)
+from models.contract.names import MAX_CHANNELS, MAX_FEATURES
+from models.errors import EnvelopeError, ItemError
+
+MAX_SEQ: Final = 2**62
+_MAX_INT: Final = 2**63 - 1
+_MAX_ID: Final = 64
+_MAX_SCORES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """One verified batch. `items`: each with the reason why it is refused, or None. `n_bytes`: of the bodies."""
+
+    device_id: str
+    epoch: str
+    items: list[tuple[Item, str | None]]
+    n_bytes: int
+
+
+def admit(sealed: Sealed, public_key: bytes) -> Admitted:
+    """Verify, open and judge. Raises EnvelopeError, BadSignature."""
+    batch = open_sealed(sealed, verifier(public_key), Batch)
+    items = []
+    for item in batch.items:
+        if not 1 <= item.first_seq <= item.seq <= MAX_SEQ:
+            raise EnvelopeError(
+                f"{sealed.device_id}: {item.first_seq}..{item.seq} in lane {item.lane} is no place in a sequence"
+            )
+        items.append((item, fault_of(item)))
+    return Admitted(sealed.device_id, batch.epoch, items, sum(len(item.body) for item in batch.items))
+
+
+def fault_of(item: Item) -> str | None:
+    """Why this item is not usable; None where it is."""
+    try:
+        body = decode_body(item.kind, item.body)
+        _check_place(item)
+        _check_times(item, body)
+        check = _CHECKS.get(type(body))
+        if check is not None:
+            check(body)
+    except ItemError as error:
+        return str(error)
+    return None
+
+
+def _check_place(item: Item) -> None:
+    if item.kind == "eviction":
+        return
+    if item.lane != LANE_OF[item.kind]:
+        raise ItemError(f"{item.kind} belongs in lane {LANE_OF[item.kind]}, not {item.lane}")
+    if item.first_seq != item.seq:
+        raise ItemError(f"{item.kind} stands for {item.first_seq}..{item.seq}; only an eviction spans numbers")
+
+
+def _check_times(item: Item, body: Body) -> None:
+    """Whole numbers must fit 64 bits, and none of them may be negative: they are times, sizes and counts."""
+    at = item.at
+    if not (0 <= at.wall_ns <= _MAX_INT and 0 <= at.mono_ns <= _MAX_INT):
+        raise ItemError(f"{item.kind}: stamp out of range")
+    if len(at.boot_id) > _MAX_ID:
+        raise ItemError(f"{item.kind}: boot id of {len(at.boot_id)} characters; at most {_MAX_ID}")
+    for name in body.__struct_fields__:
+        value = getattr(body, name)
+        if isinstance(value, int) and not 0 <= value <= _MAX_INT:
+            raise ItemError(f"{item.kind}: {name} is {value}; expected 0..2^63-1")
+
+
+def _check_aggregate(body: Aggregate) -> None:
+    n_features = len(unpack_floats(body.features))
+    _expect(1 <= n_features <= MAX_FEATURES, f"aggregate: {n_features} features; expected 1..{MAX_FEATURES}")
+    _expect(body.start_ns <= body.end_ns, "aggregate: the window ends before it starts")
+    _expect(len(body.scores) <= _MAX_SCORES, f"aggregate: {len(body.scores)} scores; at most {_MAX_SCORES}")
+    _expect(len(body.faulty) <= MAX_CHANNELS and len(body.top) <= MAX_CHANNELS, "aggregate: more channels than a profile has")
+    for score in body.scores:
+        _check_id("aggregate: detector", score.detector)
+
+
+def _check_alert(body: Alert) -> None:
+    _expect(math.isfinite(body.p_value) and math.isfinite(body.score), "alert: score and p-value must be finite numbers")
+    _expect(all(math.isfinite(share) for _, share in body.top), "alert: shares in top must be finite numbers")
+    _check_id("alert: detector", body.detector)
+
+
+def _check_fault(body: SensorFault) -> None:
+    for name in ("source", "asset", "channel"):
+        _check_id(f"sensor_fault: {name}", getattr(body, name))
+
+
+def _check_commissioning(body: Commissioning) -> None:
+    n_location, n_scale = len(unpack_floats(body.location)), len(unpack_floats(body.scale))
+    _expect(n_location == n_scale <= MAX_FEATURES, f"commissioning: {n_location} locations, {n_scale} scales")
+
+
+def _check_health(body: Health) -> None:
+    _expect(math.isfinite(body.uptime_s), "health: uptime must be a finite number")
+
+
+def _check_evidence(body: Evidence) -> None:
+    _expect(1 <= len(body.channels) <= MAX_CHANNELS, f"evidence: {len(body.channels)} channels; expected 1..{MAX_CHANNELS}")
+    _expect(math.isfinite(body.rate_hz) and body.rate_hz > 0, "evidence: rate must be above 0 Hz")
+    unpack_floats(body.values, len(body.channels))
+
+
+def _check_id(what: str, value: str) -> None:
+    _expect(len(value) <= _MAX_ID, f"{what} of {len(value)} characters; at most {_MAX_ID}")
+
+
+def _expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise ItemError(message)
+
+
+_CHECKS: Final[dict[type[Body], Callable[[Any], None]]] = {
+    Aggregate: _check_aggregate,
+    Alert: _check_alert,
+    SensorFault: _check_fault,
+    Commissioning: _check_commissioning,
+    Health: _check_health,
+    Evidence: _check_evidence,
+}

@@ -1,0 +1,148 @@
+"""Making a group of batches durable: the log first, then the account of it, and only then the acknowledgement.
+
+Invariants:
+1. What an Ack covers is in the synced log (or in quarantine), and in the ledger.
+2. A crash between log and ledger loses nothing and counts nothing twice: `recover` accounts for what the log has beyond
+   the ledger's own position, and what a device then sends again is a redelivery.
+3. Items that the ledger knows already have no effect but the count of redeliveries.
+4. One batch that cannot be taken does not fail the others of its group.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import MutableMapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine
+
+from hub.ingest.admission import Admitted
+from hub.ingest.log import IngestLog, LogRecord
+from hub.ingest.positions import get_position, set_position
+from hub.ledger.ledger import LaneAccount, LaneKey, load_epochs, store
+from hub.state.schema import quarantine
+from hub.state.upsert import upsert
+from models.contract.envelope import Ack, Rejection
+from models.contract.items import LANES, Item
+from models.errors import EnvelopeError
+
+LEDGER: Final = "ledger"  # the ledger's name among the log's consumers
+MAX_GAPS: Final = 500  # in one lane; an agent sends in order, so more than a few is a fault
+_RECOVERY_BATCH: Final = 5000
+
+Accounts = MutableMapping[LaneKey, LaneAccount]
+
+
+class Committer:
+    """Commits groups; called from one thread at a time."""
+
+    def __init__(self, engine: Engine, log: IngestLog) -> None:
+        self._engine = engine
+        self._log = log
+        self._log_may_be_ahead = True  # of the ledger: at the start, and after a commit that failed half-way
+
+    def commit(self, group: Sequence[Admitted], now_ns: int) -> list[Ack | EnvelopeError]:
+        """One outcome per batch, in order. Raises SQLAlchemyError, sqlite3.Error: then nothing of it is acknowledged."""
+        if self._log_may_be_ahead:
+            self.recover(now_ns)
+        self._log_may_be_ahead = True
+        with self._engine.begin() as connection:
+            accounts: Accounts = load_epochs(connection, {(batch.device_id, batch.epoch) for batch in group})
+            changed: dict[LaneKey, LaneAccount] = {}
+            records: list[LogRecord] = []
+            refused: list[dict[str, Any]] = []
+            outcomes: list[Ack | EnvelopeError] = []
+            for batch in group:
+                taken = _take(batch, ChainMap({}, changed, accounts), now_ns)
+                if isinstance(taken, EnvelopeError):
+                    outcomes.append(taken)
+                    continue
+                updates, new, bad = taken
+                changed |= updates
+                records += new
+                refused += bad
+                outcomes.append(_ack(batch, ChainMap(changed, accounts), now_ns))
+            self._log.append(records)
+            store(connection, changed)
+            upsert(connection, quarantine, refused)
+            set_position(connection, LEDGER, self._log.log_id, self._log.end())
+        self._log_may_be_ahead = False
+        return outcomes
+
+    def recover(self, now_ns: int) -> int:
+        """Account for what the log has beyond the ledger, as a crash leaves it; how many records that were."""
+        n_records = 0
+        while True:
+            with self._engine.begin() as connection:
+                position = get_position(connection, LEDGER, self._log.log_id)
+                records = self._log.read(position, _RECOVERY_BATCH)
+                if not records:
+                    return n_records
+                self._account_for(connection, records, now_ns)
+                n_records += len(records)
+
+    def _account_for(self, connection: Connection, records: Sequence[LogRecord], now_ns: int) -> None:
+        accounts = load_epochs(connection, {(record.device_id, record.epoch) for record in records})
+        for record in records:
+            key = (record.device_id, record.epoch, record.lane)
+            account = accounts.get(key, LaneAccount())
+            eviction = record.kind == "eviction"
+            accounts[key], _ = account.with_item(record.first_seq, record.seq, now_ns, eviction=eviction, rejected=False)
+        store(connection, accounts)
+        set_position(connection, LEDGER, self._log.log_id, records[-1].position)
+
+
+Taken = tuple[dict[LaneKey, LaneAccount], list[LogRecord], list[dict[str, Any]]]
+
+
+def _take(batch: Admitted, accounts: ChainMap[LaneKey, LaneAccount], now_ns: int) -> Taken | EnvelopeError:
+    """The batch's changes, on the first map of `accounts`; its new records; its new rows for the quarantine."""
+    records, refused = [], []
+    for item, fault in batch.items:
+        key = (batch.device_id, batch.epoch, item.lane)
+        account, new = accounts.get(key, LaneAccount()).with_item(
+            item.first_seq, item.seq, now_ns, eviction=item.kind == "eviction", rejected=fault is not None
+        )
+        if len(account.seen.ahead) > MAX_GAPS:
+            return EnvelopeError(f"{batch.device_id}: more than {MAX_GAPS} gaps in lane {item.lane}; send from the cursor on")
+        accounts[key] = account
+        if new and fault is None:
+            records.append(_record(batch, item, now_ns))
+        elif new:
+            refused.append(_quarantined(batch, item, str(fault), now_ns))
+    return dict(accounts.maps[0]), records, refused
+
+
+def _ack(batch: Admitted, accounts: ChainMap[LaneKey, LaneAccount], now_ns: int) -> Ack:
+    keys = {lane: (batch.device_id, batch.epoch, lane) for lane in LANES}
+    cursors: dict[str, int] = {lane: accounts[key].seen.cursor for lane, key in keys.items() if key in accounts}
+    rejected = [Rejection(item.lane, item.seq, fault) for item, fault in batch.items if fault is not None]
+    return Ack(epoch=batch.epoch, cursors=cursors, hub_time_ns=now_ns, rejected=rejected)
+
+
+def _record(batch: Admitted, item: Item, now_ns: int) -> LogRecord:
+    return LogRecord(
+        position=0,
+        device_id=batch.device_id,
+        epoch=batch.epoch,
+        lane=item.lane,
+        seq=item.seq,
+        first_seq=item.first_seq,
+        kind=item.kind,
+        at=item.at,
+        body=bytes(item.body),
+        received_ns=now_ns,
+    )
+
+
+def _quarantined(batch: Admitted, item: Item, reason: str, now_ns: int) -> dict[str, Any]:
+    return {
+        "device_id": batch.device_id,
+        "epoch": batch.epoch,
+        "lane": item.lane,
+        "seq": item.seq,
+        "kind": item.kind[:32],
+        "reason": reason,
+        "body": bytes(item.body),
+        "received_ns": now_ns,
+    }

@@ -1,0 +1,107 @@
+"""Following the ingest log: a thread that hands a consumer what came since its position, batch by batch, for ever.
+
+A consumer that fails is tried again from its own position, with growing pauses; meanwhile `failure` says why, and the
+log keeps what it has not read.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from hub.ingest.log import IngestLog, LogRecord
+from models.errors import StorageError
+
+_log = logging.getLogger(__name__)
+_MAX_PAUSE_S: Final = 30.0
+
+
+class Consumer(Protocol):
+    """Called from one thread at a time. `consume` makes its effects and the new position durable together, or raises."""
+
+    name: str
+
+    def position(self) -> int: ...
+
+    def consume(self, records: Sequence[LogRecord]) -> None: ...
+
+
+class Follower:
+    """Runs one consumer. `gather_s`: how long after a wake-up more is gathered before it is consumed."""
+
+    def __init__(self, log: IngestLog, consumer: Consumer, gather_s: float = 0.0, batch: int = 1000) -> None:
+        self._log = log
+        self._consumer = consumer
+        self._gather_s = gather_s
+        self._batch = batch
+        self._arrived = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"follow-{consumer.name}", daemon=True)
+        self.failure: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self._consumer.name
+
+    def position(self) -> int:
+        """How far the consumer has come, durably."""
+        return self._consumer.position()
+
+    def check(self) -> None:
+        """Raises StorageError where the log is older than what was consumed from it: it was restored from a backup."""
+        position, end = self._consumer.position(), self._log.end()
+        if position > end:
+            raise StorageError(
+                f"ingest log {self._log.log_id} ends at {end}, but {self.name} has read up to {position}: the log was "
+                "restored from an older copy; move ingest.db away, and the devices' next items start a new one"
+            )
+
+    def start(self) -> None:
+        """Begins with what is there already."""
+        self._arrived.set()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Something was appended."""
+        self._arrived.set()
+
+    def stop(self) -> None:
+        """Consumes what is there, then ends."""
+        self._stopping.set()
+        self._arrived.set()
+        self._thread.join()
+
+    def drain(self) -> int:
+        """Consume to the end of the log, in the caller's thread; how many records that were."""
+        n_records, position = 0, self._consumer.position()
+        while records := self._log.read(position, self._batch):
+            self._consumer.consume(records)
+            position = records[-1].position
+            n_records += len(records)
+        return n_records
+
+    def _run(self) -> None:
+        n_failures = 0
+        while True:
+            self._arrived.wait()
+            self._stopping.wait(self._gather_s)
+            self._arrived.clear()
+            last_round = self._stopping.is_set()
+            n_failures = 0 if self._try() else n_failures + 1
+            if last_round:
+                return
+            if n_failures:
+                self._stopping.wait(min(_MAX_PAUSE_S, 0.5 * 2**n_failures))
+                self._arrived.set()
+
+    def _try(self) -> bool:
+        try:
+            self.drain()
+        except Exception as error:  # the thread must outlive any failure of what it runs; `failure` and the log tell of it
+            _log.exception("%s stopped at a record and will be tried again", self.name)
+            self.failure = f"{type(error).__name__}: {error}"
+            return False
+        self.failure = None
+        return True

@@ -1,0 +1,25 @@
+"""What still waits in the log, and who is failing: for the summary, for readiness, and for pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hub.ingest.consumer import Follower
+from hub.ingest.log import IngestLog
+
+
+class Backlog:
+    """Reads positions; changes nothing."""
+
+    def __init__(self, log: IngestLog, followers: Sequence[Follower]) -> None:
+        self._log = log
+        self._followers = followers
+
+    def pending(self) -> dict[str, int]:
+        """How many positions each consumer is behind, by name."""
+        end = self._log.end()
+        return {follower.name: max(0, end - follower.position()) for follower in self._followers}
+
+    def failures(self) -> dict[str, str]:
+        """Why a consumer is failing, by name; empty when all is well."""
+        return {follower.name: follower.failure for follower in self._followers if follower.failure is not None}

@@ -1,0 +1,113 @@
+"""Group commit: requests that arrive together share one sync of the disk.
+
+    request ─ admit ─► waiting (bounded) ─► committer task ─► worker thread: log, ledger ─► futures ─► Ack
+
+Whatever waits when a commit begins goes in together, so under load the groups grow by themselves and the disk is synced
+at its own pace; an idle hub commits one batch at once. When too much waits, `submit` refuses and says when to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from hub.ingest.admission import Admitted
+from hub.ingest.committer import Committer
+from models.contract.envelope import Ack
+from models.errors import EnvelopeError, LinkError
+
+MAX_WAITING: Final = 512  # batches
+MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
+MAX_GROUP: Final = 128
+RETRY_AFTER_S: Final = 1.0
+
+
+class Busy(LinkError):
+    """Too much waits to be committed; `retry_after_s` says when to try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    batch: Admitted
+    outcome: asyncio.Future[Ack]
+
+
+class IngestService:
+    """Lives on one event loop: `start` and `stop` bracket it. `on_commit` is called in the worker thread after each commit."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        on_commit: Callable[[], None],
+        now_ns: Callable[[], int] = time.time_ns,
+        max_waiting: int = MAX_WAITING,
+    ) -> None:
+        self._committer = committer
+        self._on_commit = on_commit
+        self._now_ns = now_ns
+        self._max_waiting = max_waiting
+        self._waiting: list[_Waiting] = []
+        self._waiting_bytes = 0
+        self._arrived = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="ingest-commit")
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """Commits what waits, then ends."""
+        self._stopping = True
+        self._arrived.set()
+        if self._task is not None:
+            await self._task
+        self._worker.shutdown()
+
+    async def submit(self, batch: Admitted) -> Ack:
+        """Returns once the batch is durable. Raises Busy, EnvelopeError (not to be taken), or the storage's own error."""
+        full = len(self._waiting) >= self._max_waiting or self._waiting_bytes + batch.n_bytes > MAX_WAITING_BYTES
+        if self._stopping or (full and self._waiting):
+            raise Busy(f"{len(self._waiting)} batches wait to be committed", RETRY_AFTER_S)
+        waiting = _Waiting(batch, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._waiting_bytes += batch.n_bytes
+        self._arrived.set()
+        return await waiting.outcome
+
+    async def _run(self) -> None:
+        while self._waiting or not self._stopping:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._waiting:
+                group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
+                self._waiting_bytes -= sum(waiting.batch.n_bytes for waiting in group)
+                await self._commit(group)
+
+    async def _commit(self, group: Sequence[_Waiting]) -> None:
+        try:
+            outcomes = await asyncio.get_running_loop().run_in_executor(self._worker, self._commit_now, group)
+        except Exception as error:  # whatever the storage raised goes to those who wait for it, and the next group is tried
+            for waiting in group:
+                _settle(waiting.outcome, error)
+            return
+        for waiting, outcome in zip(group, outcomes, strict=True):
+            _settle(waiting.outcome, outcome)
+
+    def _commit_now(self, group: Sequence[_Waiting]) -> list[Ack | EnvelopeError]:
+        outcomes = self._committer.commit([waiting.batch for waiting in group], self._now_ns())
+        self._on_commit()
+        return outcomes
+
+
+def _settle(future: asyncio.Future[Ack], outcome: Ack | Exception) -> None:
+    if future.done():  # the client went away; the batch is durable all the same
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

@@ -1,0 +1,53 @@
+"""The lake's writer: gathers what came into a few large commits, and writes each record once.
+
+A crash can fall between the tables' commits and the note of the position. Then the same records are read again, and each
+table, which knows how far it is, takes only those beyond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Engine
+
+from hub.ingest.log import LogRecord
+from hub.ingest.positions import get_position, set_position
+from hub.lake.lake import Lake
+from hub.lake.tables import TABLE_OF, TABLES, TableName, rows_of
+
+COMPACT_EVERY: Final = 200  # commits: each adds at least one small file, and readers open them all
+
+
+class LakeWriter:
+    """A consumer of the ingest log."""
+
+    name = "lake"
+
+    def __init__(self, lake: Lake, engine: Engine, log_id: str) -> None:
+        self._lake = lake
+        self._engine = engine
+        self._log_id = log_id
+
+    def position(self) -> int:
+        with self._engine.connect() as connection:
+            return get_position(connection, self.name, self._log_id)
+
+    def consume(self, records: Sequence[LogRecord]) -> None:
+        """Raises DeltaError, OSError; what was committed by then is not written again."""
+        for table in TABLES:
+            self._write(table, records)
+        with self._engine.begin() as connection:
+            set_position(connection, self.name, self._log_id, records[-1].position)
+
+    def _write(self, table: TableName, records: Sequence[LogRecord]) -> None:
+        mine = [record for record in records if TABLE_OF.get(record.kind) == table]
+        if not mine:
+            return
+        written = self._lake.position(table, self._log_id)
+        fresh = [record for record in mine if record.position > written]
+        if not fresh:
+            return
+        self._lake.append(table, rows_of(table, fresh), self._log_id, fresh[-1].position)
+        if self._lake.version(table) % COMPACT_EVERY == 0:
+            self._lake.compact(table)

@@ -1,0 +1,1 @@
+"""The hub's bundles: stored once by content, signed, never overwritten."""

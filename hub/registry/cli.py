@@ -1,0 +1,79 @@
+"""`tocsin hub bundles …`: what is in the registry, and putting a bundle into it by hand."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from hub.registry.registry import Registry
+from hub.settings import DEFAULT_DIR, load_hub
+from hub.state.database import open_state
+from models.contract.names import MAX_BUNDLE_BYTES
+
+_data = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_DIR,
+    show_default=True,
+    help="The hub's directory.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+
+
+@click.group()
+def bundles() -> None:
+    """Models with all they need to serve and to be judged."""
+
+
+@bundles.command("list")
+@_data
+@click.option("--profile", help="Only this profile's.")
+@_json
+def list_bundles(data: Path, profile: str | None, as_json: bool) -> None:
+    """Bundles, newest first."""
+    with _registry(data) as registry:
+        found = registry.list(profile)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for entry in found:
+        made = datetime.fromtimestamp(entry["created_ns"] // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        click.echo(f"{entry['bundle_id']:<28} {made}  {entry['size']:>7} bytes  {entry['sha256'][:16]}")
+    if not found:
+        click.echo("no bundles yet; `tocsin hub train` makes one")
+
+
+@bundles.command()
+@click.argument("bundle_id")
+@_data
+def show(bundle_id: str, data: Path) -> None:
+    """A bundle's manifest and model card, as JSON."""
+    with _registry(data) as registry:
+        click.echo(json.dumps(registry.get(bundle_id), indent=2))
+
+
+@bundles.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@_data
+def publish(file: Path, data: Path) -> None:
+    """Check FILE, a bundle archive, and put it into the registry. It reaches no device before a rollout."""
+    if file.stat().st_size > MAX_BUNDLE_BYTES:
+        raise click.ClickException(f"{file}: {file.stat().st_size} bytes; a bundle has at most {MAX_BUNDLE_BYTES}")
+    with _registry(data) as registry:
+        click.echo(registry.publish(file.read_bytes(), now_ns=time.time_ns()))
+
+
+@contextmanager
+def _registry(data: Path) -> Iterator[Registry]:
+    hub = load_hub(data)
+    engine = open_state(hub.state_url)
+    try:
+        yield Registry(engine, hub.paths.bundles, hub.key)
+    finally:
+        engine.dispose()

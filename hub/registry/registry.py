@@ -1,0 +1,125 @@
+"""The bundles that this hub vouches for.
+
+Invariants:
+1. Nothing is published that does not load, or does not pass its own golden vectors on this machine.
+2. A bundle's file is durable before its row exists, and is named by its SHA-256: a row always has its file, and a file
+   is never overwritten by another content.
+3. An id or a version, once given, never means another archive.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, Row, func, insert, or_, select
+
+from hub.state.database import reading
+from hub.state.schema import bundles
+from models.bundle.archive import Bundle, read_bundle
+from models.bundle.selftest import load_detector, self_test
+from models.bundle.signature import bundle_message
+from models.contract.signing import SigningKey
+from models.errors import BundleCorrupt, BundleError
+from models.files import write_durably
+
+
+class Registry:
+    """Safe to use from several threads and processes."""
+
+    def __init__(self, engine: Engine, bundles_dir: Path, key: SigningKey) -> None:
+        self._engine = engine
+        self._dir = bundles_dir
+        self._key = key
+
+    def publish(self, archive: bytes, run_id: str | None = None, *, now_ns: int) -> str:
+        """Check, store and sign a bundle; its id. The same archive again changes nothing.
+
+        Raises BundleError: BundleCorrupt, BundleIncompatible, SelfTestFailed, or its id or version is another archive's.
+        """
+        bundle = read_bundle(archive)
+        self_test(bundle, load_detector(bundle, bundle.manifest.spec_hash))
+        with reading(self._engine).begin() as connection:
+            if _published(connection, bundle):
+                return bundle.manifest.bundle_id
+        self._dir.mkdir(parents=True, exist_ok=True)
+        write_durably(self.path(bundle.sha256), archive)
+        with self._engine.begin() as connection:
+            if not _published(connection, bundle):
+                connection.execute(insert(bundles).values(self._row(bundle, len(archive), run_id, now_ns)))
+        return bundle.manifest.bundle_id
+
+    def path(self, sha256: str) -> Path:
+        """Where the archive of that digest is kept."""
+        return self._dir / f"{sha256}.bundle"
+
+    def list(self, profile: str | None = None) -> list[dict[str, Any]]:
+        """Newest first, without cards, JSON-able."""
+        query = select(bundles).order_by(bundles.c.created_ns.desc(), bundles.c.version.desc())
+        if profile is not None:
+            query = query.where(bundles.c.profile == profile)
+        with reading(self._engine).begin() as connection:
+            return [_entry(row) for row in connection.execute(query)]
+
+    def get(self, bundle_id: str) -> dict[str, Any]:
+        """One bundle with its manifest and card, JSON-able. Raises BundleError where there is none."""
+        with reading(self._engine).begin() as connection:
+            row = connection.execute(select(bundles).where(bundles.c.bundle_id == bundle_id)).first()
+        if row is None:
+            raise BundleError(f"no bundle {bundle_id!r}; `tocsin hub bundles list` shows what there is")
+        return {**_entry(row), "manifest": row.manifest, "card": row.card}
+
+    def read(self, bundle_id: str) -> bytes:
+        """The archive. Raises BundleError where there is none, BundleCorrupt where its file is gone or damaged."""
+        entry = self.get(bundle_id)
+        path = self.path(entry["sha256"])
+        try:
+            archive = path.read_bytes()
+        except OSError as error:
+            raise BundleCorrupt(f"{bundle_id}: {path}: {error.strerror}") from error
+        if read_bundle(archive).sha256 != entry["sha256"]:
+            raise BundleCorrupt(f"{bundle_id}: {path} is not the archive that was published")
+        return archive
+
+    def next_version(self, profile: str) -> int:
+        """One more than the highest so far; 1 for the first."""
+        query = select(func.max(bundles.c.version)).where(bundles.c.profile == profile)
+        with reading(self._engine).begin() as connection:
+            return int(connection.execute(query).scalar() or 0) + 1
+
+    def _row(self, bundle: Bundle, size: int, run_id: str | None, now_ns: int) -> dict[str, Any]:
+        manifest = bundle.manifest
+        return {
+            "bundle_id": manifest.bundle_id,
+            "profile": manifest.profile,
+            "version": manifest.version,
+            "spec_hash": manifest.spec_hash,
+            "sha256": bundle.sha256,
+            "size": size,
+            "signature": self._key.sign(bundle_message(bundle.sha256)),
+            "created_ns": now_ns,
+            "run_id": run_id,
+            "manifest": msgspec.to_builtins(manifest),
+            "card": bundle.card,
+        }
+
+
+def _published(connection: Connection, bundle: Bundle) -> bool:
+    """Whether this very archive is in the registry. Raises BundleError where its id or version is another's."""
+    manifest = bundle.manifest
+    same_version = (bundles.c.profile == manifest.profile) & (bundles.c.version == manifest.version)
+    query = select(bundles.c.bundle_id, bundles.c.sha256, bundles.c.version)
+    rows = connection.execute(query.where(or_(bundles.c.bundle_id == manifest.bundle_id, same_version))).all()
+    for row in rows:
+        if row.sha256 != bundle.sha256:
+            raise BundleError(
+                f"{manifest.bundle_id}: version {manifest.version} of {manifest.profile} is {row.bundle_id} already, "
+                f"with SHA-256 {row.sha256[:16]}…; a version never changes: publish it under a new one"
+            )
+    return bool(rows)
+
+
+def _entry(row: Row[Any]) -> dict[str, Any]:
+    names = ("bundle_id", "profile", "version", "spec_hash", "sha256", "size", "created_ns", "run_id")
+    return {name: getattr(row, name) for name in names}

@@ -1,0 +1,164 @@
+"""`tocsin hub rollout …`: start, watch and steer rollouts. The steps themselves are taken by `tocsin hub serve`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hub.rollout.service import RolloutService
+from hub.settings import DEFAULT_DIR, load_hub
+from hub.state.database import open_state
+
+_data = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_DIR,
+    show_default=True,
+    help="The hub's directory.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+
+
+@click.group()
+def rollout() -> None:
+    """Bring a bundle to its profile's devices by stages: shadow, canary, waves."""
+
+
+@rollout.command()
+@click.argument("bundle_id")
+@_data
+@click.option("--skip-shadow", is_flag=True, help="Begin with the canary: the candidate decides there at once.")
+@click.option("--canaries", type=click.IntRange(min=1), help="How many devices go first (default: a tenth, each kind once).")
+@click.option("--waves", type=click.IntRange(min=1), default=1, show_default=True, help="Cohorts that follow the canary.")
+@click.option("--min-windows", type=click.IntRange(min=1), help="Clean windows that each stage needs (default: 60).")
+@_json
+def start(bundle_id: str, data: Path, as_json: bool, **options: Any) -> None:
+    """Start a rollout of BUNDLE_ID."""
+    with _service(data) as service:
+        rollout_id = service.start(bundle_id, now_ns=time.time_ns(), **options)
+        found = service.get(rollout_id)
+    stages = ", ".join(f"{stage['name']} ({len(stage['devices'])})" for stage in found["plan"]["stages"])
+    click.echo(json.dumps(found) if as_json else f"{rollout_id} started: {stages}")
+
+
+@rollout.command("list")
+@_data
+@click.option("--profile", help="Only this profile's.")
+@_json
+def list_rollouts(data: Path, profile: str | None, as_json: bool) -> None:
+    """Rollouts, newest first."""
+    with _service(data) as service:
+        found = service.list(profile)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for summary in found:
+        click.echo(_line(summary))
+    if not found:
+        click.echo("no rollouts yet")
+
+
+@rollout.command()
+@click.argument("rollout_id", required=False)
+@_data
+@click.option("--watch", is_flag=True, help="Show each change until it has ended.")
+@_json
+def status(rollout_id: str | None, data: Path, watch: bool, as_json: bool) -> None:
+    """What a rollout (default: the latest) waits for, and what was decided so far."""
+    with _service(data) as service:
+        if rollout_id is None:
+            newest = service.list(limit=1)
+            if not newest:
+                raise click.ClickException("no rollouts yet")
+            rollout_id = str(newest[0]["rollout_id"])
+        shown: list[str] = []
+        while True:
+            found = service.get(rollout_id)
+            shown = _show(found, shown, as_json)
+            if found["ended"] or not watch:
+                return
+            time.sleep(1.0)
+
+
+@rollout.command()
+@click.argument("rollout_id")
+@_data
+def pause(rollout_id: str, data: Path) -> None:
+    """Hold a rollout at its stage."""
+    with _service(data) as service:
+        service.pause(rollout_id, now_ns=time.time_ns())
+    click.echo(f"{rollout_id} paused")
+
+
+@rollout.command()
+@click.argument("rollout_id")
+@_data
+def resume(rollout_id: str, data: Path) -> None:
+    """Let a paused rollout go on."""
+    with _service(data) as service:
+        service.resume(rollout_id, now_ns=time.time_ns())
+    click.echo(f"{rollout_id} resumed")
+
+
+@rollout.command()
+@click.argument("rollout_id")
+@_data
+def abort(rollout_id: str, data: Path) -> None:
+    """End a rollout; devices return to the incumbent at their next check-in."""
+    with _service(data) as service:
+        service.abort(rollout_id, now_ns=time.time_ns())
+    click.echo(f"{rollout_id} aborted")
+
+
+@rollout.command("rollback")
+@click.argument("rollout_id")
+@_data
+def roll_back(rollout_id: str, data: Path) -> None:
+    """Return every device to the incumbent, also after a rollout is done; `status --watch` shows when they have."""
+    with _service(data) as service:
+        service.roll_back(rollout_id, now_ns=time.time_ns())
+    click.echo(f"{rollout_id} halted; its devices return to the incumbent")
+
+
+@contextmanager
+def _service(data: Path) -> Iterator[RolloutService]:
+    engine = open_state(load_hub(data).state_url)
+    try:
+        yield RolloutService(engine)
+    finally:
+        engine.dispose()
+
+
+def _line(summary: dict[str, Any]) -> str:
+    at = f"{summary['stage']} ({summary['stage_index'] + 1} of {summary['n_stages']})"
+    reason = f": {summary['reason']}" if summary["reason"] else ""
+    return f"{summary['rollout_id']:<20} {summary['state']:<12} {at:<20} {summary['bundle_id']}{reason}"
+
+
+def _show(found: dict[str, Any], shown: list[str], as_json: bool) -> list[str]:
+    """Print what is new since `shown`, the lines of last time; the lines of this time."""
+    if as_json:
+        line = json.dumps(found)
+        if [line] != shown:
+            click.echo(line)
+        return [line]
+    lines = [_line(found)]
+    lines += [_event_line(event) for event in found["events"]]
+    lines += [f"  now {gate['verdict']:<5} {gate['gate']}: {gate['reason']}" for gate in found["gates"]]
+    for line in lines:
+        if line not in shown:
+            click.echo(line)
+    return lines
+
+
+def _event_line(event: dict[str, Any]) -> str:
+    at = datetime.fromtimestamp(event["at_ns"] // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    reason = event["figures"].get("reason", "")
+    return f"  {at} {event['stage']:<8} {event['event']}{': ' + reason if reason else ''}"

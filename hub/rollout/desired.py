@@ -1,0 +1,56 @@
+"""What a device should hold, worked out afresh at each check-in from the fleet's bundles and the rollouts that are on.
+
+Invariant: the answer depends on what was decided, never on what this device was told before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, select
+
+from hub.rollout.machine import ASSIGNING, assignment
+from hub.rollout.store import Rollout, in_states
+from hub.state.schema import bundles, fleet_bundles
+from models.contract.checkin import DesiredBundle, DesiredSlots
+
+Pair = tuple[str | None, str | None]  # the bundles for the active and the shadow slot
+
+
+def desired_slots(connection: Connection, device_id: str, profiles: Sequence[str]) -> list[DesiredSlots]:
+    """For each of `profiles` that the hub has ever decided on; profiles without a decision are left as they are."""
+    query = select(fleet_bundles.c.profile, fleet_bundles.c.bundle_id).where(fleet_bundles.c.profile.in_(profiles))
+    pairs: dict[str, Pair] = {profile: (bundle_id, None) for profile, bundle_id in connection.execute(query)}
+    if not pairs:
+        return []
+    for rollout in in_states(connection, ASSIGNING):
+        if rollout.profile in pairs:
+            pairs[rollout.profile] = _pair(rollout, device_id)
+    known = _bundles(connection, {bundle_id for pair in pairs.values() for bundle_id in pair if bundle_id})
+    return [
+        DesiredSlots(profile=profile, active=known.get(active or ""), shadow=known.get(shadow or ""))
+        for profile, (active, shadow) in sorted(pairs.items())
+    ]
+
+
+def _pair(rollout: Rollout, device_id: str) -> Pair:
+    """The incumbent stays beside an active candidate, in shadow, so that both score the same windows."""
+    mode = assignment(rollout.plan, rollout.stage, device_id)
+    if mode == "active":
+        return rollout.bundle_id, rollout.incumbent_id
+    return rollout.incumbent_id, rollout.bundle_id if mode == "shadow" else None
+
+
+def _bundles(connection: Connection, bundle_ids: Iterable[str]) -> dict[str, DesiredBundle]:
+    columns = (bundles.c.bundle_id, bundles.c.sha256, bundles.c.size, bundles.c.signature)
+    rows = connection.execute(select(*columns).where(bundles.c.bundle_id.in_(sorted(bundle_ids))))
+    return {
+        row.bundle_id: DesiredBundle(
+            bundle_id=row.bundle_id,
+            sha256=row.sha256,
+            size=row.size,
+            path=f"/v1/bundles/{row.sha256}",
+            signature=row.signature,
+        )
+        for row in rows
+    }

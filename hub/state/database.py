@@ -1,0 +1,102 @@
+"""Opening the hub's state: SQLite by default, PostgreSQL by URL; migrated to this version's tables.
+
+Invariants:
+1. A database from a newer Tocsin is refused before anything in it is touched.
+2. Migrations run in one transaction: a power cut leaves the old tables or the new ones.
+3. Several processes share one SQLite state (serve, train, rollout). A transaction takes the write lock when it begins, so
+   that read-then-write never fails half-way; `reading()` gives transactions that take no lock.
+4. SQLite runs in WAL with synchronous=FULL: what is committed survives a power cut.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from models.errors import ConfigError, StorageError
+
+MIGRATIONS_DIR: Final = Path(__file__).resolve().parent / "migrations"
+HEAD: Final = "0001"  # the newest migration; a test holds this to the files
+_BUSY_TIMEOUT_MS: Final = 30_000
+
+
+def open_state(url: str) -> Engine:
+    """The state behind `url`, migrated. Raises StorageError: newer version, unreadable, no rights; ConfigError: bad URL."""
+    engine = connect_state(url)
+    try:
+        with engine.begin() as connection:
+            _migrate(connection, url)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        cause = getattr(error, "orig", None) or error
+        raise StorageError(f"state {_shown(url)}: {str(cause).splitlines()[0]}") from error
+    except StorageError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def connect_state(url: str) -> Engine:
+    """An engine on `url` as it is: no migration, nothing created but an empty SQLite file at the first use."""
+    try:
+        engine = create_engine(url, pool_size=10, max_overflow=20)
+    except (ArgumentError, ModuleNotFoundError) as error:
+        raise ConfigError("hub.toml: state_url", f"a database URL with its driver installed: {error}") from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def reading(engine: Engine) -> Engine:
+    """The same database and pool, for transactions that only read: they see one snapshot and block nobody."""
+    return engine.execution_options(sqlite_begin="DEFERRED")
+
+
+def _set_up_sqlite(raw: Any, _entry: ConnectionPoolEntry) -> None:
+    raw.isolation_level = None  # the driver would begin on its own, later than we want
+    cursor = raw.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _migrate(connection: Connection, url: str) -> None:
+    """Bring the tables to HEAD; nothing is imported or written where they are there already."""
+    found = _revision(connection)
+    if found == HEAD:
+        return
+    from alembic import command  # a third of a second: only when there is something to do
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(MIGRATIONS_DIR).replace("%", "%%"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise StorageError(f"state {_shown(url)} is at version {found}, from a newer Tocsin; this one reads up to {HEAD}")
+    command.upgrade(config, "head")
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
+    return None if row is None else str(row[0])
+
+
+def _shown(url: str) -> str:
+    """The URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)

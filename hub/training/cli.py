@@ -1,0 +1,54 @@
+"""`tocsin hub train`: one training run, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from hub.lake.lake import open_lake
+from hub.registry.registry import Registry
+from hub.settings import DEFAULT_DIR, load_hub
+from hub.state.database import open_state
+from hub.training.dataset import Rules
+from hub.training.job import TrainingJob
+from hub.training.keras_dense import KerasDense
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_DIR,
+    show_default=True,
+    help="The hub's directory.",
+)
+@click.option("--profile", required=True, help="Which profile's windows to learn from.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed and lake give the same model.")
+@click.option(
+    "--min-windows",
+    type=click.IntRange(min=50),
+    default=Rules().min_windows,
+    show_default=True,
+    help="Usable windows without which nothing is trained.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable outcome on stdout.")
+def train(data: Path, profile: str, seed: int, min_windows: int, as_json: bool) -> None:
+    """Train a model from the lake, evaluate it, and publish it as a bundle. Roll it out with `tocsin hub rollout start`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a run that is told to end says so in its row
+    hub = load_hub(data)
+    engine = open_state(hub.state_url)
+    registry = Registry(engine, hub.paths.bundles, hub.key)
+    job = TrainingJob(engine, open_lake(hub.lake_url), registry, KerasDense(), time.time_ns, hub.profiles_dir)
+    try:
+        outcome = job.run(
+            profile, seed=seed, rules=Rules(min_windows=min_windows), progress=lambda line: click.echo(line, err=True)
+        )
+    finally:
+        engine.dispose()
+    found = {"run_id": outcome.run_id, "bundle_id": outcome.bundle_id, "evaluation": outcome.record["evaluation"]}
+    click.echo(json.dumps(found) if as_json else outcome.bundle_id)

@@ -1,0 +1,207 @@
+"""A dataset: a pinned selection of the lake, each machine's windows measured by its own yardstick, and split.
+
+Invariants:
+1. Only normal running trains: windows with a sensor fault, in alarm or next to one, or with too many missing features are
+   left out, and each reason is counted in the record.
+2. Splits are by device and by time, never by chance among neighbours: windows that touch each other look alike, and a
+   random split would grade the model on what it has nearly seen.
+3. Trimming touches what is learned from, never what is graded on.
+4. The same windows, rules and seed give the same dataset, in whatever order the lake returns its rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detectors.detector import DEFAULT_CLIP
+from models.errors import TrainingError
+from models.features.normal import LocalNormal
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Normals = dict[tuple[str, str], LocalNormal]  # by (device_id, asset)
+TRAIN, VALIDATION, TIME, DEVICE, TRIMMED = "train", "validation", "time", "device", "trimmed"
+_MIN_TRAIN: Final = 30
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Columns of equal length n, one entry a window. `features`: (n, n_features) float32 as computed, NaN = absent."""
+
+    device_id: NDArray[np.str_]
+    asset: NDArray[np.str_]
+    epoch: NDArray[np.str_]
+    seq: NDArray[np.int64]
+    start_ns: NDArray[np.int64]
+    features: Floats
+    faulty: Mask
+    commissioning: Mask
+    alarm: Mask
+
+    def __len__(self) -> int:
+        return len(self.seq)
+
+    def take(self, chosen: NDArray[Any]) -> Windows:
+        """The windows at `chosen`, an index or a mask."""
+        return Windows(*(getattr(self, name)[chosen] for name in self.__slots__))
+
+    def sorted(self) -> Windows:
+        """By device, asset, time and identity."""
+        return self.take(np.lexsort((self.seq, self.epoch, self.start_ns, self.asset, self.device_id)))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """`min_windows`: usable windows without which nothing is trained. `guard_windows`: left out on each side of an alarm,
+    as what led to it is no longer normal. `trim_share`: of the training windows, the farthest from normal, for the odd
+    unnoticed fault. `holdout_devices_from`: with so many devices, one is held out as a whole."""
+
+    min_windows: int = 200
+    max_missing_share: float = 0.25
+    guard_windows: int = 2
+    trim_share: float = 0.01
+    time_share: float = 0.2
+    validation_share: float = 0.15
+    holdout_devices_from: int = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """`windows`: usable ones, sorted. `z`: (n, n_features) locally normalized. `split`: (n,) of the names above.
+
+    `record`: JSON-able; says what was left out and why, how it was split, and the dataset's hash.
+    """
+
+    windows: Windows
+    z: Floats
+    split: NDArray[np.str_]
+    record: dict[str, Any]
+
+    def part(self, *names: str) -> Mask:
+        """(n,) mask of the windows in any of the splits `names`."""
+        return np.isin(self.split, names)
+
+
+def build_dataset(profile: str, windows: Windows, normals: Normals, rules: Rules, seed: int) -> Dataset:
+    """Filter, normalize, split. Raises TrainingError saying how much there is and how much is needed."""
+    windows = windows.sorted()
+    n_found = len(windows)
+    z = _normalize(windows, normals)
+    keep, dropped = _filter(windows, z, normals, rules)
+    windows, z = windows.take(keep), z[keep]
+    if len(windows) < rules.min_windows:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
+        raise TrainingError(
+            f"{profile}: {len(windows)} usable windows of {n_found}{f' (left out: {reasons})' if reasons else ''}; "
+            f"at least {rules.min_windows} are needed"
+        )
+    split, held_out = _split(windows, rules, seed)
+    split = _trim(z, split, rules)
+    n_train = int((split == TRAIN).sum())
+    if n_train < _MIN_TRAIN:
+        raise TrainingError(f"{profile}: {n_train} windows left to train on after the split; at least {_MIN_TRAIN} are needed")
+    record = {
+        "profile": profile,
+        "windows_found": n_found,
+        "left_out": dropped,
+        "usable": len(windows),
+        "devices": np.unique(windows.device_id).tolist(),
+        "assets": len(np.unique(np.char.add(np.char.add(windows.device_id, "/"), windows.asset))),
+        "start_ns": int(windows.start_ns.min()),
+        "end_ns": int(windows.start_ns.max()),
+        "held_out_devices": held_out,
+        "splits": {name: int((split == name).sum()) for name in (TRAIN, VALIDATION, TIME, DEVICE, TRIMMED)},
+        "rules": asdict(rules),
+        "seed": seed,
+        "sha256": _hash(windows, z, split),
+    }
+    return Dataset(windows, z, split, record)
+
+
+def _filter(windows: Windows, z: Floats, normals: Normals, rules: Rules) -> tuple[Mask, dict[str, int]]:
+    """Which windows to keep, and how many fell to each reason; a window counts under the first that applies."""
+    pairs = zip(windows.device_id.tolist(), windows.asset.tolist(), strict=True)
+    reasons = {
+        "sensor fault": windows.faulty,
+        "alarm": windows.alarm,
+        "next to an alarm": _near_alarm(windows, rules.guard_windows),
+        "asset not commissioned": np.array([pair not in normals for pair in pairs], dtype=bool),
+        "too many missing features": np.isnan(z).mean(axis=1) > rules.max_missing_share,
+    }
+    keep = np.ones(len(windows), dtype=bool)
+    dropped = {}
+    for reason, applies in reasons.items():
+        dropped[reason] = int((keep & applies).sum())
+        keep &= ~applies
+    return keep, dropped
+
+
+def _near_alarm(windows: Windows, guard: int) -> Mask:
+    """Windows within `guard` places of an alarm window of the same asset; `windows` are sorted."""
+    near = windows.alarm.copy()
+    for offset in range(1, guard + 1):
+        same = (windows.device_id[offset:] == windows.device_id[:-offset]) & (windows.asset[offset:] == windows.asset[:-offset])
+        near[offset:] |= windows.alarm[:-offset] & same
+        near[:-offset] |= windows.alarm[offset:] & same
+    return near
+
+
+def _asset_slices(windows: Windows) -> list[tuple[tuple[str, str], slice]]:
+    """((device_id, asset), its rows) in order; `windows` are sorted."""
+    changes = (windows.device_id[1:] != windows.device_id[:-1]) | (windows.asset[1:] != windows.asset[:-1])
+    edges = [0, *(np.flatnonzero(changes) + 1).tolist(), len(windows)]
+    return [((str(windows.device_id[a]), str(windows.asset[a])), slice(a, b)) for a, b in pairwise(edges) if a < b]
+
+
+def _normalize(windows: Windows, normals: Normals) -> Floats:
+    """(n, n_features); NaN where a feature is absent, was never seen while commissioning, or the asset was not commissioned."""
+    z = np.full_like(windows.features, np.nan)
+    for pair, rows in _asset_slices(windows):
+        if pair in normals:
+            z[rows] = normals[pair].apply(windows.features[rows])
+    return np.where(np.isfinite(z), z, np.float32(np.nan))
+
+
+def _split(windows: Windows, rules: Rules, seed: int) -> tuple[NDArray[np.str_], list[str]]:
+    """One device as a whole where there are enough; of each other asset, the latest windows by time, and before those
+    the windows that tell training when to stop."""
+    device_ids = np.unique(windows.device_id)
+    held_out: list[str] = []
+    if len(device_ids) >= rules.holdout_devices_from:
+        held_out = [str(np.random.default_rng(seed).choice(device_ids))]
+    split = np.full(len(windows), TRAIN, dtype="<U10")
+    for (device_id, _), rows in _asset_slices(windows):
+        n = rows.stop - rows.start
+        n_time = round(n * rules.time_share)
+        n_validation = round((n - n_time) * rules.validation_share)
+        split[rows.stop - n_time : rows.stop] = TIME
+        split[rows.stop - n_time - n_validation : rows.stop - n_time] = VALIDATION
+        if device_id in held_out:
+            split[rows] = DEVICE
+    return split, held_out
+
+
+def _trim(z: Floats, split: NDArray[np.str_], rules: Rules) -> NDArray[np.str_]:
+    """Set the training windows that lie farthest out apart."""
+    distance = np.nanmean(np.square(np.clip(z, -DEFAULT_CLIP, DEFAULT_CLIP)), axis=1)
+    trained = np.isin(split, (TRAIN, VALIDATION))
+    if not trained.any():
+        return split
+    limit = np.quantile(distance[trained], 1 - rules.trim_share)
+    return np.where(trained & (distance > limit), TRIMMED, split)
+
+
+def _hash(windows: Windows, z: Floats, split: NDArray[np.str_]) -> str:
+    """SHA-256 over identities, features, normalized features and splits."""
+    whole = hashlib.sha256()
+    for column in (windows.device_id, windows.asset, windows.epoch, split):
+        whole.update("\n".join(column.tolist()).encode())
+    for array in (windows.seq, windows.features, z):
+        whole.update(np.ascontiguousarray(array).tobytes())
+    return whole.hexdigest()

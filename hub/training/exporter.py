@@ -1,0 +1,53 @@
+"""From plain dense weights to a full-integer int8 TFLite model, as small devices run it.
+
+Every operator in the result is FULLY_CONNECTED on int8, which each TFLite runtime since 2.14 has, delegates or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from hub.training.framework import load_tensorflow, native_silence
+from hub.training.trainer import DenseWeights, Floats, as_input
+from models.errors import TrainingError
+
+_MAX_REPRESENTATIVE = 1000
+
+
+def export_int8(weights: DenseWeights, representative: Floats) -> bytes:
+    """The model: (1, n_features) int8 in and out. Quantization ranges come from running `representative`, (n, n_features).
+
+    Those should reach as far out as what is to be told apart: beyond the widest of them, int8 saturates.
+    Raises TrainingError where the converter refuses.
+    """
+    tf = load_tensorflow()
+    n_features = weights[0].kernel.shape[0]
+    holder = tf.Module()
+    holder.layers = [(tf.constant(layer.kernel), tf.constant(layer.bias), layer.activation) for layer in weights]
+
+    def network(x: Any) -> Any:
+        for kernel, bias, activation in holder.layers:
+            x = tf.matmul(x, kernel) + bias
+            x = tf.nn.relu(x) if activation == "relu" else x
+        return x
+
+    def samples() -> Iterator[list[Floats]]:
+        step = max(1, len(representative) // _MAX_REPRESENTATIVE)
+        for row in as_input(representative[::step]):
+            yield [row[np.newaxis]]
+
+    traced = tf.function(network, input_signature=[tf.TensorSpec((1, n_features), tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], holder)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = samples
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    try:
+        with native_silence():
+            model: bytes = converter.convert()
+    except (ValueError, RuntimeError) as error:
+        raise TrainingError(f"the converter refuses the network: {str(error).strip().splitlines()[0]}") from error
+    return model

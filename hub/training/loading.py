@@ -1,0 +1,67 @@
+"""Reading a dataset's parts: windows from the lake at one version, each asset's normal from the hub's state."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sqlalchemy import Connection, select
+
+from hub.lake.lake import Lake
+from hub.state.schema import commissionings, devices
+from hub.training.dataset import Normals, Windows
+from models.contract.items import unpack_floats
+from models.errors import TrainingError
+from models.features.normal import LocalNormal
+
+_COLUMNS: Final = (
+    "device_id",
+    "asset",
+    "epoch",
+    "seq",
+    "start_ns",
+    "features",
+    "faulty",
+    "commissioning",
+    "alarm",
+)
+
+
+def load_windows(lake: Lake, profile: str, spec_hash: str, n_features: int, version: int) -> Windows:
+    """All windows of a profile and spec at one version of the lake. Raises TrainingError on another width than the spec's."""
+    table = lake.aggregates(profile, spec_hash, columns=_COLUMNS, version=version)
+    lists = table.column("features").combine_chunks()
+    widths = np.asarray(lists.value_lengths().to_numpy(zero_copy_only=False))
+    if (widths != n_features).any():
+        raise TrainingError(f"{profile}: {int((widths != n_features).sum())} windows are not of {n_features} features")
+    flat = lists.flatten().to_numpy(zero_copy_only=False)
+    faults = table.column("faulty").to_pylist()
+    return Windows(
+        device_id=_strings(table, "device_id"),
+        asset=_strings(table, "asset"),
+        epoch=_strings(table, "epoch"),
+        seq=table.column("seq").to_numpy().astype(np.int64),
+        start_ns=table.column("start_ns").to_numpy().astype(np.int64),
+        features=np.asarray(flat, dtype=np.float32).reshape(-1, n_features),
+        faulty=np.array([bool(channels) for channels in faults], dtype=bool),
+        commissioning=np.asarray(table.column("commissioning").to_pylist(), dtype=bool),
+        alarm=np.asarray(table.column("alarm").to_pylist(), dtype=bool),
+    )
+
+
+def load_normals(connection: Connection, spec_hash: str, n_features: int) -> Normals:
+    """What each device learned of each of its assets. Entries of another width are left out: they cannot be applied."""
+    rows = connection.execute(select(commissionings).where(commissionings.c.spec_hash == spec_hash))
+    found = {(row.device_id, row.asset): LocalNormal(unpack_floats(row.location), unpack_floats(row.scale)) for row in rows}
+    return {pair: normal for pair, normal in found.items() if len(normal.location) == len(normal.scale) == n_features}
+
+
+def load_sites(connection: Connection) -> dict[str, str]:
+    """device_id -> site."""
+    return {row.device_id: row.site for row in connection.execute(select(devices.c.device_id, devices.c.site))}
+
+
+def _strings(table: pa.Table, column: str) -> NDArray[Any]:
+    return np.array(table.column(column).to_pylist(), dtype=np.str_)

@@ -1,0 +1,67 @@
+"""The seam of learning: any framework that can hand over plain dense weights can train for Tocsin.
+
+What leaves a trainer is numpy and a word per layer, so the export to the device's format, the evaluation and the
+reproduction of a result need no knowledge of the framework that found the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detectors.detector import DEFAULT_CLIP, huber
+
+Floats = NDArray[np.float32]
+Progress = Callable[[str], None]  # takes one line for people
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseLayer:
+    """`kernel`: (n_in, n_out) float32. `bias`: (n_out,) float32."""
+
+    kernel: Floats
+    bias: Floats
+    activation: Literal["relu", "linear"]
+
+
+DenseWeights = Sequence[DenseLayer]
+
+
+class Trainer(Protocol):
+    """Fits an autoencoder to what normal windows have in common."""
+
+    def fit(self, train: Floats, validation: Floats, seed: int, progress: Progress) -> DenseWeights:
+        """From (n, n_features) locally normalized windows, NaN = absent; the same seed and data give the same weights.
+
+        Raises TrainingError where the loss is not a number in the end.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Name, version and hyperparameters, JSON-able: with seed and data, what it takes to do it again."""
+        ...
+
+
+def as_input(z: NDArray[np.floating]) -> Floats:
+    """What the network sees of normalized features: clipped, and 0, the asset's own median, where absent."""
+    return np.asarray(np.nan_to_num(np.clip(z, -DEFAULT_CLIP, DEFAULT_CLIP), nan=0.0), dtype=np.float32)
+
+
+def forward(weights: DenseWeights, x: Floats) -> Floats:
+    """The network in plain numpy, float32: (n, n_features) in, the same out."""
+    for layer in weights:
+        x = x @ layer.kernel + layer.bias
+        if layer.activation == "relu":
+            x = np.maximum(x, 0)
+    return x
+
+
+def float_scores(weights: DenseWeights, z: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(n,) scores as the int8 detector defines them, from the float network: mean Huber loss over present features."""
+    errors = huber(z - forward(weights, as_input(z)), DEFAULT_CLIP).astype(np.float64)
+    present = np.isfinite(errors)
+    return np.asarray(np.where(present, errors, 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1))

@@ -1,0 +1,1 @@
+"""What the operator sees: server-rendered pages that stay live by server-sent events."""

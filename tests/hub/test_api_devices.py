@@ -1,0 +1,143 @@
+"""Enrolment, check-in and bundles, as devices use them."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+import pytest
+from sqlalchemy import insert
+
+from hub.settings import Hub
+from hub.state.database import connect_state
+from hub.state.schema import bundles, fleet_bundles
+from models.contract.checkin import AssetReport, BundleFailure, CheckInReply, EnrolReply, SlotReport
+from tests.hub.conftest import HubClient, running
+from tests.hub.simulated_device import NOW_NS, SPEC, SimulatedDevice
+
+
+def enrol(client: HubClient, sealed: bytes) -> tuple[int, str]:
+    reply = client.http.post("/v1/enrol", content=sealed)
+    return reply.status_code, "" if reply.status_code == 200 else reply.json()["type"]
+
+
+def checkin(client: HubClient, sealed: bytes) -> CheckInReply:
+    reply = client.http.post("/v1/checkin", content=sealed)
+    assert reply.status_code == 200, reply.text
+    return msgspec.msgpack.decode(reply.content, type=CheckInReply)
+
+
+def test_enrolment_pins_the_key_and_tells_the_hubs(client: HubClient) -> None:
+    device = SimulatedDevice()
+    reply = client.http.post("/v1/enrol", content=device.enrol(client.hub.join_token))
+    identity = msgspec.msgpack.decode(reply.content, type=EnrolReply)
+    assert (identity.hub_id, identity.hub_public_key) == ("hub", client.hub.key.public_bytes)
+    [found] = client.get("/v1/devices")
+    assert (found["device_id"], found["site"], found["hardware"], found["online"]) == ("gw-01", "north", "Pi 4", True)
+
+
+def test_the_same_key_again_changes_only_what_the_device_says_of_itself(client: HubClient) -> None:
+    device = client.enrolled()
+    before = client.get("/v1/devices")[0]
+    assert enrol(client, device.enrol(client.hub.join_token, site="south")) == (200, "")
+    [after] = client.get("/v1/devices")
+    assert (after["site"], after["enrolled_ns"]) == ("south", before["enrolled_ns"])
+
+
+def test_another_key_for_a_known_device_is_refused(client: HubClient) -> None:
+    first = client.enrolled()
+    assert enrol(client, SimulatedDevice().enrol(client.hub.join_token)) == (409, "urn:tocsin:key-conflict")
+    assert client.ingest(first.batch([])).cursors == {}
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "x" * 43])
+def test_a_wrong_join_token_is_refused(client: HubClient, token: str) -> None:
+    assert enrol(client, SimulatedDevice().enrol(token)) == (403, "urn:tocsin:join-refused")
+    assert client.get("/v1/devices") == []
+
+
+def test_a_proof_taken_from_another_device_is_refused(client: HubClient) -> None:
+    sealed = msgspec.msgpack.decode(SimulatedDevice("gw-01").enrol(client.hub.join_token))
+    assert enrol(client, msgspec.msgpack.encode(sealed | {"device_id": "gw-02"})) == (401, "urn:tocsin:bad-signature")
+
+
+def test_enrolment_with_an_odd_key_is_refused(client: HubClient) -> None:
+    assert enrol(client, b"junk") == (400, "urn:tocsin:bad-envelope")
+    assert enrol(client, bytes(100_000)) == (413, "urn:tocsin:too-large")
+
+
+def test_a_pinned_key_survives_a_restart_of_the_hub(hub: Hub) -> None:
+    with running(hub) as client:
+        device = client.enrolled()
+    with running(hub) as client:
+        assert client.ingest(device.batch([])).cursors == {}
+
+
+def test_a_checkin_shows_in_the_devices_row(client: HubClient) -> None:
+    device = client.enrolled()
+    reply = checkin(client, device.checkin(survival_days=float("nan")))
+    assert (reply.slots, reply.next_checkin_s) == ([], 30.0)
+    found = client.get("/v1/devices/gw-01")
+    assert [(asset["asset"], asset["state"], asset["p_value"]) for asset in found["assets"]] == [("p1", "normal", 0.5)]
+    assert [(slot["slot"], slot["bundle_id"]) for slot in found["slots"]] == [("active", "pump-1")]
+    assert (found["checkin"]["backlog_items"], found["checkin"]["survival_days"]) == (3, None)
+
+
+def test_what_a_device_no_longer_reports_is_gone(client: HubClient) -> None:
+    device = client.enrolled()
+    checkin(client, device.checkin())
+    other = AssetReport(asset="p2", profile="pump", spec_hash=SPEC, state="silent")
+    checkin(client, device.checkin(assets=[other, other], slots=[], at_ns=NOW_NS + 1))
+    found = client.get("/v1/devices/gw-01")
+    assert [asset["asset"] for asset in found["assets"]] == ["p2"]
+    assert found["slots"] == []
+
+
+@pytest.mark.parametrize("older", [{"starts": 2, "at_ns": NOW_NS - 1}, {"starts": 1, "at_ns": NOW_NS + 5}])
+def test_a_replayed_checkin_is_answered_and_not_stored(client: HubClient, older: dict[str, int]) -> None:
+    device = client.enrolled()
+    checkin(client, device.checkin(starts=2))
+    checkin(client, device.checkin(**older, backlog_items=99))
+    assert client.get("/v1/devices/gw-01")["checkin"]["backlog_items"] == 3
+    checkin(client, device.checkin(starts=3, at_ns=NOW_NS - 10, backlog_items=98))
+    assert client.get("/v1/devices/gw-01")["checkin"]["backlog_items"] == 98
+
+
+def test_a_failure_stands_until_the_device_holds_the_bundle(client: HubClient) -> None:
+    device = client.enrolled()
+    failure = BundleFailure(bundle_id="pump-2", reason="self-test: 3 of 16 golden vectors differ")
+    checkin(client, device.checkin(failures=[failure]))
+    [first] = client.get("/v1/devices/gw-01")["failures"]
+    checkin(client, device.checkin(failures=[failure]))
+    checkin(client, device.checkin(failures=[]))
+    assert client.get("/v1/devices/gw-01")["failures"] == [first]
+    checkin(client, device.checkin(slots=[SlotReport(profile="pump", slot="shadow", bundle_id="pump-2")]))
+    assert client.get("/v1/devices/gw-01")["failures"] == []
+
+
+def test_a_checkin_of_a_stranger_is_refused(client: HubClient) -> None:
+    assert client.http.post("/v1/checkin", content=SimulatedDevice().checkin()).status_code == 401
+
+
+def test_a_device_is_told_its_bundle_and_can_fetch_it(client: HubClient) -> None:
+    archive = b"an archive" * 1000
+    sha256 = hashlib.sha256(archive).hexdigest()
+    (client.hub.paths.bundles / f"{sha256}.bundle").write_bytes(archive)
+    engine = connect_state(client.hub.state_url)
+    row = {"bundle_id": "pump-7", "profile": "pump", "version": 7, "spec_hash": SPEC, "sha256": sha256, "size": len(archive)}
+    with engine.begin() as connection:
+        connection.execute(insert(bundles).values(**row, signature=b"s" * 64, created_ns=1, manifest={}, card={}))
+        connection.execute(insert(fleet_bundles).values(profile="pump", bundle_id="pump-7", since_ns=1))
+    engine.dispose()
+    device = client.enrolled()
+    [slots] = checkin(client, device.checkin()).slots
+    assert slots.active is not None
+    assert (slots.active.bundle_id, slots.active.signature) == ("pump-7", b"s" * 64)
+    reply = client.http.get(slots.active.path)
+    assert reply.content == archive
+    assert client.http.get(f"/v1/bundles/{'0' * 64}").status_code == 404
+
+
+def test_a_bundles_path_leads_nowhere_else(client: HubClient) -> None:
+    for path in ("/v1/bundles/..%2Fhub.toml", "/v1/bundles/%2e%2e/admin.token", "/v1/bundles/" + "A" * 64):
+        assert client.http.get(path).status_code in (401, 404)

@@ -1,0 +1,176 @@
+"""What every ingest log promises; each implementation is crossed with each promise."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from hub.ingest.log import IngestLog, LogRecord, SqliteIngestLog
+from models.errors import StorageError
+from tests.hub.simulated_device import stamp
+
+OpenLog = Callable[[], IngestLog]
+
+
+@pytest.fixture(params=["sqlite"])
+def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenLog]:
+    """Opens the same log again and again, as a restarted hub does."""
+    opened: list[IngestLog] = []
+
+    def open_one() -> IngestLog:
+        log = SqliteIngestLog(tmp_path / "ingest.db")
+        opened.append(log)
+        return log
+
+    yield open_one
+    for log in opened:
+        log.close()
+
+
+def record(seq: int, *, device_id: str = "gw-01", lane: str = "aggregates", body: bytes = b"\x80") -> LogRecord:
+    return LogRecord(0, device_id, "e1", lane, seq, seq, "aggregate", stamp(), body, 7)
+
+
+def seqs(records: list[LogRecord]) -> list[int]:
+    return [record.seq for record in records]
+
+
+def test_records_come_back_as_they_were_in_order(open_log: OpenLog) -> None:
+    log = open_log()
+    told = [record(n, body=bytes([n])) for n in (1, 2, 3)]
+    log.append(told)
+    found = log.read(0, 10)
+    assert [replace(one, position=0) for one in found] == told
+    assert [one.position for one in found] == sorted({one.position for one in found})
+    assert log.end() == found[-1].position
+
+
+def test_what_is_appended_is_there_for_whoever_opens_the_log_next(open_log: OpenLog) -> None:
+    log = open_log()
+    log.append([record(1), record(2)])
+    again = open_log()  # the first was never closed: as after kill -9
+    assert seqs(again.read(0, 10)) == [1, 2]
+    assert again.log_id == log.log_id
+
+
+def test_a_known_identity_is_left_out_whatever_it_carries(open_log: OpenLog) -> None:
+    log = open_log()
+    log.append([record(1, body=b"first")])
+    log.append([record(1, body=b"second"), record(2), record(2)])
+    assert [(one.seq, one.body) for one in log.read(0, 10)] == [(1, b"first"), (2, b"\x80")]
+
+
+def test_devices_and_lanes_have_sequences_of_their_own(open_log: OpenLog) -> None:
+    log = open_log()
+    log.append([record(1), record(1, device_id="gw-02"), record(1, lane="alerts")])
+    assert len(log.read(0, 10)) == 3
+
+
+def test_reading_goes_on_after_a_position_and_stops_at_the_limit(open_log: OpenLog) -> None:
+    log = open_log()
+    log.append([record(n) for n in range(1, 8)])
+    first = log.read(0, 3)
+    assert seqs(first) == [1, 2, 3]
+    assert seqs(log.read(first[-1].position, 100)) == [4, 5, 6, 7]
+    assert log.read(log.end(), 100) == []
+
+
+def test_positions_are_never_given_twice(open_log: OpenLog) -> None:
+    log = open_log()
+    log.append([record(1), record(2)])
+    end = log.end()
+    assert log.prune(end) == 2
+    assert (log.read(0, 10), log.end()) == ([], end)
+    log = open_log()
+    log.append([record(3)])
+    assert log.read(end, 10)[0].position > end
+
+
+def test_pruning_keeps_what_lies_beyond(open_log: OpenLog) -> None:
+    log = open_log()
+    log.append([record(n) for n in range(1, 6)])
+    log.prune(log.read(0, 2)[-1].position)
+    assert seqs(log.read(0, 10)) == [3, 4, 5]
+
+
+def test_a_failed_append_leaves_nothing(open_log: OpenLog) -> None:
+    log = open_log()
+    with pytest.raises((sqlite3.Error, OverflowError)):
+        log.append([record(1), record(2**63)])
+    assert log.read(0, 10) == []
+    log.append([record(1)])
+    assert seqs(log.read(0, 10)) == [1]
+
+
+class LogAgainstAList(RuleBasedStateMachine):
+    """Any mix of appends, prunes and restarts, beside the plainest model there is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.path = Path(self.directory.name) / "ingest.db"
+        self.log = SqliteIngestLog(self.path)
+        self.held: list[tuple[int, int]] = []  # (position, seq)
+        self.given: set[int] = set()
+
+    @rule(batch=st.lists(st.integers(1, 30), max_size=8))
+    def append(self, batch: list[int]) -> None:
+        self.log.append([record(seq) for seq in batch])
+        known = {seq for _, seq in self.held}
+        positions = {one.seq: one.position for one in self.log.read(0, 1000)}
+        new = [(positions[seq], seq) for seq in dict.fromkeys(batch) if seq not in known]
+        assert not self.given & {position for position, _ in new}
+        self.given |= {position for position, _ in new}
+        self.held += new
+
+    @rule(share=st.floats(0, 1))
+    def prune(self, share: float) -> None:
+        if self.held:
+            cut = self.held[int(share * (len(self.held) - 1))][0]
+            self.log.prune(cut)
+            self.held = [entry for entry in self.held if entry[0] > cut]
+
+    @rule()
+    def reopen(self) -> None:
+        self.log.close()
+        self.log = SqliteIngestLog(self.path)
+
+    @invariant()
+    def holds_what_the_list_holds(self) -> None:
+        assert [(one.position, one.seq) for one in self.log.read(0, 1000)] == self.held
+        assert self.log.end() >= max(self.given, default=0)
+
+    def teardown(self) -> None:
+        self.log.close()
+        self.directory.cleanup()
+
+
+TestLogAgainstAList = LogAgainstAList.TestCase
+TestLogAgainstAList.settings = settings(max_examples=10, stateful_step_count=15, deadline=None)
+
+
+def test_a_log_from_a_newer_version_is_refused_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "ingest.db"
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA user_version=9")
+    raw.close()
+    with pytest.raises(StorageError, match="newer Tocsin"):
+        SqliteIngestLog(path)
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    raw.close()
+
+
+def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ingest.db"
+    path.write_bytes(b"this is not a database, whatever its name says" * 100)
+    with pytest.raises(StorageError, match=r"ingest\.db"):
+        SqliteIngestLog(path)

@@ -1,0 +1,112 @@
+"""The lake: what is written is read back, versions stay, queries only read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from hub.ingest.log import LogRecord
+from hub.lake.lake import DeltaLake, open_lake
+from hub.lake.query import LakeCounter, QueryError, query
+from hub.lake.tables import rows_of
+from models.contract.items import KIND_OF, Body, encode_body, pack_floats
+from models.errors import StorageError
+from tests.hub.simulated_device import NOW_NS, aggregate, evidence, health, stamp
+
+
+def record(body: Body, position: int, device_id: str = "gw-01") -> LogRecord:
+    kind = KIND_OF[type(body)]
+    lane = "evidence" if kind == "evidence" else "aggregates"
+    return LogRecord(position, device_id, "e1", lane, position, position, kind, stamp(), encode_body(body), NOW_NS + 1)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> DeltaLake:
+    return open_lake(str(tmp_path / "lake"))
+
+
+def test_aggregates_come_back_by_profile_and_spec(lake: DeltaLake) -> None:
+    records = [record(aggregate(n, profile="pump" if n % 2 else "fan", n_features=26 if n % 2 else 7), n) for n in range(1, 11)]
+    lake.append_aggregates(records, "log", 10)
+    table = lake.aggregates("pump", columns=["features", "start_ns"])
+    features = np.asarray(table["features"].combine_chunks().flatten()).reshape(-1, 26)
+    assert features.dtype == np.float32
+    assert sorted(features[:, 0]) == [1, 3, 5, 7, 9]
+    assert lake.aggregates("fan")["features"].to_pylist()[0] == [2.0] * 7
+    assert lake.aggregates("pump", "ffffffffffffffff").num_rows == 0
+    assert lake.aggregates("motor").num_rows == 0
+
+
+def test_missing_features_stay_missing(lake: DeltaLake) -> None:
+    body = msgspec.structs.replace(aggregate(1), features=pack_floats(np.array([1.0, np.nan], dtype=np.float32)))
+    lake.append_aggregates([record(body, 1)], "log", 1)
+    [features] = lake.aggregates("pump")["features"].to_pylist()
+    assert features[0] == 1.0
+    assert np.isnan(features[1])
+
+
+def test_a_version_never_changes(lake: DeltaLake) -> None:
+    lake.append_aggregates([record(aggregate(1), 1)], "log", 1)
+    version = lake.version("aggregates")
+    for n in range(2, 6):
+        lake.append_aggregates([record(aggregate(n), n)], "log", n)
+    assert lake.compact("aggregates") > 0
+    assert lake.aggregates("pump", version=version).num_rows == 1
+    assert lake.aggregates("pump").num_rows == 5
+    assert lake.position("aggregates", "log") == 5  # compaction keeps it
+
+
+def test_each_table_knows_how_far_it_has_each_log(lake: DeltaLake) -> None:
+    lake.append_aggregates([record(aggregate(1), 1)], "one", 17)
+    assert (lake.position("aggregates", "one"), lake.position("aggregates", "other")) == (17, 0)
+    assert lake.position("health", "one") == 0
+
+
+def test_evidence_and_health_have_tables_of_their_own(lake: DeltaLake) -> None:
+    records = [record(evidence(), 1), record(health(), 2), record(aggregate(), 3)]
+    for table in ("evidence", "health", "aggregates"):
+        lake.append(table, rows_of(table, records), "log", 3)
+    [row] = query("SELECT channels, len(values) AS n, rate_hz FROM evidence", lake).to_pylist()
+    assert row == {"channels": ["flow", "pressure"], "n": 20, "rate_hz": 5.0}
+    [row] = query("SELECT uptime_s, frame_errors, synced FROM health", lake).to_pylist()
+    assert row == {"uptime_s": 60.0, "frame_errors": 0, "synced": True}
+
+
+def test_duplicates_would_be_seen(lake: DeltaLake) -> None:
+    counter = LakeCounter(lake)
+    assert counter.count().n_rows == 0
+    lake.append_aggregates([record(aggregate(1), 1)], "log", 1)
+    lake.append_aggregates([record(aggregate(1), 1)], "log", 1)  # what the writer never does
+    assert (counter.count().n_rows, counter.count().n_duplicates) == (2, 1)
+
+
+def test_sql_sees_the_tables_and_nothing_else(lake: DeltaLake, tmp_path: Path) -> None:
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    lake.append_aggregates([record(aggregate(n), n) for n in range(1, 4)], "log", 3)
+    table = query("SELECT profile, count(*) AS n FROM aggregates GROUP BY profile", lake)
+    assert table.to_pylist() == [{"profile": "pump", "n": 3}]
+    for sql in (
+        f"SELECT * FROM '{tmp_path}/secret.csv'",
+        f"COPY aggregates TO '{tmp_path}/out.csv'",
+        f"ATTACH '{tmp_path}/other.db'",
+        "INSTALL delta",
+        "SET enable_external_access = true",
+        "SELECT * FROM lake",  # a local variable of the hub's code is no table
+        "SELEC 1",
+    ):
+        with pytest.raises(QueryError):
+            query(sql, lake)
+    assert {path.name for path in tmp_path.iterdir()} == {"lake", "secret.csv"}
+
+
+def test_a_statement_without_a_result_gives_an_empty_table(lake: DeltaLake) -> None:
+    assert query("CREATE TABLE t (a INTEGER)", lake).num_rows == 0
+
+
+def test_a_place_that_cannot_hold_a_lake_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="lake"):
+        open_lake(str(tmp_path / "file"))

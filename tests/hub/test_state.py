@@ -1,0 +1,118 @@
+"""The state database: migrations that match the tables, newer versions refused, several writers at once."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import insert, select
+
+from hub.state import schema
+from hub.state.database import HEAD, MIGRATIONS_DIR, connect_state, open_state, reading
+from hub.state.upsert import upsert
+from models.errors import ConfigError, StorageError
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_schema(tmp_path: Path) -> None:
+    engine = open_state(f"sqlite:///{tmp_path}/hub.db")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+    engine.dispose()
+
+
+def test_the_newest_migration_is_the_one_that_the_code_expects() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS_DIR))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hub.db"
+    engine = open_state(url)
+    with engine.begin() as connection:
+        connection.execute(insert(schema.consumers).values(name="x", position=3))
+    engine.dispose()
+    engine = open_state(url)
+    with engine.connect() as connection:
+        assert connection.execute(select(schema.consumers.c.position)).scalar() == 3
+    engine.dispose()
+
+
+def test_a_database_from_a_newer_version_is_refused_untouched(tmp_path: Path) -> None:
+    path = tmp_path / "hub.db"
+    open_state(f"sqlite:///{path}").dispose()
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    raw.close()
+    with pytest.raises(StorageError, match="9999, from a newer Tocsin"):
+        open_state(f"sqlite:///{path}")
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
+    raw.close()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "hub.db"
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(StorageError, match=r"hub\.db.*not a database"):
+        open_state(f"sqlite:///{path}")
+    assert path.read_bytes() == b"no database" * 1000
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite+nodriver:///x", ""])
+def test_a_url_that_is_none_is_a_configuration_error(url: str) -> None:
+    with pytest.raises(ConfigError, match="state_url"):
+        connect_state(url)
+
+
+def test_sqlite_is_set_up_to_keep_what_it_commits(tmp_path: Path) -> None:
+    engine = open_state(f"sqlite:///{tmp_path}/hub.db")
+    with engine.connect() as connection:
+        found = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+    assert found == ["wal", 2, 1]
+    engine.dispose()
+
+
+def test_writers_in_several_connections_wait_for_each_other(tmp_path: Path) -> None:
+    """Each reads, then writes what it read plus one: without the lock from the beginning, updates would be lost or fail."""
+    url = f"sqlite:///{tmp_path}/hub.db"
+    engine = open_state(url)
+    with engine.begin() as connection:
+        upsert(connection, schema.consumers, [{"name": "n", "position": 0}])
+
+    def count() -> None:
+        mine = connect_state(url)
+        for _ in range(25):
+            with mine.begin() as connection:
+                seen = connection.execute(select(schema.consumers.c.position)).scalar_one()
+                upsert(connection, schema.consumers, [{"name": "n", "position": seen + 1}])
+        mine.dispose()
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with engine.connect() as connection:
+        assert connection.execute(select(schema.consumers.c.position)).scalar() == 100
+    engine.dispose()
+
+
+def test_a_reader_sees_one_snapshot_and_blocks_no_writer(tmp_path: Path) -> None:
+    engine = open_state(f"sqlite:///{tmp_path}/hub.db")
+    with reading(engine).begin() as reader:
+        assert reader.execute(select(schema.consumers)).all() == []
+        with engine.begin() as writer:
+            upsert(writer, schema.consumers, [{"name": "n", "position": 1}])
+        assert reader.execute(select(schema.consumers)).all() == []
+    with reading(engine).begin() as reader:
+        assert len(reader.execute(select(schema.consumers)).all()) == 1
+    engine.dispose()

@@ -1,0 +1,154 @@
+"""Faults: when they are on, how they set in, what they do to readings and to bytes."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+
+from firmware_sim.faults.fault import Fault
+from firmware_sim.node import Node
+from firmware_sim.scenario import AssetPlan
+from models.contract.frames import DELIMITER, decode_frame
+from models.errors import ConfigError, FrameError
+
+T0_NS = 1_700_000_000_000_000_000
+
+
+def pump(form: str = "jsonl", faults: list[Fault] | None = None, seed: int = 1) -> Node:
+    link = "serial" if form in ("jsonl", "csv", "cobs") else "mqtt"
+    return Node(AssetPlan(name="pump-1", format=form, link=link), seed, faults or [], T0_NS)  # type: ignore[arg-type]
+
+
+def test_level_rises_over_its_ramp_and_ends_at_once() -> None:
+    fault = Fault("blockage", start_s=10, end_s=50, severity=0.8, ramp_s=20)
+    assert fault.level(np.array([0.0, 10, 20, 30, 49, 50, 60])).tolist() == pytest.approx([0, 0, 0.4, 0.8, 0.8, 0, 0])
+
+
+def test_lagged_level_is_that_of_a_first_order_lag() -> None:
+    fault, tau_s, dt = Fault("bearing_wear", start_s=10, end_s=90, severity=0.7, ramp_s=25), 30.0, 0.01
+    t_s = np.arange(0, 200, dt)
+    state, stepped = 0.0, []
+    for level in fault.level(t_s):
+        stepped.append(state)
+        state += (level - state) * dt / tau_s
+    assert np.abs(fault.lagged(t_s, tau_s) - stepped).max() < 1e-3
+
+
+def test_stuck_sensor_repeats_the_reading_it_began_with_and_recovers() -> None:
+    healthy = pump().take(1000).values
+    stuck = pump(faults=[Fault("stuck", 40.0, 120.0, channel="pressure")]).take(1000).values
+    held = stuck[200:600, 1]
+    assert (held == healthy[200, 1]).all()
+    assert np.array_equal(stuck[600:], healthy[600:])
+    assert np.array_equal(np.delete(stuck, 1, axis=1), np.delete(healthy, 1, axis=1))
+
+
+def test_drifting_sensor_goes_off_by_a_fifth_of_its_range() -> None:
+    drifted = pump(faults=[Fault("drift", 0.0, channel="flow", ramp_s=100.0)]).take(1000).values - pump().take(1000).values
+    assert drifted[:, 0][[0, 250, 500, 999]] == pytest.approx([0, 12, 24, 24])
+
+
+def test_spikes_are_single_readings_far_off_and_in_range() -> None:
+    off = pump(faults=[Fault("spike", 0.0, channel="flow")]).take(10_000).values - pump().take(10_000).values
+    struck = np.flatnonzero(off[:, 0])
+    assert 300 < len(struck) < 500, "about one in five seconds"
+    assert np.abs(off[struck, 0]) == pytest.approx(48)
+
+
+def test_dropout_loses_its_share_of_one_channel_or_all() -> None:
+    some = pump(faults=[Fault("dropout", 0.0, severity=0.3, channel="current")]).take(5000).values
+    assert 0.25 < np.isnan(some[:, 2]).mean() < 0.35
+    assert np.isfinite(np.delete(some, 2, axis=1)).all()
+    assert np.isnan(pump(faults=[Fault("dropout", 0.0)]).take(100).values).all()
+
+
+def test_silent_machine_sends_nothing_at_all() -> None:
+    assert pump(faults=[Fault("dropout", 0.0)]).due(100.0) == []
+
+
+def test_torn_json_lines_are_no_json_and_take_one_neighbour_with_them() -> None:
+    messages = pump(faults=[Fault("torn_frames", 20.0, 60.0)]).due(80.0)
+    lines = b"".join(m.payload for m in messages).splitlines()
+    good = [line for line in lines if _is_json(line)]
+    n_torn = sum(not m.payload.endswith(b"\n") for m in messages)
+    assert 60 < n_torn < 140, "every second of 200"
+    assert len(messages) - 2 * n_torn <= len(good) < len(messages) - n_torn
+
+
+def test_torn_and_garbage_frames_are_counted_by_the_decoder_and_the_rest_is_read() -> None:
+    faults = [Fault("torn_frames", 200.0, 400.0), Fault("garbage", 600.0, 800.0)]
+    stream = b"".join(m.payload for m in pump("cobs", faults).due(1000.0))
+    good, bad = 0, 0
+    for stuffed in stream.split(DELIMITER):
+        if stuffed:
+            try:
+                good += len(decode_frame(stuffed).values)
+            except FrameError:
+                bad += 1
+    assert bad > 60
+    assert good / 5001 > 0.7
+
+
+def test_faults_of_the_line_leave_readings_alone() -> None:
+    assert np.array_equal(pump(faults=[Fault("torn_frames", 0.0)]).take(100).values, pump().take(100).values)
+
+
+def test_injected_fault_begins_with_the_next_sample_and_is_recorded() -> None:
+    node = pump()
+    node.due(10.0)
+    node.inject("cavitation", 0.9)
+    node.due(20.0)
+    assert node.clear() == 1
+    (event,) = node.truth()
+    assert (event.fault, event.kind, event.severity) == ("cavitation", "machine", 0.9)
+    assert event.start_ns == T0_NS + round(10.2e9)
+    assert event.end_ns == T0_NS + round(20.2e9)
+
+
+def test_clearing_leaves_other_kinds_and_what_is_yet_to_come() -> None:
+    node = pump(faults=[Fault("blockage", 500.0)])
+    node.due(10.0)
+    node.inject("cavitation")
+    node.inject("stuck", channel="flow")
+    node.due(20.0)
+    assert node.clear("stuck") == 1
+    assert {e.fault: e.end_ns is None for e in node.truth()} == {"blockage": True, "cavitation": True, "stuck": False}
+    node.clear()
+    assert [f.kind for f in node.faults if math.isinf(f.end_s)] == ["blockage"]
+
+
+def test_fault_cleared_before_any_sample_never_was() -> None:
+    node = pump()
+    node.inject("cavitation")
+    node.clear()
+    assert node.truth() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "severity", "channel", "expected"),
+    [
+        ("cavitatoin", 1.0, None, "did you mean 'cavitation'"),
+        ("stuck", 1.0, None, "the channel that is stuck"),
+        ("stuck", 1.0, "flaw", "did you mean 'flow'"),
+        ("cavitation", 1.0, "flow", "no channel"),
+        ("cavitation", 1.5, None, "from 0 to 1"),
+    ],
+)
+def test_fault_that_cannot_be_is_refused_and_nothing_is_recorded(
+    kind: str, severity: float, channel: str | None, expected: str
+) -> None:
+    node = pump()
+    with pytest.raises(ConfigError, match=expected):
+        node.inject(kind, severity, channel)
+    assert node.faults == []
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return False
+    return True

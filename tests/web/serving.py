@@ -1,0 +1,47 @@
+"""The pages on a real server in a thread, for tests that need sockets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from sqlalchemy import Engine
+from starlette.applications import Starlette
+
+from hub.access import Access
+from hub.lake.lake import DeltaLake
+from hub.web.routes import web_routes
+from tests.waiting import wait_until
+
+TOKEN = "a-token-that-is-long-enough"
+
+
+def pages_app(engine: Engine, lake: DeltaLake, stopping: threading.Event | None = None) -> Starlette:
+    """The pages alone, as hub/app.py mounts them."""
+    stopping = stopping or threading.Event()
+    return Starlette(routes=web_routes(engine, Access(TOKEN), lake, stopping=stopping.is_set))
+
+
+@contextmanager
+def served(engine: Engine, lake: DeltaLake, port: int = 0) -> Iterator[str]:
+    """The address of the pages, by default on a free port, until the block ends."""
+    stopping = threading.Event()
+    config = uvicorn.Config(pages_app(engine, lake, stopping), host="127.0.0.1", port=port, log_level="warning", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="pages")
+    thread.start()
+    try:
+        wait_until(lambda: server.started, what="uvicorn")
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        stopping.set()
+        server.should_exit = True
+        thread.join(timeout=15)
+        assert not thread.is_alive(), "the server did not stop: an open stream holds it up"
+
+
+def state_url(path: Path) -> str:
+    return f"sqlite:///{path / 'hub.db'}"

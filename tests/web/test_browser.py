@@ -1,0 +1,254 @@
+"""The pages in a real browser: live without reload, on a phone, in the dark, by keyboard, without JavaScript.
+
+Screenshots go to the folder that TOCSIN_ARTIFACTS names, else to ./artifacts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, update
+
+from hub.lake.lake import DeltaLake
+from hub.state.schema import alerts, assets, devices, rollouts
+from tests.waiting import wait_until
+from tests.web.seeding import S, add_alert, add_asset, add_device, seed_windows
+from tests.web.serving import TOKEN, served
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+SIZES = {"desktop": (1360, 900), "phone": (390, 844)}
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: `apt-get install chromium` lets the pages be tested"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'tocsin[dev]'")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """A page in a window of its own, and what its console complained about."""
+
+    def __init__(self, browser: Any, size: str = "desktop", **options: Any) -> None:
+        width, height = SIZES[size]
+        self._context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        self.page = self._context.new_page()
+        self.complaints: list[str] = []
+        self.page.on("console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def sign_in(self, url: str) -> Any:
+        self.page.goto(f"{url}/?token={TOKEN}")
+        return self.page
+
+    def close(self) -> None:
+        self._context.close()
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Tab]:
+    """A desktop tab that must not complain."""
+    tab = Tab(browser)
+    yield tab
+    tab.close()
+    assert tab.complaints == []
+
+
+def shoot(page: Any, name: str) -> None:
+    """A picture of the whole page, for people."""
+    folder = Path(os.environ.get("TOCSIN_ARTIFACTS", "artifacts"))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"web-{name}.png"
+    page.screenshot(path=path, full_page=True)
+    assert path.stat().st_size > 10_000
+
+
+def is_live(page: Any) -> None:
+    page.wait_for_selector("#link.up")
+
+
+def test_signing_in_by_the_form_leads_to_the_overview(url: str, fleet: Engine, tab: Tab) -> None:
+    tab.page.goto(url)
+    tab.page.keyboard.type(TOKEN)  # the field has the focus
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector("#fleet")
+    assert tab.page.url == f"{url}/"
+    tab.page.get_by_role("button", name="Sign out").click()
+    tab.page.wait_for_selector("#token")
+
+
+def test_an_empty_hub_shows_the_next_steps_and_fills_by_itself(url: str, engine: Engine, tab: Tab, now_ns: int) -> None:
+    page = tab.sign_in(url)
+    is_live(page)
+    assert "No device has called yet" in page.inner_text("h1")
+    shoot(page, "empty-desktop-light")
+    with engine.begin() as connection:
+        add_device(connection, "first", "here", now_ns)
+        add_asset(connection, "first", "host", "host", "commissioning", None, now_ns)
+    page.wait_for_selector("#tile-first-host")
+    assert page.inner_text("h1") == "Learning what normal looks like"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_fleet_fits_every_screen_in_light_and_dark(
+    browser: Any, url: str, fleet: Engine, lake: DeltaLake, now_ns: int, size: str, scheme: str
+) -> None:
+    seed_windows(lake, now_ns)
+    tab = Tab(browser, size, color_scheme=scheme)
+    page = tab.sign_in(url)
+    is_live(page)
+    for name, path in (("fleet", "/"), ("asset", "/assets/gw-lyon-01/pump-2")):
+        page.goto(url + path)
+        is_live(page)
+        if name == "asset":
+            page.wait_for_selector("#plot canvas")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than the screen"
+        shoot(page, f"{name}-{size}-{scheme}")
+    tab.close()
+    assert tab.complaints == []
+
+
+def test_a_new_alarm_is_seen_without_reload(url: str, fleet: Engine, tab: Tab, now_ns: int) -> None:
+    page = tab.sign_in(url)
+    is_live(page)
+    page.evaluate("window.loadedOnce = true")
+    with fleet.begin() as connection:
+        connection.execute(update(assets).where(assets.c.asset == "fan-1").values(state="alarm", p_value=1e-7))
+        add_alert(connection, "gw-lyon-02", "fan-1", "fan", now_ns, severity="critical", top=[["airflow", 0.9]])
+    page.wait_for_selector("#tile-gw-lyon-02-fan-1.alarm")
+    page.wait_for_selector("#alerts >> text=airflow")
+    wait_until(lambda: page.title().startswith("3 assets need attention"), what="the title")
+    assert page.inner_text("h1") == "3 assets need attention"
+    assert page.evaluate("window.loadedOnce") is True
+
+
+def test_a_rollout_is_seen_halting_without_reload(url: str, fleet: Engine, tab: Tab) -> None:
+    page = tab.sign_in(url)
+    is_live(page)
+    assert "under way" in page.inner_text("#rollout-roll-pump-3-5f3a")
+    with fleet.begin() as connection:
+        chosen = update(rollouts).where(rollouts.c.bundle_id == "pump-3-5f3a")
+        connection.execute(chosen.values(state="halted", reason="alarm_rate: 70.0% of 40 windows in alarm"))
+    page.wait_for_selector("#rollout-roll-pump-3-5f3a.halted .stepper .failed")
+    assert "alarm_rate: 70.0%" in page.inner_text("#rollout-roll-pump-3-5f3a .reason")
+
+
+def test_a_closing_alert_leaves_the_list_and_the_keyboard_s_place_stays(url: str, fleet: Engine, tab: Tab, now_ns: int) -> None:
+    page = tab.sign_in(url)
+    is_live(page)
+    link = "#tile-gw-lyon-02-fan-1 a"
+    page.focus(link)
+    with fleet.begin() as connection:
+        connection.execute(update(alerts).where(alerts.c.asset == "pump-2").values(closed_ns=now_ns))
+        connection.execute(update(assets).where(assets.c.asset == "pump-2").values(state="normal", p_value=0.5))
+        seen = update(devices).where(devices.c.device_id == "gw-lyon-02")
+        connection.execute(seen.values(last_seen_ns=now_ns + 5 * S))
+    page.wait_for_selector("#tile-gw-lyon-01-pump-2.normal")
+    wait_until(lambda: page.locator("#alerts .alert").count() == 1, what="one alert left")
+    assert page.evaluate(f"document.activeElement === document.querySelector('{link}')")
+
+
+def test_ages_go_on_counting(url: str, fleet: Engine, tab: Tab) -> None:
+    page = tab.sign_in(url)
+    is_live(page)
+    age = page.locator("#tile-edge-host-this-machine .facts time")
+    first = age.inner_text()
+    wait_until(lambda: age.inner_text() != first, what="a later age")
+
+
+def test_the_asset_page_follows_its_asset(url: str, fleet: Engine, tab: Tab) -> None:
+    tab.sign_in(url)
+    page = tab.page
+    page.get_by_role("link", name="pump-1").click()
+    is_live(page)
+    page.wait_for_selector("text=The lake has no windows of this asset")
+    assert "normal" in page.inner_text("h1")
+    with fleet.begin() as connection:
+        connection.execute(update(assets).where(assets.c.asset == "pump-1").values(state="alarm", p_value=1e-7))
+    page.wait_for_selector(".asset-head.alarm")
+
+
+def test_a_plot_can_be_narrowed_by_keyboard(url: str, fleet: Engine, lake: DeltaLake, tab: Tab, now_ns: int) -> None:
+    seed_windows(lake, now_ns)
+    tab.sign_in(url)
+    tab.page.goto(f"{url}/assets/gw-lyon-01/pump-2")
+    button = tab.page.get_by_role("button", name="10 min")
+    button.focus()
+    tab.page.keyboard.press("Enter")
+    assert button.get_attribute("aria-pressed") == "true"
+    tab.page.wait_for_selector("#plot canvas")
+
+
+def test_focus_is_visible_and_the_first_stop_skips_to_the_content(url: str, fleet: Engine, tab: Tab) -> None:
+    page = tab.sign_in(url)
+    page.keyboard.press("Tab")
+    look = page.locator(":focus").evaluate("e => [e.className, getComputedStyle(e).outlineStyle, getComputedStyle(e).clipPath]")
+    assert look == ["skip", "solid", "none"]
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#main")
+
+
+def test_without_javascript_the_page_says_what_it_knows(browser: Any, url: str, fleet: Engine) -> None:
+    tab = Tab(browser, java_script_enabled=False)
+    page = tab.sign_in(url)
+    assert page.inner_text("h1") == "2 assets need attention"
+    assert "reload for news" in page.inner_text(".top")
+    page.get_by_role("link", name="pump-2").first.click()
+    assert "pump-2" in page.inner_text("h1")
+    tab.close()
+
+
+def test_a_hub_that_goes_away_is_told_and_its_return_too(browser: Any, fleet: Engine, lake: DeltaLake) -> None:
+    tab = Tab(browser)
+    with served(fleet, lake) as url:
+        page = tab.sign_in(url)
+        is_live(page)
+    page.wait_for_selector("#link.down")
+    assert "not reachable" in page.inner_text("#link")
+    with served(fleet, lake, port=int(url.rsplit(":", 1)[1])):
+        page.wait_for_selector("#link.up")
+    tab.close()
+
+
+def test_a_part_that_is_refused_leaves_what_is_shown(browser: Any, url: str, fleet: Engine) -> None:
+    tab = Tab(browser)
+    page = tab.sign_in(url)
+    is_live(page)
+    page.context.clear_cookies()
+    with page.expect_response(lambda answer: "/parts/tiles" in answer.url) as refused, fleet.begin() as connection:
+        connection.execute(update(assets).where(assets.c.asset == "pump-1").values(p_value=0.001))
+    assert refused.value.status == 401
+    assert page.locator("#tiles .tile").count() == 11
+    tab.close()
+
+
+def test_hostile_names_run_nothing(url: str, engine: Engine, tab: Tab, now_ns: int) -> None:
+    hostile = "<img src=x onerror=\"document.title='owned'\">"
+    page = tab.sign_in(url)
+    is_live(page)
+    with engine.begin() as connection:
+        add_device(connection, "d", hostile, now_ns)
+        add_asset(connection, "d", hostile, hostile, "alarm", 1e-7, now_ns)
+        add_alert(connection, "d", hostile, "pump", now_ns, top=[[hostile, 0.5]])
+    page.wait_for_selector("#tiles")
+    with engine.begin() as connection:
+        connection.execute(update(assets).values(p_value=1e-8))
+    wait_until(lambda: page.inner_text("#tiles").count("onerror") >= 2, what="the name as text")
+    assert "owned" not in page.title()
+    assert page.locator("main img").count() == 0
