@@ -32,8 +32,10 @@ def run(config_path: Path, log_level: str) -> None:
 
     from agent.app import App
     from agent.config import load_config
+    from agent.health import one_arena
     from agent.version import version
 
+    one_arena()
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     app = App(load_config(config_path), version())

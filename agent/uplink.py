@@ -63,8 +63,8 @@ class Uplink:
     enrol: Callable[[], Enrolment]
     checkin_body: Callable[[], CheckIn]
     stopping: Callable[[], bool]
-    sync_attempts: Attempts = field(default_factory=lambda: Attempts(Backoff(1.0, 60.0)))
-    checkin_attempts: Attempts = field(default_factory=lambda: Attempts(Backoff(2.0, 120.0)))
+    sync_attempts: Attempts = field(default_factory=lambda: Attempts(Backoff(1.0, 30.0)))
+    checkin_attempts: Attempts = field(default_factory=lambda: Attempts(Backoff(2.0, 60.0)))
 
     def run_sync(self) -> None:
         """Enrol if need be, then send what is pending."""

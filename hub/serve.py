@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -34,7 +35,9 @@ def serve(hub: Hub, host: str, port: int, announce: Callable[[str], None]) -> No
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=_GRACE_S, server_header=False
         )
-        _Server(config, app, lambda: announce(_url(host, listener.getsockname()[1]))).run(sockets=[listener])
+        server = _Server(config, app, lambda: announce(_url(host, listener.getsockname()[1])))
+        with _sparing_collector():
+            server.run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
@@ -63,6 +66,21 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._app.state.stopping.set()
         super().handle_exit(sig, frame)
+
+
+@contextmanager
+def _sparing_collector() -> Iterator[None]:
+    """What was built so far stays, and batches of thousands of records need not be looked through ten times while they are
+    made: that nearly halves what the lake's writer costs."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 @contextmanager

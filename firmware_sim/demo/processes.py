@@ -36,6 +36,9 @@ class Processes:
                 env=environment,
             )
 
+    def pid(self, name: str) -> int:
+        return self._children[name].pid
+
     def log(self, name: str) -> Path:
         return self._logs / f"{name}.log"
 

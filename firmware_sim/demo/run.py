@@ -39,7 +39,7 @@ class DemoRun:
         self.facts: dict[str, Any] = {}  # what chapters found out, for the summary
         self._port = port
         self._stack = ExitStack()
-        self._processes = Processes(directory / "logs")
+        self.processes = Processes(directory / "logs")
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ class DemoRun:
 
     def stop(self) -> None:
         """Stop every process that was started."""
-        self._processes.stop()
+        self.processes.stop()
         self._stack.close()
 
     def _folder(self, name: str) -> Path:
@@ -73,8 +73,8 @@ class DemoRun:
         data = str(self.directory / "hub")
         self._tocsin("hub", "init", "--data", data)
         (self.directory / "hub" / "hub.toml").write_text(HUB_TOML)
-        self._processes.start("hub", "hub", "serve", "--data", data, "--port", str(self._port))
-        log = self._processes.log("hub")
+        self.processes.start("hub", "hub", "serve", "--data", data, "--port", str(self._port))
+        log = self.processes.log("hub")
         self.wait(lambda: _ADDRESS.search(log.read_text()), 60, "the hub to answer")
         found = _ADDRESS.search(log.read_text())
         assert found
@@ -94,7 +94,7 @@ class DemoRun:
             url = f"http://127.0.0.1:{self.link.port}" if far else f"http://{host}:{port}"
             text = agent_toml(gateway, url, join_token, (self.broker.host, self.broker.port), self.fleet.addresses())
             (self._folder(gateway.device_id) / "tocsin.toml").write_text(text)
-            self._processes.start(gateway.device_id, "agent", "run", "--config", str(self._config(gateway.device_id)))
+            self.processes.start(gateway.device_id, "agent", "run", "--config", str(self._config(gateway.device_id)))
 
     @property
     def remote(self) -> Gateway:
@@ -116,7 +116,7 @@ class DemoRun:
         """The first true value of `condition`. Raises LinkError: a process has ended, or the time is over."""
         deadline = time.monotonic() + timeout_s
         while True:
-            self._processes.check()
+            self.processes.check()
             value = condition()
             if value:
                 self.screen.still()

@@ -55,6 +55,11 @@ def windows_reach_the_hub(run: DemoRun) -> None:
 
 
 def first_model(run: DemoRun) -> None:
+    roll_out(run, train(run))
+
+
+def train(run: DemoRun) -> str:
+    """Have the hub train a model for the pumps; its bundle id."""
     run.hub.post("/v1/training-runs", {"profile": _PROFILE})
 
     def trained() -> Any:
@@ -64,20 +69,22 @@ def first_model(run: DemoRun) -> None:
     done = run.wait(trained, 150, "the model to be trained, quantized and evaluated")
     if done["state"] != "done":
         raise LinkError(f"training failed: {done['error']}")
-    bundle = run.hub.get(f"/v1/bundles/{done['bundle_id']}")
-    run.facts["first_model"] = done["bundle_id"]
+    bundle_id = str(done["bundle_id"])
+    bundle = run.hub.get(f"/v1/bundles/{bundle_id}")
+    run.facts["first_model"] = bundle_id
     run.facts["training_s"] = round((done["ended_ns"] - done["started_ns"]) / NS_PER_S, 1)
-    run.screen.done(
-        f"{done['bundle_id']}: int8, {bundle['size'] / 1000:.0f} kB, trained in {run.facts['training_s']:.0f} s, signed"
-    )
-    rollout = run.hub.post("/v1/rollouts", {"bundle_id": done["bundle_id"], "min_windows": _MIN_WINDOWS, "canaries": 2})
+    run.screen.done(f"{bundle_id}: int8, {bundle['size'] / 1000:.0f} kB, trained in {run.facts['training_s']:.0f} s, signed")
+    return bundle_id
+
+
+def roll_out(run: DemoRun, bundle_id: str) -> None:
+    """Bring a good bundle to every pump's device."""
+    rollout = run.hub.post("/v1/rollouts", {"bundle_id": bundle_id, "min_windows": _MIN_WINDOWS, "canaries": 2})
     ended = _follow(run, rollout["rollout_id"])
     if ended["state"] != "done":
         raise LinkError(f"the first rollout ended {ended['state']}: {ended['reason']}")
-
-    bundle_id = str(done["bundle_id"])
     run.wait(lambda: _devices_on(run, bundle_id) == run.pump_devices, 60, "every pump's device to run the new model")
-    run.screen.done(f"{run.pump_devices} devices run {done['bundle_id']}; each self-tested it before it let it decide")
+    run.screen.done(f"{run.pump_devices} devices run {bundle_id}; each self-tested it before it let it decide")
 
 
 def _devices_on(run: DemoRun, bundle_id: str) -> int:
@@ -95,11 +102,17 @@ def _follow(run: DemoRun, rollout_id: str) -> dict[str, Any]:
                 told.add(i)
                 verb = "passed" if event["event"] == "pass" else "[red]halted[/]"
                 run.screen.still()
-                run.screen.done(f"{event['stage']} {verb}: {event['figures'].get('reason', '')}")
+                run.screen.done(f"{event['stage']} {verb}: {_alarm_rate(event)}")
         return found if found["ended"] else None
 
     found: dict[str, Any] = run.wait(ended, 150, f"the gates of {rollout_id}")
     return found
+
+
+def _alarm_rate(event: dict[str, Any]) -> str:
+    """What the gate that counts most went by."""
+    gates = {gate["gate"]: gate["reason"] for gate in event["figures"].get("gates", [])}
+    return str(gates.get("alarm_rate") or event["figures"].get("reason", ""))
 
 
 def faults_are_found(run: DemoRun) -> None:

@@ -14,7 +14,7 @@ from firmware_sim.demo.verdict import AssetOutcome, judge_alerts, named_sensor_f
 def summarize(run: DemoRun) -> dict[str, Any]:
     """Everything as JSON-able values; `claims` says which held, `ok` whether all did."""
     truth = run.fleet.truth()
-    outcomes = judge_alerts(run.machines, truth, run.alerts())
+    outcomes = judge_alerts(run.machines, truth, run.alerts(), run.facts["bad_model"])
     ledger = run.hub.get("/v1/ledger")
     sensor = named_sensor_faults(truth, run.hub.get("/v1/sensor-faults?limit=5000"))
     devices = {gateway.device_id: _device(run.status(gateway.device_id)) for gateway in run.gateways}
@@ -52,6 +52,9 @@ def claims(summary: dict[str, Any]) -> dict[str, bool]:
         "nothing missing": summary["ledger"]["missing"] == 0,
         "nothing twice": summary["ledger"]["duplicates"] == 0,
         "every machine fault alerted": all(fault["delay_s"] is not None for fault in faults),
+        "no false alarm but the bad model's": all(
+            asset["false_alarms"] == asset["by_bad_model"] for asset in summary["assets"].values()
+        ),
         "every sensor fault named": all(named is not None for named in summary["sensor_faults"].values()),
         "the cut-off device alerted alone": cut["alerts_known_while_cut"] == 0 and cut["alerts_known_after"] > 0,
         "the cut-off device drained": cut["missing"] == 0,
@@ -61,7 +64,7 @@ def claims(summary: dict[str, Any]) -> dict[str, bool]:
 
 def _asset(outcome: AssetOutcome) -> dict[str, Any]:
     faults = [{"fault": f.fault, "delay_s": f.delay_s, "top_channel": f.top_channel} for f in outcome.faults]
-    return {"faults": faults, "false_alarms": outcome.false_alarms}
+    return {"faults": faults, "false_alarms": outcome.false_alarms, "by_bad_model": outcome.by_bad_model}
 
 
 def _device(status: dict[str, Any]) -> dict[str, Any]:
@@ -86,12 +89,13 @@ def _bytes(devices: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def tables(summary: dict[str, Any]) -> Sequence[Table]:
     """The summary for people."""
     machines = Table(title="Machines", title_justify="left", box=None, pad_edge=False)
-    for column in ("machine", "fault", "alerted after", "first channel", "false alarms"):
-        machines.add_column(column, justify="right" if column in ("alerted after", "false alarms") else "left")
+    for column in ("machine", "fault", "alerted after", "first channel", "false alarms", "of them the bad model's"):
+        machines.add_column(column, justify="left" if column in ("machine", "fault", "first channel") else "right")
     for name, asset in summary["assets"].items():
         for fault in asset["faults"] or [{"fault": "none", "delay_s": None, "top_channel": ""}]:
             delay = "" if fault["fault"] == "none" else "never" if fault["delay_s"] is None else f"{fault['delay_s']:.0f} s"
-            machines.add_row(name, fault["fault"].replace("_", " "), delay, fault["top_channel"], str(asset["false_alarms"]))
+            counts = (str(asset["false_alarms"]), str(asset["by_bad_model"]))
+            machines.add_row(name, fault["fault"].replace("_", " "), delay, fault["top_channel"], *counts)
     devices = Table(title="Devices", title_justify="left", box=None, pad_edge=False)
     for column in ("device", "peak memory", "readings", "windows", "raw", "synced"):
         devices.add_column(column, justify="left" if column == "device" else "right")

@@ -24,22 +24,27 @@ class FaultOutcome:
 
 @dataclass(frozen=True, slots=True)
 class AssetOutcome:
-    """One asset over the whole demo. `false_alarms`: alerts that no machine fault explains."""
+    """One asset over the whole demo. `false_alarms`: alerts that no machine fault explains; `by_bad_model`: those among
+    them that the deliberately bad model raised while it was a canary."""
 
     asset: str
     faults: list[FaultOutcome]
     false_alarms: int
+    by_bad_model: int
 
 
-def judge_alerts(assets: Iterable[str], truth: Sequence[TruthEvent], alerts: Sequence[Mapping[str, Any]]) -> list[AssetOutcome]:
+def judge_alerts(
+    assets: Iterable[str], truth: Sequence[TruthEvent], alerts: Sequence[Mapping[str, Any]], bad_model: str
+) -> list[AssetOutcome]:
     """`alerts`: as the hub's API lists them, `opened_ns` in event time."""
     outcomes = []
     for asset in assets:
         faults = [event for event in truth if event.asset == asset and event.kind == "machine"]
         mine = sorted((alert for alert in alerts if alert["asset"] == asset), key=lambda alert: alert["opened_ns"])
-        explained = [alert for alert in mine if any(_about(alert, fault) for fault in faults)]
+        unexplained = [alert for alert in mine if not any(_about(alert, fault) for fault in faults)]
+        by_bad = sum(alert["detector"] == bad_model for alert in unexplained)
         found = [_outcome(fault, mine) for fault in faults]
-        outcomes.append(AssetOutcome(asset, found, len(mine) - len(explained)))
+        outcomes.append(AssetOutcome(asset, found, len(unexplained), by_bad))
     return outcomes
 
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 from hub.devices.keys import verifier
 from models.contract.envelope import Batch, Sealed, open_sealed
 from models.contract.items import (
+    BODIES,
     LANE_OF,
     Aggregate,
     Alert,
@@ -92,9 +93,9 @@ def _check_times(item: Item, body: Body) -> None:
         raise ItemError(f"{item.kind}: stamp out of range")
     if len(at.boot_id) > _MAX_ID:
         raise ItemError(f"{item.kind}: boot id of {len(at.boot_id)} characters; at most {_MAX_ID}")
-    for name in body.__struct_fields__:
+    for name in _WHOLE[item.kind]:
         value = getattr(body, name)
-        if isinstance(value, int) and not 0 <= value <= _MAX_INT:
+        if value is not None and not 0 <= value <= _MAX_INT:
             raise ItemError(f"{item.kind}: {name} is {value}; expected 0..2^63-1")
 
 
@@ -143,6 +144,10 @@ def _expect(condition: bool, message: str) -> None:
         raise ItemError(message)
 
 
+_WHOLE: Final = {  # by kind: the fields that hold whole numbers
+    kind: [name for name, hint in get_type_hints(body_type).items() if hint in (int, int | None)]
+    for kind, body_type in BODIES.items()
+}
 _CHECKS: Final[dict[type[Body], Callable[[Any], None]]] = {
     Aggregate: _check_aggregate,
     Alert: _check_alert,

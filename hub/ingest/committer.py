@@ -10,8 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
@@ -30,7 +29,7 @@ LEDGER: Final = "ledger"  # the ledger's name among the log's consumers
 MAX_GAPS: Final = 500  # in one lane; an agent sends in order, so more than a few is a fault
 _RECOVERY_BATCH: Final = 5000
 
-Accounts = MutableMapping[LaneKey, LaneAccount]
+Accounts = Mapping[LaneKey, LaneAccount]
 
 
 class Committer:
@@ -47,21 +46,22 @@ class Committer:
             self.recover(now_ns)
         self._log_may_be_ahead = True
         with self._engine.begin() as connection:
-            accounts: Accounts = load_epochs(connection, {(batch.device_id, batch.epoch) for batch in group})
+            accounts = load_epochs(connection, {(batch.device_id, batch.epoch) for batch in group})
             changed: dict[LaneKey, LaneAccount] = {}
             records: list[LogRecord] = []
             refused: list[dict[str, Any]] = []
             outcomes: list[Ack | EnvelopeError] = []
             for batch in group:
-                taken = _take(batch, ChainMap({}, changed, accounts), now_ns)
+                taken = _take(batch, accounts, now_ns)
                 if isinstance(taken, EnvelopeError):
                     outcomes.append(taken)
                     continue
                 updates, new, bad = taken
+                accounts |= updates
                 changed |= updates
                 records += new
                 refused += bad
-                outcomes.append(_ack(batch, ChainMap(changed, accounts), now_ns))
+                outcomes.append(_ack(batch, accounts, now_ns))
             self._log.append(records)
             store(connection, changed)
             upsert(connection, quarantine, refused)
@@ -95,25 +95,27 @@ class Committer:
 Taken = tuple[dict[LaneKey, LaneAccount], list[LogRecord], list[dict[str, Any]]]
 
 
-def _take(batch: Admitted, accounts: ChainMap[LaneKey, LaneAccount], now_ns: int) -> Taken | EnvelopeError:
-    """The batch's changes, on the first map of `accounts`; its new records; its new rows for the quarantine."""
+def _take(batch: Admitted, accounts: Accounts, now_ns: int) -> Taken | EnvelopeError:
+    """What the batch changes: the accounts of its lanes, its new records, its new rows for the quarantine."""
+    updates: dict[LaneKey, LaneAccount] = {}
     records, refused = [], []
     for item, fault in batch.items:
         key = (batch.device_id, batch.epoch, item.lane)
-        account, new = accounts.get(key, LaneAccount()).with_item(
+        before = updates.get(key) or accounts.get(key) or LaneAccount()
+        account, new = before.with_item(
             item.first_seq, item.seq, now_ns, eviction=item.kind == "eviction", rejected=fault is not None
         )
         if len(account.seen.ahead) > MAX_GAPS:
             return EnvelopeError(f"{batch.device_id}: more than {MAX_GAPS} gaps in lane {item.lane}; send from the cursor on")
-        accounts[key] = account
+        updates[key] = account
         if new and fault is None:
             records.append(_record(batch, item, now_ns))
         elif new:
             refused.append(_quarantined(batch, item, str(fault), now_ns))
-    return dict(accounts.maps[0]), records, refused
+    return updates, records, refused
 
 
-def _ack(batch: Admitted, accounts: ChainMap[LaneKey, LaneAccount], now_ns: int) -> Ack:
+def _ack(batch: Admitted, accounts: Accounts, now_ns: int) -> Ack:
     keys = {lane: (batch.device_id, batch.epoch, lane) for lane in LANES}
     cursors: dict[str, int] = {lane: accounts[key].seen.cursor for lane, key in keys.items() if key in accounts}
     rejected = [Rejection(item.lane, item.seq, fault) for item, fault in batch.items if fault is not None]

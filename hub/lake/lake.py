@@ -23,7 +23,8 @@ from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from hub.ingest.log import LogRecord
-from hub.lake.tables import PARTITIONS, SCHEMAS, TABLES, TableName, rows_of
+from hub.lake.rows import rows_of
+from hub.lake.tables import PARTITIONS, SCHEMAS, TABLES, TableName
 from models.errors import StorageError
 
 

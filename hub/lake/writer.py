@@ -14,7 +14,8 @@ from sqlalchemy import Engine
 from hub.ingest.log import LogRecord
 from hub.ingest.positions import get_position, set_position
 from hub.lake.lake import Lake
-from hub.lake.tables import TABLE_OF, TABLES, TableName, rows_of
+from hub.lake.rows import rows_of
+from hub.lake.tables import TABLE_OF, TABLES, TableName
 
 COMPACT_EVERY: Final = 200  # commits: each adds at least one small file, and readers open them all
 

@@ -9,7 +9,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Row, select, tuple_
 
@@ -44,17 +44,16 @@ class LaneAccount:
         An eviction that covers numbers received before counts the others only.
         """
         seen, new = add(self.seen, first_seq, seq)
-        if not new:
-            return replace(self, n_redelivered=self.n_redelivered + 1, updated_ns=now_ns), False
-        changed = replace(
-            self,
+        n_new = size(new)
+        changed = LaneAccount(
             seen=seen,
-            n_received=self.n_received + (0 if eviction else size(new)),
-            n_evicted=self.n_evicted + (size(new) if eviction else 0),
-            n_rejected=self.n_rejected + rejected,
+            n_received=self.n_received + (0 if eviction else n_new),
+            n_evicted=self.n_evicted + (n_new if eviction else 0),
+            n_redelivered=self.n_redelivered + (not new),
+            n_rejected=self.n_rejected + (rejected and bool(new)),
             updated_ns=now_ns,
         )
-        return changed, True
+        return changed, bool(new)
 
 
 def load_epochs(connection: Connection, epochs: Collection[tuple[str, str]]) -> dict[LaneKey, LaneAccount]:

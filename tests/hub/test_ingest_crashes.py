@@ -20,7 +20,7 @@ from hub.ingest.positions import get_position
 from hub.ingest.service import Busy, IngestService
 from hub.lake.lake import DeltaLake, open_lake
 from hub.lake.query import LakeCounter
-from hub.lake.tables import rows_of
+from hub.lake.rows import rows_of
 from hub.lake.writer import LakeWriter
 from hub.ledger.ledger import load_device
 from hub.projector.alerts import Alerts

@@ -11,7 +11,7 @@ import pytest
 from hub.ingest.log import LogRecord
 from hub.lake.lake import DeltaLake, open_lake
 from hub.lake.query import LakeCounter, QueryError, query
-from hub.lake.tables import rows_of
+from hub.lake.rows import rows_of
 from models.contract.items import KIND_OF, Body, encode_body, pack_floats
 from models.errors import StorageError
 from tests.hub.simulated_device import NOW_NS, aggregate, evidence, health, stamp

@@ -27,7 +27,6 @@ def test_thinning_keeps_the_most_unusual_window_of_each_group() -> None:
     values[300:303] = np.nan
     fewer_t, fewer = thinned(t, values, 1000)
     assert (len(fewer_t), fewer_t[-1], int((fewer == 6.0).sum()), int(np.isnan(fewer).sum())) == (1000, 9999.0, 2, 0)
-    assert thinned(t[:10], values[:10], 10)[0] is not None
     assert len(thinned(t[:10], values[:10], 10)[0]) == 10
 
 
@@ -41,7 +40,7 @@ def test_a_week_of_windows_comes_as_no_more_points_than_a_screen_has(lake: Delta
     seed_windows(lake, NOW, n=5000)
     figures = read_scores(lake, PUMP_2, (), NOW)
     assert len(figures["t"]) <= MAX_POINTS
-    assert figures["t"][-1] == NOW / S
+    assert figures["t"][-1] == NOW / S - 10
     assert max(value for value in figures["decades"] if value is not None) > 5
     assert figures["alerts"] == []
 
