@@ -65,7 +65,7 @@ def build_app(hub: Hub) -> FastAPI:
     access = Access(hub.admin_token)
     registry = Registry(engine, hub.paths.bundles, hub.key)
     rollouts = RolloutService(engine)
-    training = TrainingProcesses(hub.paths.root, hub.paths.logs)
+    training = TrainingProcesses(hub.paths.root, hub.paths.logs, hub.profiles_dir)
     stopping = threading.Event()
     online_for_s = 3 * hub.config.checkin_s
 

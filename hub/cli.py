@@ -121,6 +121,25 @@ def devices(data: Path, as_json: bool) -> None:
 
 
 @hub.command()
+@click.argument("device")
+@_data
+def forget(device: str, data: Path) -> None:
+    """Let DEVICE enrol anew, with another key; what it delivered stays. A running hub refuses it within half a minute."""
+    from hub.devices.enrol import forget_device
+    from hub.state.database import open_state
+
+    engine = open_state(load_hub(data).state_url)
+    try:
+        with engine.begin() as connection:
+            known = forget_device(connection, device)
+    finally:
+        engine.dispose()
+    if not known:
+        raise click.ClickException(f"no device {device}; `tocsin hub devices` lists them")
+    click.echo(f"{device} is forgotten; it may enrol again")
+
+
+@hub.command()
 @click.argument("device", required=False)
 @_data
 @_json

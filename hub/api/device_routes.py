@@ -103,6 +103,7 @@ class DeviceApi:
     def _store_enrol(self, device_id: str, enrol: Enrol) -> None:
         with self._engine.begin() as connection:
             store_enrol(connection, device_id, enrol, self._now_ns())
+        self._keys.remember(device_id, enrol.public_key)
 
 
 class _ArchiveRoute(Route):

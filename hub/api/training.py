@@ -7,25 +7,39 @@ import sys
 import threading
 from pathlib import Path
 
+from models.contract.config import load_profile
 from models.errors import TrainingError
 
 
 class TrainingProcesses:
     """At most one run per profile. What a run prints goes to `train-PROFILE.log` in `logs`."""
 
-    def __init__(self, data: Path, logs: Path) -> None:
+    def __init__(self, data: Path, logs: Path, profiles_dir: Path | None) -> None:
         self._data = data
         self._logs = logs
+        self._profiles_dir = profiles_dir
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
 
     def start(self, profile: str) -> int:
-        """The child's process id. Raises TrainingError where a run of this profile is going on."""
+        """The child's process id. Raises ConfigError: no such profile; TrainingError: a run of it is going on."""
+        load_profile(profile, self._profiles_dir)
         with self._lock:
             running = self._running.get(profile)
             if running is not None and running.poll() is None:
                 raise TrainingError(f"{profile} is being trained already, by process {running.pid}")
-            command = [sys.executable, "-m", "tocsin", "hub", "train", "--data", str(self._data), "--profile", profile, "--json"]
+            command = [
+                sys.executable,
+                "-m",
+                "tocsin",
+                "hub",
+                "train",
+                "--data",
+                str(self._data),
+                "--profile",
+                profile,
+                "--json",
+            ]
             self._logs.mkdir(exist_ok=True)
             with (self._logs / f"train-{profile}.log").open("ab") as log:
                 child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hmac
 from typing import Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from hub.devices.keys import verifier
-from hub.state.schema import devices
+from hub.state.schema import assets, bundle_failures, device_slots, devices
 from models.contract.checkin import Enrol
 from models.contract.envelope import Sealed, open_sealed, read_sealed, signed_message
 from models.contract.signing import join_proof
@@ -53,7 +53,19 @@ def store_enrol(connection: Connection, device_id: str, enrol: Enrol, now_ns: in
     elif hmac.compare_digest(pinned, enrol.public_key):
         connection.execute(update(devices).where(devices.c.device_id == device_id).values(said))
     else:
-        raise KeyConflict(f"device {device_id} is enrolled with another key; remove it at the hub first if it was replaced")
+        raise KeyConflict(
+            f"device {device_id} is enrolled with another key; if it was replaced, `tocsin hub forget {device_id}` lets it in"
+        )
+
+
+def forget_device(connection: Connection, device_id: str) -> bool:
+    """Unpin the key and drop what the device said of itself, so that it may enrol anew; whether it was known.
+
+    What it delivered stays: its ledger, its alerts, its rows in the lake.
+    """
+    for table in (assets, device_slots, bundle_failures):
+        connection.execute(delete(table).where(table.c.device_id == device_id))
+    return connection.execute(delete(devices).where(devices.c.device_id == device_id)).rowcount > 0
 
 
 def _anyone(_device_id: str, _signature: bytes, _message: bytes) -> None:

@@ -1,17 +1,22 @@
 """The devices' public keys: pinned at enrolment, asked for with every message.
 
-A pinned key never changes, so one that was found once is remembered; a device that is not there is looked up each time.
+A key that was found is remembered for half a minute: long enough to cost nothing, short enough for a device that was
+forgotten to be refused soon. A device that is not there is looked up each time.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import Final
 
 from sqlalchemy import Engine, select
 
 from hub.state.schema import devices
 from models.contract.signing import verified
 from models.errors import EnvelopeError
+
+_REMEMBERED_S: Final = 30.0
 
 
 class UnknownDevice(EnvelopeError):
@@ -28,24 +33,31 @@ Verify = Callable[[str, bytes, bytes], None]
 class DeviceKeys:
     """Looks up public keys; safe to call from several threads."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
-        self._known: dict[str, bytes] = {}
+        self._clock = clock
+        self._known: dict[str, tuple[float, bytes]] = {}  # until when, and the key
 
     def remembered(self, device_id: str) -> bytes | None:
-        """The key if it was looked up before: touches no database."""
-        return self._known.get(device_id)
+        """The key if it was looked up a moment ago: touches no database."""
+        until_s, key = self._known.get(device_id, (0.0, b""))
+        return key if self._clock() < until_s else None
 
     def find(self, device_id: str) -> bytes:
-        """32 bytes. Raises UnknownDevice."""
-        key = self._known.get(device_id)
+        """32 bytes, from the database. Raises UnknownDevice."""
+        with self._engine.connect() as connection:
+            key: bytes | None = connection.execute(
+                select(devices.c.public_key).where(devices.c.device_id == device_id)
+            ).scalar()
         if key is None:
-            with self._engine.connect() as connection:
-                key = connection.execute(select(devices.c.public_key).where(devices.c.device_id == device_id)).scalar()
-            if key is None:
-                raise UnknownDevice(f"device {device_id} is not enrolled at this hub")
-            self._known[device_id] = key
+            self._known.pop(device_id, None)
+            raise UnknownDevice(f"device {device_id} is not enrolled at this hub")
+        self.remember(device_id, key)
         return key
+
+    def remember(self, device_id: str, key: bytes) -> None:
+        """`key` has just been pinned for this device, or found."""
+        self._known[device_id] = (self._clock() + _REMEMBERED_S, key)
 
 
 def verifier(public_key: bytes) -> Verify:

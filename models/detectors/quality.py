@@ -123,7 +123,8 @@ def _isolated_spikes(values: NDArray[np.float64], resolution: float) -> NDArray[
     steps = values[1:] - values[:-1]
     sizes, ordered = np.sort(np.abs(steps)), np.sort(values)  # order statistics by sorting: np.percentile costs ten times that
     usual = 1.4826 * float(sizes[len(sizes) // 2])
-    spread = float(ordered[len(ordered) * 9 // 10] - ordered[len(ordered) // 10])
+    margin = max(len(ordered) // 10, _MAX_SPIKES)  # spikes must not widen the spread that they are measured by
+    spread = float(ordered[-1 - margin] - ordered[margin])
     if resolution <= 0:  # a coarse sensor's single step is no spike: take its steps as they come
         moved = sizes[np.searchsorted(sizes, 0.0, side="right") :]
         usual = max(usual, float(moved[len(moved) // 2]) if len(moved) else np.inf)

@@ -8,12 +8,14 @@ import msgspec
 import pytest
 from sqlalchemy import insert
 
+from hub.devices.enrol import forget_device, read_enrol, store_enrol
+from hub.devices.keys import DeviceKeys, UnknownDevice
 from hub.settings import Hub
-from hub.state.database import connect_state
+from hub.state.database import connect_state, open_state
 from hub.state.schema import bundles, fleet_bundles
 from models.contract.checkin import AssetReport, BundleFailure, CheckInReply, EnrolReply, SlotReport
 from tests.hub.conftest import HubClient, running
-from tests.hub.simulated_device import NOW_NS, SPEC, SimulatedDevice
+from tests.hub.simulated_device import NOW_NS, SPEC, SimulatedDevice, aggregates
 
 
 def enrol(client: HubClient, sealed: bytes) -> tuple[int, str]:
@@ -48,6 +50,38 @@ def test_another_key_for_a_known_device_is_refused(client: HubClient) -> None:
     first = client.enrolled()
     assert enrol(client, SimulatedDevice().enrol(client.hub.join_token)) == (409, "urn:tocsin:key-conflict")
     assert client.ingest(first.batch([])).cursors == {}
+
+
+def test_a_forgotten_device_may_enrol_with_another_key_and_its_deliveries_stay(client: HubClient) -> None:
+    old = client.enrolled()
+    client.ingest(old.batch(aggregates(1, 5)))
+    engine = connect_state(client.hub.state_url)
+    with engine.begin() as connection:
+        assert forget_device(connection, old.device_id)
+        assert not forget_device(connection, old.device_id)
+    engine.dispose()
+    new = client.enrolled(SimulatedDevice(epoch="e2"))
+    assert client.http.post("/v1/ingest", content=old.batch(aggregates(6, 7))).status_code == 401
+    assert client.ingest(new.batch(aggregates(1, 2))).cursors == {"aggregates": 2}
+    assert client.get("/v1/devices/gw-01/ledger")["restarts"] == 1
+
+
+def test_a_forgotten_device_is_refused_once_its_key_is_looked_up_again(hub: Hub) -> None:
+    engine, time_s = open_state(hub.state_url), [0.0]
+    keys = DeviceKeys(engine, clock=lambda: time_s[0])
+    device = SimulatedDevice()
+    device_id, said = read_enrol(device.enrol(hub.join_token), hub.join_token)
+    with engine.begin() as connection:
+        store_enrol(connection, device_id, said, NOW_NS)
+    assert keys.find(device_id) == keys.remembered(device_id) == device.key.public_bytes
+    with engine.begin() as connection:
+        forget_device(connection, device_id)
+    assert keys.remembered(device_id) is not None
+    time_s[0] = 31.0
+    assert keys.remembered(device_id) is None
+    with pytest.raises(UnknownDevice):
+        keys.find(device_id)
+    engine.dispose()
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "x" * 43])

@@ -170,8 +170,9 @@ def test_commands_look_into_a_hub_that_is_running(hub: Hub, command: str) -> Non
             assert {lane["n_missing"] for lane in rows[0]["lanes"]} == {0, 2}
 
 
-def test_asking_for_an_unknown_device_says_so(hub: Hub) -> None:
-    answer = tocsin("ledger", "nobody", "--data", hub.paths.root)
+@pytest.mark.parametrize("command", ["ledger", "forget"])
+def test_asking_for_an_unknown_device_says_so(hub: Hub, command: str) -> None:
+    answer = tocsin(command, "nobody", "--data", hub.paths.root)
     assert answer.returncode == 1
     assert "no device nobody" in answer.stderr
 

@@ -16,7 +16,7 @@ from hub.ingest.admission import Admitted
 from hub.ingest.committer import LEDGER, Committer
 from hub.ingest.consumer import Follower
 from hub.ingest.log import LogRecord, SqliteIngestLog
-from hub.ingest.positions import get_position
+from hub.ingest.positions import get_position, read_by_all
 from hub.ingest.service import Busy, IngestService
 from hub.lake.lake import DeltaLake, open_lake
 from hub.lake.query import LakeCounter
@@ -158,6 +158,26 @@ def test_a_log_that_was_replaced_is_read_from_its_beginning(parts: Components) -
     assert parts.write_lake() == 2
     assert LakeCounter(parts.lake).count().n_rows == 8
     parts.close()
+
+
+def test_only_what_every_consumer_has_read_is_pruned_and_it_is_not_taken_again(parts: Components) -> None:
+    readers = [LEDGER, "lake", "projector"]
+
+    def pruned_up_to() -> int:
+        with parts.engine.connect() as connection:
+            return read_by_all(connection, readers, parts.log.log_id)
+
+    parts.commit(aggregates(1, 6))
+    parts.write_lake()
+    assert pruned_up_to() == 0
+    Follower(parts.log, Projector(parts.engine, parts.log.log_id, [])).drain()
+    parts.commit(aggregates(7, 8))
+    assert parts.log.prune(pruned_up_to()) == 6
+    parts.commit(aggregates(1, 9))
+    assert [record.seq for record in parts.log.read(0, 100)] == [7, 8, 9]
+    parts.write_lake()
+    count = LakeCounter(parts.lake).count()
+    assert (count.n_rows, count.n_duplicates) == (9, 0)
 
 
 def test_a_log_restored_from_an_older_copy_is_refused(parts: Components) -> None:
