@@ -9,8 +9,12 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from firmware_sim.links.broker import BrokerKind
 
 
 @click.command()
@@ -24,7 +28,12 @@ import click
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The hub's port. Default: a free one.")
 @click.option("--scenario", default="demo", show_default=True, help="A built-in scenario, or a TOML file like it.")
-def demo(exit_after: bool, summary: Path | None, directory: Path | None, port: int, scenario: str) -> None:
+@click.option(
+    "--broker", type=click.Choice(["mosquitto", "amqtt"]), help="Default: mosquitto where it is installed, else amqtt."
+)
+def demo(
+    exit_after: bool, summary: Path | None, directory: Path | None, port: int, scenario: str, broker: BrokerKind | None
+) -> None:
     """Show the whole loop on this machine: sensors, devices, hub, a first model, and back.
 
     Starts a broker, a hub, simulated machines on real pseudo-terminals and MQTT, and seven real agents; then tells the
@@ -44,7 +53,7 @@ def demo(exit_after: bool, summary: Path | None, directory: Path | None, port: i
     folder = directory or Path(tempfile.mkdtemp(prefix="tocsin-demo-"))
     try:
         screen.head("[bold]Tocsin[/]: the whole loop on this machine. Starting broker, hub, machines and devices …")
-        with DemoRun(folder, plan, screen, port) as run:
+        with DemoRun(folder, plan, screen, port, broker) as run:
             screen.head(
                 f"  page     [link={run.page}]{run.page}[/]",
                 f"  broker   {run.broker.kind} on {run.broker.host}:{run.broker.port}",

@@ -18,7 +18,7 @@ from firmware_sim.demo.layout import HUB_TOML, Gateway, agent_toml, gateways
 from firmware_sim.demo.processes import Processes
 from firmware_sim.demo.screen import Screen
 from firmware_sim.fleet_process import ProcessFleet
-from firmware_sim.links.broker import start_broker
+from firmware_sim.links.broker import BrokerKind, start_broker
 from firmware_sim.links.cut import CuttableLink
 from firmware_sim.scenario import Scenario
 from models.errors import LinkError
@@ -31,13 +31,16 @@ _ADDRESS: Final = re.compile(r"(http://[^/\s]+)/\?token=(\S+)")
 class DemoRun:
     """Everything that runs, from `with` to the end of it."""
 
-    def __init__(self, directory: Path, scenario: Scenario, screen: Screen, port: int) -> None:
+    def __init__(
+        self, directory: Path, scenario: Scenario, screen: Screen, port: int = 0, broker: BrokerKind | None = None
+    ) -> None:
         self.directory = directory
         self.scenario = scenario
         self.screen = screen
         self.gateways = gateways(scenario)
         self.facts: dict[str, Any] = {}  # what chapters found out, for the summary
         self._port = port
+        self._broker_kind = broker
         self._stack = ExitStack()
         self.processes = Processes(directory / "logs")
 
@@ -46,7 +49,7 @@ class DemoRun:
     def __enter__(self) -> Self:
         try:
             self._stack.callback(self.screen.still)
-            self.broker = self._stack.enter_context(start_broker(directory=self._folder("broker")))
+            self.broker = self._stack.enter_context(start_broker(self._broker_kind, directory=self._folder("broker")))
             self.fleet = ProcessFleet(self.scenario, (self.broker.host, self.broker.port))
             self._stack.callback(self.fleet.stop)
             self.hub, self.page = self._start_hub()

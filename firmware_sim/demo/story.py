@@ -138,9 +138,11 @@ def faults_are_found(run: DemoRun) -> None:
         return kinds if set(sensor) <= set(kinds) else None
 
     kinds = run.wait(named, 60, "every sensor fault to be named")
+    alarmed = run.open_alerts(sensor)
     for asset, (kind, channel) in sensor.items():
         where = f"{asset} {channel}" if channel else f"{asset}'s line"
-        run.screen.done(f"{where} {kind.replace('_', ' ')}: named a sensor fault ({kinds[asset]}), no machine alarm")
+        besides = "[red]and a machine alarm[/]" if asset in alarmed else "no machine alarm"
+        run.screen.done(f"{where} {kind.replace('_', ' ')}: named a sensor fault ({kinds[asset]}), {besides}")
     for asset in (*machine, *sensor):
         run.fleet.clear(asset)
     run.wait(lambda: not run.open_alerts(machine), 90, "the alerts to close after the repair")

@@ -1,0 +1,104 @@
+"""When an alarm opens and closes: tables of p-values, and the promise about false alarms."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.contract.profile import DecisionPlan, Profile
+from models.detectors.decision import P_CALM, P_SUSPICIOUS, Hysteresis, windows_per_false_alarm
+from tests.builders import plain
+
+OPENING = [1e-12, 1e-12]  # two absurd windows in a row open any alarm
+
+
+def profile(open_windows: int = 2, close_windows: int = 3, per_month: float = 1.0, hop_s: float | None = None) -> Profile:
+    plan = DecisionPlan(false_alarms_per_month=per_month, open_windows=open_windows, close_windows=close_windows)
+    return msgspec.structs.replace(plain(hop_s=hop_s), decision=plan)
+
+
+def told(p_values: list[float], hysteresis: Hysteresis | None = None) -> str:
+    """One character a window: `!` while the alarm is on, `.` while it is off."""
+    hysteresis = hysteresis or Hysteresis(profile())
+    return "".join("!" if hysteresis.update(p) else "." for p in p_values)
+
+
+@pytest.mark.parametrize(
+    ("p_values", "expected"),
+    [
+        pytest.param([0.5] * 5, ".....", id="calm"),
+        pytest.param([1e-12], ".", id="one absurd window may be a glitch"),
+        pytest.param([1e-12, 0.5, 1e-12, 0.5], "....", id="glitches apart do not make a row"),
+        pytest.param([1e-12, 1e-12], ".!", id="two absurd windows"),
+        pytest.param([1e-6] * 3, ".!!", id="two very unlikely windows"),
+        pytest.param([P_SUSPICIOUS] * 4, "..!!", id="three barely suspicious windows"),
+        pytest.param([2e-3] * 50, "." * 50, id="slightly unlikely for long is a load change"),
+        pytest.param([1e-12, P_SUSPICIOUS], ".!", id="evidence of one, confirmed by another"),
+        pytest.param([*OPENING, 0.5, 0.5], ".!!!", id="two calm windows do not close"),
+        pytest.param([*OPENING, 0.5, 0.5, 0.5], ".!!!.", id="three calm windows close"),
+        pytest.param([*OPENING, 0.5, 0.5, 0.005, 0.5, 0.5, 0.5], ".!!!!!!.", id="what is not calm breaks the row"),
+        pytest.param([*OPENING, P_CALM, P_CALM, P_CALM], ".!!!!", id="calm means above the limit, not at it"),
+        pytest.param([*OPENING, 0.5, 0.5, 0.5, 1e-12, 1e-12], ".!!!..!", id="after closing, evidence starts from nothing"),
+    ],
+)
+def test_hysteresis(p_values: list[float], expected: str) -> None:
+    assert told(p_values) == expected
+
+
+@pytest.mark.parametrize("open_windows", [1, 2, 5])
+def test_an_alarm_waits_for_its_number_of_suspicious_windows(open_windows: int) -> None:
+    assert told([1e-12] * 6, Hysteresis(profile(open_windows=open_windows))).index("!") == open_windows - 1
+
+
+@pytest.mark.parametrize("close_windows", [1, 3, 7])
+def test_an_alarm_closes_after_its_number_of_calm_windows(close_windows: int) -> None:
+    assert told([*OPENING, *[0.5] * 8], Hysteresis(profile(close_windows=close_windows))).count("!") == close_windows
+
+
+def test_the_dial_is_windows_between_false_alarms() -> None:
+    assert windows_per_false_alarm(profile()) == 30 * 24 * 360
+    assert windows_per_false_alarm(profile(per_month=10)) == 30 * 24 * 36
+    assert windows_per_false_alarm(profile(hop_s=1.0)) == 30 * 24 * 360
+
+
+def test_who_tolerates_more_false_alarms_hears_of_it_sooner() -> None:
+    eager, patient = (told([P_SUSPICIOUS] * 8, Hysteresis(profile(per_month=n))) for n in (1000.0, 0.0001))
+    assert eager.index("!") < patient.index("!")
+
+
+def test_windows_that_overlap_do_not_bear_witness_twice() -> None:
+    apart = told([1e-4] * 40).index("!")
+    overlapping = told([1e-4] * 40, Hysteresis(profile(hop_s=1.0))).index("!")
+    assert overlapping > 3 * apart
+
+
+@pytest.mark.parametrize("hop_s", [None, 2.5])
+def test_honest_p_values_ring_no_more_often_than_the_dial_says(hop_s: float | None) -> None:
+    hysteresis = Hysteresis(profile(open_windows=1, close_windows=1, per_month=500.0, hop_s=hop_s))
+    p_values = np.random.default_rng(1).uniform(size=200_000)
+    if hop_s:  # overlapping windows resemble each other
+        p_values = np.repeat(p_values[::4], 4)
+    openings = told((1 - p_values).tolist(), hysteresis).count(".!")
+    effective = len(p_values) * (hop_s or 10.0) / 10.0
+    assert 0 < openings <= effective / hysteresis.bound
+
+
+def test_whoever_takes_over_an_open_alert_closes_it_like_its_own() -> None:
+    hysteresis = Hysteresis(profile())
+    hysteresis.take_over()
+    assert told([0.5, 1e-9, 0.5, 0.5, 0.5, 0.5], hysteresis) == "!!!!.."
+
+
+@given(st.lists(st.sampled_from([1e-12, 1e-6, 1e-3, 2e-3, 0.01, 0.02, 1.0])), st.integers(1, 3), st.integers(1, 3))
+def test_an_alarm_never_opens_or_closes_without_its_row(p_values: list[float], open_windows: int, close_windows: int) -> None:
+    alarms = "." + told(p_values, Hysteresis(profile(open_windows, close_windows)))
+    for i in range(1, len(alarms)):
+        if alarms[i - 1 : i + 1] == ".!":
+            assert i >= open_windows
+            assert all(p <= P_SUSPICIOUS for p in p_values[i - open_windows : i])
+        if alarms[i - 1 : i + 1] == "!.":
+            assert i >= close_windows
+            assert all(p > P_CALM for p in p_values[i - close_windows : i])
