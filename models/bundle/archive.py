@@ -97,6 +97,8 @@ def read_bundle(data: bytes) -> Bundle:
             raise BundleCorrupt(f"{manifest.bundle_id}: {name} does not match its digest in the manifest")
     if inputs.shape != (len(wire.scores), manifest.n_features) or not len(wire.scores):
         raise BundleCorrupt(f"{manifest.bundle_id}: {len(wire.scores)} golden scores for vectors of shape {inputs.shape}")
+    if not np.isfinite(wire.scores).all():
+        raise BundleCorrupt(f"{manifest.bundle_id}: golden scores that are no numbers")
     return Bundle(manifest, model, Golden(inputs, np.array(wire.scores)), card, digest(data))
 
 

@@ -32,7 +32,7 @@ def fit_tail(scores: NDArray[np.floating]) -> Tail:
         raise ValueError(f"{len(s)} scores; at least {MIN_SCORES} finite ones")
     n_tail = max(8, round(_TAIL_SHARE * len(s)))
     threshold = max(float(s[-n_tail - 1]), 1e-9)
-    index = float(np.mean(np.log(np.maximum(s[-n_tail:], threshold) / threshold))) * (1 + 1 / np.sqrt(n_tail))
+    index = float(np.mean(np.log(np.maximum(s[-n_tail:], threshold) / threshold)) * (1 + 1 / np.sqrt(n_tail)))
     index = min(max(index, _MIN_INDEX), _MAX_INDEX)
     quantiles = np.quantile(s[:-n_tail], np.linspace(0, 1, _N_QUANTILES))
     return Tail(

@@ -8,12 +8,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detectors.calibration import MIN_SCORES, cross_scores
+from models.detectors.calibration import MIN_SCORES
 from models.detectors.robust import RobustDetector
 from models.features.normal import LocalNormal
 
 _ODD: Final = 5.0  # a window that scores this many times the median is not taken as normal
 _MAX_DROPPED: Final = 0.2  # more than this is not a few odd windows, it is how the asset runs
+_BLOCKS: Final = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,12 +30,29 @@ def learn(vectors: NDArray[np.float32]) -> Learned:
     """From (n, n_features) raw vectors, n >= 20.
 
     Windows that stand far out of the rest are dropped, at most a fifth of all, the oddest first, so that a disturbance
-    during commissioning neither widens the asset's normal nor raises its thresholds.
+    during commissioning neither widens the asset's normal nor raises its thresholds. What comes back again and again in
+    more than a few windows is no disturbance, it is how the asset runs.
     """
-    scores = cross_scores(RobustDetector(), vectors)
+    scores = _oddness(vectors)
     limit = _ODD * max(float(np.median(scores)), 1e-9)
     may_drop = min(int(_MAX_DROPPED * len(vectors)), len(vectors) - MIN_SCORES)
     oddest = np.argsort(-scores, kind="stable")[: max(0, may_drop)]
     kept = np.setdiff1d(np.arange(len(vectors)), oddest[scores[oddest] > limit])
     reference = vectors[kept]
     return Learned(LocalNormal.fit(reference), reference)
+
+
+def _oddness(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Scores of (n, n_features) vectors, each under a normal learned from those that are far from it in time.
+
+    A disturbance lasts: as long as it is short enough to be dropped, none of its windows is judged by another of them.
+    """
+    detector = RobustDetector()
+    n = len(vectors)
+    reach = int(_MAX_DROPPED * n)
+    scores = np.empty(n)
+    for block in np.array_split(np.arange(n), _BLOCKS):
+        far = np.delete(vectors, slice(max(0, block[0] - reach), block[-1] + 1 + reach), axis=0)
+        for i, z in zip(block, LocalNormal.fit(far).apply(vectors[block]), strict=True):
+            scores[i] = detector.score(z).score
+    return scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -43,14 +44,15 @@ def test_sixty_windows_err_on_the_careful_side_in_the_tail() -> None:
     assert np.mean([share_at_most(tail, held_out, 1e-5) for tail in tails]) < 3e-4
 
 
-SCORES = st.lists(st.floats(0, 1e6), min_size=MIN_SCORES, max_size=200).map(np.array)
+SCORE = st.floats(0, 1e6).map(lambda score: round(score, 9))  # scores are means of float32 squares, never subnormal
+SCORES = st.lists(SCORE, min_size=MIN_SCORES, max_size=200).map(np.array)
 
 
-@given(SCORES, st.lists(st.floats(0, 1e9), min_size=2, max_size=20))
+@given(SCORES, st.lists(SCORE, min_size=2, max_size=20))
 def test_a_higher_score_never_has_a_higher_p_value(normal: np.ndarray, scores: list[float]) -> None:
     tail = fit_tail(normal)
     p = [p_value(tail, score) for score in sorted(scores)]
-    assert all(0 < b <= a + 1e-12 and a <= 1 for a, b in zip(p, p[1:], strict=False))
+    assert all(0 < b <= a + 1e-12 and a <= 1 for a, b in pairwise(p))
 
 
 @given(SCORES, st.one_of(st.floats(0, 1e308), st.just(math.inf)))
