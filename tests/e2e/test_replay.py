@@ -26,15 +26,6 @@ _CHANNELS = (
     "Voltage",
     "Volume_Flow_RateRMS",
 )
-    "Accelerometer1RMS",
-    "Accelerometer2RMS",
-    "Current",
-    "Pressure",
-    "Temperature",
-    "Thermocouple",
-    "Voltage",
-    "Volume_Flow_RateRMS",
-]
 _TOCSIN = [sys.executable, "-m", "tocsin"]
 _WINDOWS = 40  # of 10 s; the recording has about 19 minutes
 
