@@ -37,11 +37,12 @@ from agent.sync import Sync
 from agent.update import Updater
 from agent.uplink import Uplink
 from models.contract.items import Alert, Body, SensorFault
+from models.errors import ConfigError
 
 log = logging.getLogger("tocsin.agent")
 _INBOX_BURSTS: Final = 64
 _TICK_S: Final = 0.5
-_STOP_S: Final = 10.0
+_STOP_S: Final = 5.0  # for a request that is under way
 
 Call = Callable[[], None]
 
@@ -78,6 +79,10 @@ class App:
         if hub is None or link is None:
             return None
         token_file = loaded.resolve(hub.join_token_file) if hub.join_token_file else None
+        if token_file is None and self._identity.enrolment is None:
+            raise ConfigError(
+                f"{loaded.path}: hub.join_token_file", "the hub's join token, for this device is not enrolled yet"
+            )
         hardware = f"{platform.machine()} {platform.system()}"
         return Uplink(
             identity=self._identity,
@@ -146,11 +151,11 @@ class App:
         if urgent and self._scheduler is not None:
             self._hurry()
 
-    def _deliver(self, burst: Burst) -> None:
-        """Called by sources; blocks while the pipeline is behind, and gives up when the agent stops."""
+    def _deliver(self, what: Burst | Call) -> None:
+        """Put something into the inbox; blocks while the pipeline is behind, and gives up when the agent stops."""
         while not self._stop.is_set():
             try:
-                self._inbox.put(burst, timeout=0.2)
+                self._inbox.put(what, timeout=0.2)
             except queue.Full:
                 continue
             return
@@ -160,7 +165,7 @@ class App:
         if threading.current_thread() is threading.main_thread() and self._scheduler is None:
             self._pipeline.serve(profile, active, shadow)  # before the work starts, nobody takes calls yet
         else:
-            self._inbox.put(lambda: self._pipeline.serve(profile, active, shadow), timeout=_STOP_S)
+            self._deliver(lambda: self._pipeline.serve(profile, active, shadow))
 
     # --- schedules -----------------------------------------------------------------------------------------------
 
@@ -199,6 +204,8 @@ class App:
         """Sources first, then what they left in the inbox, then the link; the outbox keeps what was not sent."""
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)
+        if self._uplink is not None:
+            self._uplink.wait_idle(_STOP_S)
         for source in self._sources:
             source.stop()
         while not self._inbox.empty():
