@@ -30,6 +30,7 @@ from agent.link_faults import LinkMonitor
 from agent.outbox import Outbox
 from agent.pipeline import Outcome, Pipeline
 from agent.report import Report
+from agent.silence import SilenceMonitor
 from agent.slots import SlotStore
 from agent.sources.source import Burst, Source
 from agent.state_dir import hold
@@ -59,6 +60,7 @@ class App:
         self._outbox = Outbox(loaded.state_dir / "outbox.db", round(config.device.max_outbox_mb * 1e6))
         self._pipeline = Pipeline([AssetWatch(asset, profile) for asset, profile in loaded.profiles.items()])
         self._links = LinkMonitor()
+        self._silence = SilenceMonitor()
         self._slots = SlotStore(loaded.state_dir)
         self._identity = Identity(loaded.state_dir, config.device.id)
         self._vitals = Vitals()
@@ -67,7 +69,15 @@ class App:
         spec_hashes = {watch.profile.name: watch.spec.hash for watch in self._pipeline.assets.values()}
         self._updater = Updater(self._slots, self._link, spec_hashes, self._serve_soon)
         self._report = Report(
-            version, config.device.id, self._pipeline, self._outbox, self._slots, self._links, self._vitals, self._sources
+            version,
+            config.device.id,
+            self._pipeline,
+            self._outbox,
+            self._slots,
+            self._links,
+            self._silence,
+            self._vitals,
+            self._sources,
         )
         self._uplink = self._make_uplink(loaded, version)
         self._hub = config.hub
@@ -246,7 +256,7 @@ def make_sources(loaded: LoadedConfig, now_ns: Callable[[], int]) -> list[Source
 def _announce(body: Alert | SensorFault) -> None:
     """The log's line for what a person should know; it is on disk by now."""
     if isinstance(body, SensorFault):
-        where = f"{body.asset}.{body.channel}" if body.asset else body.source
+        where = ".".join(filter(None, (body.asset, body.channel))) or body.source
         log.warning("sensor fault %s: %s %s", "closed" if body.closed_ns else "opened", where, body.fault)
         return
     top = ", ".join(f"{channel} {share:.0%}" for channel, share in body.top)
