@@ -1,0 +1,146 @@
+"""One rule's thread: it takes decisions in order, acts, and records what came of it.
+
+Each rule has a thread of its own, so that a webhook which nobody answers delays no serial command. Before it acts it notes
+on disk that the rule has acted: a crash in between costs the action, never the interlock.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from agent.actions.actor import Actor, Result
+from agent.actions.event import Event
+from agent.actions.rules import Decision, Past
+from models.contract.items import Action
+from models.files import write_durably
+
+log = logging.getLogger("tocsin.actions")
+_QUEUE: Final = 16
+_WAKE_S: Final = 0.2  # how soon a stop is noticed
+_TEXT: Final = 500  # of models.contract.names.Text
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """`past`: the rule's, this action included. `since_s`: monotonic, when the event had been stored."""
+
+    decision: Decision
+    past: Past
+    since_s: float
+
+
+class Worker:
+    """`store` keeps a record; called from this thread, and from `offer`'s and `stop`'s callers for what is not acted on."""
+
+    def __init__(self, rule: str, actor: Actor, past_file: Path, store: Callable[[Action], None]) -> None:
+        self.counters: Counter[str] = Counter()
+        self.last = ""
+        self._rule = rule
+        self._actor = actor
+        self._past_file = past_file
+        self._store = store
+        self._queue: queue.Queue[Task] = queue.Queue(_QUEUE)
+        self._stopping = threading.Event()
+        self._defect = ""
+        self._lock = threading.Lock()  # guards _abandoned: after `stop` nothing is recorded any more
+        self._abandoned = False
+        self._thread = threading.Thread(target=self._run, name=f"action-{rule}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def offer(self, task: Task) -> None:
+        """Returns at once. Where the thread is too far behind, the action is suppressed, and recorded as that."""
+        try:
+            if self._defect:
+                self.record(task.decision.event, "failed", self._defect, task.since_s)
+                return
+            self._queue.put_nowait(task)
+        except queue.Full:
+            self.record(task.decision.event, "suppressed", f"{_QUEUE} actions of this rule wait already", task.since_s)
+
+    def record(self, event: Event, outcome: Any, reason: str, since_s: float) -> None:
+        """Keep, count and log what was done about `event`, or why nothing was."""
+        action = Action(
+            rule=self._rule, actor=self._actor.kind, target=_line(self._actor.target), event=event.kind,
+            event_id=event.event_id, edge=event.edge, asset=event.asset, outcome=outcome, reason=_line(reason),
+            took_ms=max(0, round((time.monotonic() - since_s) * 1000)),
+        )  # fmt: skip
+        with self._lock:
+            if self._abandoned:
+                return
+            self.counters[outcome] += 1
+            self.last = f"{outcome} {action.reason}".strip()
+            self._store(action)
+        level = logging.WARNING if outcome == "failed" else logging.INFO
+        log.log(level, "%s: %s in %d ms, %s", self._rule, action.outcome, action.took_ms, action.reason or event.text)
+
+    def stop(self, deadline_s: float) -> None:
+        """Let what waits be done until `deadline_s` (monotonic), then end a running action; the rest is suppressed."""
+        while not self._queue.empty() and self._thread.is_alive() and time.monotonic() < deadline_s:
+            self._stopping.wait(_WAKE_S / 10)
+        self._stopping.set()
+        self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        self._actor.close()
+        if self._thread.is_alive():
+            self._thread.join(2 * _WAKE_S)
+        while not self._queue.empty():
+            task = self._queue.get_nowait()
+            self.record(task.decision.event, "suppressed", "the agent stops", task.since_s)
+        with self._lock:
+            self._abandoned = True
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                try:
+                    task = self._queue.get(timeout=_WAKE_S)
+                except queue.Empty:
+                    continue
+                self._do(task)
+        except BaseException as error:
+            self._defect = f"ended by a defect: {error!r}"
+            self.last = self._defect
+            raise
+
+    def _do(self, task: Task) -> None:
+        event = task.decision.event
+        self._remember(task.past)
+        if task.decision.verdict == "dry_run":
+            self.record(event, "dry_run", f"would {self._actor.preview(event)}", task.since_s)
+            return
+        result: Result = self._actor.act(event)
+        self.record(event, "done" if result.ok else "failed", result.detail, task.since_s)
+
+    def _remember(self, past: Past) -> None:
+        """A full disk does not keep an alarm from being rung: the interlock then holds until the next restart only."""
+        try:
+            write_durably(self._past_file, msgspec.json.encode(past))
+        except OSError as error:
+            log.warning("%s: %s cannot be written: %s", self._rule, self._past_file, error)
+
+
+def read_past(path: Path) -> Past | None:
+    """What a rule had done before the restart; None where nothing is known."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Past)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError) as error:
+        log.warning("%s is left out: %s", path, error)
+        return None
+
+
+def _line(text: str) -> str:
+    """One line that fits the item."""
+    return " ".join(text.split())[:_TEXT]
