@@ -118,7 +118,8 @@ class ActionRule(_Strict, frozen=True, kw_only=True):
 
     `severity`: this or worse. `assets`: empty = all, and faults of a whole source. `faults`: kinds; empty = all.
     `min_interval_s`: the interlock, never twice within it; counted `per` rule, or per rule and asset.
-    `max_per_hour`: never more than that in any sixty minutes. `dry_run`: everything but the action itself.
+    `max_per_hour`: never more than that in any sixty minutes. `max_age_s`: an event that is older, in
+    readings that came late, is let pass; None = however old. `dry_run`: everything but the action itself.
     """
 
     name: Name
@@ -130,6 +131,7 @@ class ActionRule(_Strict, frozen=True, kw_only=True):
     min_interval_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
     per: Literal["rule", "asset"] = "rule"
     max_per_hour: Annotated[int, Meta(ge=1, le=1000)] = 30
+    max_age_s: Annotated[float, Meta(gt=0)] | None = None
     dry_run: bool = False
     mqtt: MqttAction | None = None
     serial: SerialAction | None = None

@@ -18,7 +18,7 @@ from agent.actions.event import Event, event_of
 from agent.actions.rules import Decision, RuleBook
 from agent.actions.worker import Task, Worker
 from models.contract.clock import Stamp
-from models.contract.items import Alert, Body, SensorFault, Severity
+from models.contract.items import Aggregate, Alert, Body, SensorFault, Severity
 
 _STOP_S: Final = 5.0
 
@@ -66,8 +66,9 @@ class Actions:
         if not self._rules:
             return
         since_s = time.monotonic()
-        for event in [*self._events(bodies), *self._worsened(open_alerts)]:
-            for decision in self._book.decide(event, commissioning, now.mono_ns):
+        wall_ns = now.wall_ns if now.synced else None
+        for event in [*self._events(bodies), *self._worsened(bodies, open_alerts)]:
+            for decision in self._book.decide(event, commissioning, now.mono_ns, wall_ns):
                 self._pass_on(decision, now, since_s)
 
     def _events(self, bodies: Sequence[Body]) -> list[Event]:
@@ -81,10 +82,11 @@ class Actions:
                 self._told.pop(body.alert_id, None)
         return events
 
-    def _worsened(self, open_alerts: Collection[Alert]) -> list[Event]:
+    def _worsened(self, bodies: Sequence[Body], open_alerts: Collection[Alert]) -> list[Event]:
         worse = [a for a in open_alerts if a.severity == "critical" and self._told.get(a.alert_id) == "warning"]
         self._told.update({alert.alert_id: alert.severity for alert in worse})
-        return [event_of(alert, self._device, worsened=True) for alert in worse]
+        newest_ns = {body.asset: body.end_ns for body in bodies if isinstance(body, Aggregate)}
+        return [event_of(a, self._device, worsened_ns=newest_ns.get(a.asset, a.opened_ns)) for a in worse]
 
     def _pass_on(self, decision: Decision, now: Stamp, since_s: float) -> None:
         worker = self._workers[decision.rule]
@@ -96,6 +98,8 @@ class Actions:
     def stop(self) -> None:
         """Within about 5 s: what waits is done or recorded as not done; a running action is ended."""
         deadline_s = time.monotonic() + _STOP_S
+        for worker in self._workers.values():
+            worker.finish()
         for worker in self._workers.values():
             worker.stop(deadline_s)
         if self._show is not None:

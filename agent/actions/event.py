@@ -18,10 +18,10 @@ _FIELD: Final = re.compile(r"\{([a-z_]+)\}")
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Goes to webhooks and programs as JSON; a program also finds each part as TOCSIN_<NAME>.
 
-    `event_id`: the same when it closes. `asset`: empty for a fault of a whole `source`. `p_value`, `score`, `top`: of
-    alerts, `top` as "flow 80%, pressure 20%". `channel`, `fault`: of sensor faults. Times are Unix ns, of the event.
-    `worsened`: an open alert that has only now become critical. `test`: fired by hand. `text`: all of it in one line, for
-    people.
+    `event_id`: the same when it closes. `asset`: empty for a fault of a whole `source`. `at_ns`: when this came to be.
+    `p_value`, `score`, `top`: of alerts, `top` as "flow 80%, pressure 20%". `channel`, `fault`: of sensor faults. Times are
+    Unix ns, of the event. `worsened`: an open alert that has only now become critical. `test`: fired by hand. `text`: all of
+    it in one line, for people.
     """
 
     device: str
@@ -30,6 +30,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str
     severity: Severity
     asset: str
+    at_ns: int
     opened_ns: int
     closed_ns: int | None = None
     profile: str = ""
@@ -46,22 +47,24 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
 
 
-def event_of(body: Alert | SensorFault, device: str, *, worsened: bool = False, test: bool = False) -> Event:
-    """The event that `body` tells of."""
+def event_of(body: Alert | SensorFault, device: str, *, worsened_ns: int | None = None, test: bool = False) -> Event:
+    """The event that `body` tells of. `worsened_ns`: when an open alert became critical."""
     edge: Edge = "opened" if body.closed_ns is None else "closed"
+    at_ns = worsened_ns or body.closed_ns or body.opened_ns
     if isinstance(body, Alert):
         top = ", ".join(f"{channel} {share:.0%}" for channel, share in body.top)
         return Event(
             device=device, kind="alert", edge=edge, event_id=body.alert_id, severity=body.severity, asset=body.asset,
-            opened_ns=body.opened_ns, closed_ns=body.closed_ns, profile=body.profile, detector=body.detector,
-            p_value=body.p_value, score=body.score, top=top, worsened=worsened, test=test,
+            at_ns=at_ns, opened_ns=body.opened_ns, closed_ns=body.closed_ns, profile=body.profile, detector=body.detector,
+            p_value=body.p_value, score=body.score, top=top, worsened=worsened_ns is not None, test=test,
             text=f"{body.severity} alert {edge}: {body.asset}, {top} (p={body.p_value:.2g})",
         )  # fmt: skip
     where = f"{body.asset}.{body.channel}" if body.asset else body.source
     return Event(
         device=device, kind="sensor_fault", edge=edge, event_id=body.fault_id, severity=severity_of(body), asset=body.asset,
-        opened_ns=body.opened_ns, closed_ns=body.closed_ns, source=body.source, channel=body.channel, fault=body.fault,
-        detail=body.detail, test=test, text=f"sensor fault {edge}: {where} {body.fault} {body.detail}".rstrip(),
+        at_ns=at_ns, opened_ns=body.opened_ns, closed_ns=body.closed_ns, source=body.source, channel=body.channel,
+        fault=body.fault, detail=body.detail, test=test,
+        text=f"sensor fault {edge}: {where} {body.fault} {body.detail}".rstrip(),
     )  # fmt: skip
 
 

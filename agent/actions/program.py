@@ -64,7 +64,10 @@ class ProgramActor:
         with process.stdout:
             _tell(process.stdin, msgspec.json.encode(event))
             tail = self._wait(process, process.stdout, deadline_s)
-        return _result(self.target, process.returncode, tail, self._config.timeout_s)
+        if tail is None:
+            why = "the agent stops" if self._closing.is_set() else f"still running after {self._config.timeout_s:g} s"
+            return Result(False, f"{self.target}: killed, {why}")
+        return _result(self.target, process.returncode, tail)
 
     def close(self) -> None:
         """See `actor.Actor`."""
@@ -116,9 +119,7 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _result(target: str, code: int, tail: bytes | None, timeout_s: float) -> Result:
-    if tail is None:
-        return Result(False, f"{target}: killed, still running after {timeout_s:g} s")
+def _result(target: str, code: int, tail: bytes) -> Result:
     lines = tail.decode("utf-8", "replace").strip().splitlines()
     said = lines[-1] if lines else ""
     if code == 0:

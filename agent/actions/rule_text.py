@@ -32,4 +32,5 @@ def _effect(rule: ActionRule) -> str:
 
 def _limits(rule: ActionRule) -> str:
     per = " for each asset" if rule.per == "asset" else ""
-    return f"never twice within {rule.min_interval_s:g} s{per}, at most {rule.max_per_hour} an hour"
+    age = f", not after {rule.max_age_s:g} s" if rule.max_age_s is not None else ""
+    return f"never twice within {rule.min_interval_s:g} s{per}, at most {rule.max_per_hour} an hour{age}"

@@ -3,6 +3,7 @@
 For each rule that an event matches, one decision, by the first of these that holds:
 
     suppressed   commissioning   the asset is still learning its normal; for a fault of a whole source: any asset is
+    suppressed   too old         it happened longer than `max_age_s` ago, by a clock that is known to be right
     suppressed   interlock       the rule has acted within `min_interval_s`
     suppressed   rate limit      it has acted `max_per_hour` times within the last sixty minutes
     dry_run      the rule says so
@@ -60,21 +61,22 @@ class RuleBook:
         self._acted: dict[str, deque[int]] = {rule.name: deque(maxlen=rule.max_per_hour) for rule in rules}
         self._last: dict[str, dict[str, int]] = {rule.name: {} for rule in rules}
 
-    def decide(self, event: Event, commissioning: Collection[str], now_ns: int) -> list[Decision]:
-        """One decision for each rule that matches, in the order of the configuration."""
-        return [self._decide(rule, event, commissioning, now_ns) for rule in self._rules.values() if matches(rule, event)]
+    def decide(self, event: Event, commissioning: Collection[str], now_ns: int, wall_ns: int | None = None) -> list[Decision]:
+        """One decision for each rule that matches, in the order of the configuration. `wall_ns`: Unix time; None where the
+        clock is not known to be right, and then nothing is too old."""
+        matching = [rule for rule in self._rules.values() if matches(rule, event)]
+        return [self._decide(rule, event, _early_hindrance(rule, event, commissioning, wall_ns), now_ns) for rule in matching]
 
-    def _decide(self, rule: ActionRule, event: Event, commissioning: Collection[str], now_ns: int) -> Decision:
-        reason = self._hindrance(rule, event, commissioning, now_ns)
+    def _decide(self, rule: ActionRule, event: Event, hindrance: str, now_ns: int) -> Decision:
+        reason = hindrance or self._own_hindrance(rule, event, now_ns)
         if reason:
             return Decision(rule.name, event, "suppressed", reason)
         self._acted[rule.name].append(now_ns)
         self._last[rule.name][_counted_by(rule, event)] = now_ns
         return Decision(rule.name, event, "dry_run" if rule.dry_run else "act")
 
-    def _hindrance(self, rule: ActionRule, event: Event, commissioning: Collection[str], now_ns: int) -> str:
-        if event.asset in commissioning or (not event.asset and commissioning):
-            return f"commissioning: {event.asset or ', '.join(sorted(commissioning))} is still learning its normal"[:500]
+    def _own_hindrance(self, rule: ActionRule, event: Event, now_ns: int) -> str:
+        """What the rule's own past says against it."""
         last_ns = self._last[rule.name].get(_counted_by(rule, event))
         if last_ns is not None and now_ns - last_ns < rule.min_interval_s * NS_PER_S:
             return f"interlock: acted {(now_ns - last_ns) / NS_PER_S:.1f} s ago, min_interval_s is {rule.min_interval_s:g}"
@@ -104,6 +106,16 @@ def matches(rule: ActionRule, event: Event) -> bool:
         and (not rule.assets or event.asset in rule.assets)
         and (not rule.faults or event.fault in rule.faults)
     )
+
+
+def _early_hindrance(rule: ActionRule, event: Event, commissioning: Collection[str], wall_ns: int | None) -> str:
+    """What the event itself says against acting on it."""
+    if event.asset in commissioning or (not event.asset and commissioning):
+        return f"commissioning: {event.asset or ', '.join(sorted(commissioning))} is still learning its normal"[:500]
+    age_s = (wall_ns - event.at_ns) / NS_PER_S if wall_ns is not None else 0.0
+    if rule.max_age_s is not None and age_s > rule.max_age_s:
+        return f"too old: of {age_s:.0f} s ago, max_age_s is {rule.max_age_s:g}"
+    return ""
 
 
 def _counted_by(rule: ActionRule, event: Event) -> str:

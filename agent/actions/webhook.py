@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import socket
 import threading
+import time
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -54,12 +55,13 @@ class WebhookActor:
         """See `actor.Actor`. Any status of 200..299 is success."""
         connection = self._connection = self._connect()
         # A socket's time-out starts anew with each byte; this one does not, so a peer that drips its answer is cut off too.
+        deadline_s = time.monotonic() + self._config.timeout_s
         timer = threading.Timer(self._config.timeout_s, self.close)
         timer.start()
         try:
             return self._post(connection, msgspec.json.encode(event))
         except (urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
-            late = "no answer in time: " if not timer.is_alive() else ""
+            late = "no answer in time: " if time.monotonic() >= deadline_s else ""
             return Result(False, f"{self.target}: {late}{type(error).__name__}: {error}")
         finally:
             timer.cancel()

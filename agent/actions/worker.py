@@ -26,7 +26,7 @@ from models.files import write_durably
 
 log = logging.getLogger("tocsin.actions")
 _QUEUE: Final = 16
-_WAKE_S: Final = 0.2  # how soon a stop is noticed
+_GIVE_UP_S: Final = 0.5  # for an action that was told to end
 _TEXT: Final = 500  # of models.contract.names.Text
 
 
@@ -49,7 +49,7 @@ class Worker:
         self._actor = actor
         self._past_file = past_file
         self._store = store
-        self._queue: queue.Queue[Task] = queue.Queue(_QUEUE)
+        self._queue: queue.SimpleQueue[Task | None] = queue.SimpleQueue()  # `offer` sees to its bound; None = the end
         self._stopping = threading.Event()
         self._defect = ""
         self._lock = threading.Lock()  # guards _abandoned: after `stop` nothing is recorded any more
@@ -61,13 +61,12 @@ class Worker:
 
     def offer(self, task: Task) -> None:
         """Returns at once. Where the thread is too far behind, the action is suppressed, and recorded as that."""
-        try:
-            if self._defect:
-                self.record(task.decision.event, "failed", self._defect, task.since_s)
-                return
-            self._queue.put_nowait(task)
-        except queue.Full:
+        if self._defect:
+            self.record(task.decision.event, "failed", self._defect, task.since_s)
+        elif self._queue.qsize() >= _QUEUE:
             self.record(task.decision.event, "suppressed", f"{_QUEUE} actions of this rule wait already", task.since_s)
+        else:
+            self._queue.put(task)
 
     def record(self, event: Event, outcome: Any, reason: str, since_s: float) -> None:
         """Keep, count and log what was done about `event`, or why nothing was."""
@@ -85,28 +84,27 @@ class Worker:
         level = logging.WARNING if outcome == "failed" else logging.INFO
         log.log(level, "%s: %s in %d ms, %s", self._rule, action.outcome, action.took_ms, action.reason or event.text)
 
+    def finish(self) -> None:
+        """Take nothing new after what waits; `stop` waits for that."""
+        self._queue.put(None)
+
     def stop(self, deadline_s: float) -> None:
-        """Let what waits be done until `deadline_s` (monotonic), then end a running action; the rest is suppressed."""
-        while not self._queue.empty() and self._thread.is_alive() and time.monotonic() < deadline_s:
-            self._stopping.wait(_WAKE_S / 10)
-        self._stopping.set()
+        """After `finish`: let what waits be done until `deadline_s` (monotonic), then end a running action; the rest is
+        suppressed."""
         self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        self._stopping.set()
         self._actor.close()
-        if self._thread.is_alive():
-            self._thread.join(2 * _WAKE_S)
+        self._thread.join(_GIVE_UP_S)
         while not self._queue.empty():
             task = self._queue.get_nowait()
-            self.record(task.decision.event, "suppressed", "the agent stops", task.since_s)
+            if task is not None:
+                self.record(task.decision.event, "suppressed", "the agent stops", task.since_s)
         with self._lock:
             self._abandoned = True
 
     def _run(self) -> None:
         try:
-            while not self._stopping.is_set():
-                try:
-                    task = self._queue.get(timeout=_WAKE_S)
-                except queue.Empty:
-                    continue
+            while not self._stopping.is_set() and (task := self._queue.get()) is not None:
                 self._do(task)
         except BaseException as error:
             self._defect = f"ended by a defect: {error!r}"
