@@ -21,12 +21,14 @@ def make_actions(loaded: LoadedConfig, version: str, now: Stamp, store: Callable
     rules, folder = loaded.config.actions, loaded.state_dir / _FOLDER
     if rules:
         folder.mkdir(mode=0o700, exist_ok=True)
-    book, workers = RuleBook(rules), {}
+    book, workers, begun = RuleBook(rules), {}, {}
     for rule in rules:
         file = folder / f"{rule.name}.json"
         past = read_past(file)
         if past is not None:
             book.restore(rule.name, past, now.boot_id, now.mono_ns)
+        if past is not None and past.begun is not None:
+            begun[rule.name] = past.begun
         workers[rule.name] = Worker(rule.name, make_actor(rule, loaded, version), file, store)
     show = None
     if loaded.config.home_assistant is not None:
@@ -35,7 +37,7 @@ def make_actions(loaded: LoadedConfig, version: str, now: Stamp, store: Callable
         show = HomeAssistantLink(
             loaded.config.home_assistant, loaded.path.parent, loaded.config.device.id, loaded.profiles, version
         )
-    return Actions(loaded.config.device.id, rules, book, workers, show)
+    return Actions(loaded.config.device.id, rules, book, workers, show, begun)
 
 
 def make_actor(rule: ActionRule, loaded: LoadedConfig, version: str) -> Actor:

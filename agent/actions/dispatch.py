@@ -5,6 +5,7 @@
                      stored aggregates ─────────┴──> Home Assistant link (latest state wins)
 
 `notice` never waits. Actions are done at most once: a crash between an alert's being stored and its action costs the action.
+A record there is always, unless the crash came before the rule's thread had taken the event up.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from agent.actions.event import Event, event_of
 from agent.actions.rules import Decision, RuleBook
 from agent.actions.worker import Task, Worker
 from models.contract.clock import Stamp
-from models.contract.items import Aggregate, Alert, Body, SensorFault, Severity
+from models.contract.items import Action, Aggregate, Alert, Body, SensorFault, Severity
 
 _STOP_S: Final = 5.0
 
@@ -36,23 +37,31 @@ class StateShow(Protocol):
 
 
 class Actions:
-    """All rules of one device. `notice` is called from the pipeline's thread only."""
+    """All rules of one device. `begun`: by rule, what was left without a record at the last end. `notice` is called from the
+    pipeline's thread only."""
 
     def __init__(
-        self, device: str, rules: Sequence[ActionRule], book: RuleBook, workers: Mapping[str, Worker], show: StateShow | None
+        self,
+        device: str,
+        rules: Sequence[ActionRule],
+        book: RuleBook,
+        workers: Mapping[str, Worker],
+        show: StateShow | None = None,
+        begun: Mapping[str, Action] | None = None,
     ) -> None:
         self._device = device
         self._rules = rules
         self._book = book
         self._workers = workers
         self._show = show
+        self._begun = begun or {}
         self._told: dict[str, Severity] = {}  # of each open alert, by id
 
     def start(self, open_alerts: Collection[Alert]) -> None:
         """`open_alerts`: left open before the restart; they have been acted on."""
         self._told = {alert.alert_id: alert.severity for alert in open_alerts}
-        for worker in self._workers.values():
-            worker.start()
+        for name, worker in self._workers.items():
+            worker.start(self._begun.get(name))
         if self._show is not None:
             self._show.start()
 

@@ -29,6 +29,7 @@ import msgspec
 from agent.actions.config import ActionRule
 from agent.actions.event import Event
 from models.contract.clock import NS_PER_S
+from models.contract.items import Action
 
 _HOUR_NS: Final = 3600 * NS_PER_S
 Verdict = Literal["act", "dry_run", "suppressed"]
@@ -46,11 +47,13 @@ class Decision:
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
     """What a rule must not forget. `acted_ns`: monotonic times of the boot `boot_id`, oldest first. `last_ns`: the latest,
-    by asset where the rule counts so, else under ""."""
+    by asset where the rule counts so, else under "". `begun`: an action that has no record yet, as it is to be recorded where
+    nobody comes back from it."""
 
     boot_id: str
     acted_ns: list[int] = []
     last_ns: dict[str, int] = {}
+    begun: Action | None = None
 
 
 class RuleBook:

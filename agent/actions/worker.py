@@ -1,7 +1,7 @@
 """One rule's thread: it takes decisions in order, acts, and records what came of it.
 
 Each rule has a thread of its own, so that a webhook which nobody answers delays no serial command. Before it acts it notes
-on disk that the rule has acted: a crash in between costs the action, never the interlock.
+on disk that the rule acts, and on what: a crash in between may cost the action, but neither the interlock nor the record.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -28,6 +28,8 @@ log = logging.getLogger("tocsin.actions")
 _QUEUE: Final = 16
 _GIVE_UP_S: Final = 0.5  # for an action that was told to end
 _TEXT: Final = 500  # of models.contract.names.Text
+_INTERRUPTED: Final = "interrupted: the agent ended while it acted; whether it was done is not known"
+Outcome = Literal["done", "failed", "suppressed", "dry_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,10 @@ class Worker:
         self._abandoned = False
         self._thread = threading.Thread(target=self._run, name=f"action-{rule}", daemon=True)
 
-    def start(self) -> None:
+    def start(self, begun: Action | None = None) -> None:
+        """`begun`: what the agent was at when it last ended, without a record."""
+        if begun is not None:
+            self._keep(begun)
         self._thread.start()
 
     def offer(self, task: Task) -> None:
@@ -68,21 +73,27 @@ class Worker:
         else:
             self._queue.put(task)
 
-    def record(self, event: Event, outcome: Any, reason: str, since_s: float) -> None:
+    def record(self, event: Event, outcome: Outcome, reason: str, since_s: float) -> None:
         """Keep, count and log what was done about `event`, or why nothing was."""
-        action = Action(
+        self._keep(self._action(event, outcome, reason, since_s))
+
+    def _action(self, event: Event, outcome: Outcome, reason: str, since_s: float) -> Action:
+        return Action(
             rule=self._rule, actor=self._actor.kind, target=_line(self._actor.target), event=event.kind,
             event_id=event.event_id, edge=event.edge, asset=event.asset, outcome=outcome, reason=_line(reason),
             took_ms=max(0, round((time.monotonic() - since_s) * 1000)),
         )  # fmt: skip
+
+    def _keep(self, action: Action) -> None:
         with self._lock:
             if self._abandoned:
                 return
-            self.counters[outcome] += 1
-            self.last = f"{outcome} {action.reason}".strip()
+            self.counters[action.outcome] += 1
+            self.last = f"{action.outcome} {action.reason}".strip()
             self._store(action)
-        level = logging.WARNING if outcome == "failed" else logging.INFO
-        log.log(level, "%s: %s in %d ms, %s", self._rule, action.outcome, action.took_ms, action.reason or event.text)
+        level = logging.WARNING if action.outcome == "failed" else logging.INFO
+        what = f"{self._rule}: {action.outcome} on {action.event_id} {action.edge}"
+        log.log(level, "%s in %d ms %s", what, action.took_ms, action.reason)
 
     def finish(self) -> None:
         """Take nothing new after what waits; `stop` waits for that."""
@@ -113,12 +124,15 @@ class Worker:
 
     def _do(self, task: Task) -> None:
         event = task.decision.event
-        self._remember(task.past)
         if task.decision.verdict == "dry_run":
+            self._remember(task.past)
             self.record(event, "dry_run", f"would {self._actor.preview(event)}", task.since_s)
             return
+        begun = self._action(event, "failed", _INTERRUPTED, task.since_s)
+        self._remember(msgspec.structs.replace(task.past, begun=begun))
         result: Result = self._actor.act(event)
         self.record(event, "done" if result.ok else "failed", result.detail, task.since_s)
+        self._remember(task.past)
 
     def _remember(self, past: Past) -> None:
         """A full disk does not keep an alarm from being rung: the interlock then holds until the next restart only."""

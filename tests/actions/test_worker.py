@@ -60,7 +60,7 @@ class Rig:
         self.book = RuleBook(rules)
         made: dict[str, Any] = {**self.bells, **(actors or {})}
         self.workers = {r.name: Worker(r.name, made[r.name], folder / f"{r.name}.json", self.records.append) for r in rules}
-        self.actions = Actions("gw-1", rules, self.book, self.workers, None)
+        self.actions = Actions("gw-1", rules, self.book, self.workers)
 
     def notice(
         self, *bodies: Alert, now_s: float = 0.0, open_alerts: tuple[Alert, ...] = (), learning: tuple[str, ...] = ()
@@ -161,18 +161,24 @@ def test_an_alert_that_was_open_before_the_restart_is_not_rung_again_but_for_get
     assert rig.outcomes == [("siren", "rig-1-1", "done")]
 
 
-def test_the_interlock_is_on_disk_before_the_action_begins(rigs: list[Rig], tmp_path: Path) -> None:
+def test_interlock_and_record_outlive_a_kill_in_the_middle_of_an_action(rigs: list[Rig], tmp_path: Path) -> None:
     rig = start(rigs, Rig(tmp_path, rule(min_interval_s=60)))
     rig.bells["siren"].free.clear()
     rig.notice(alert(1), now_s=100)
     wait_until(lambda: rig.bells["siren"].rung)
     past = read_past(tmp_path / "siren.json")  # as after a kill in the middle of the action
     assert past is not None
+    assert past.begun is not None
     again = Rig(tmp_path, rule(min_interval_s=60))
     again.book.restore("siren", past, "boot", builders.stamp(130).mono_ns)
-    start(rigs, again).notice(alert(2), now_s=130)
-    assert again.outcomes == [("siren", "rig-1-2", "suppressed")]
+    again.workers["siren"].start(past.begun)
+    again.notice(alert(2), now_s=130)
+    assert again.outcomes == [("siren", "rig-1-1", "failed"), ("siren", "rig-1-2", "suppressed")]
+    assert again.records[0].reason.startswith("interrupted: the agent ended while it acted")
+    again.actions.stop()
     rig.bells["siren"].free.set()
+    wait_until(lambda: rig.records)
+    wait_until(lambda: (read_past(tmp_path / "siren.json") or past).begun is None, what="nothing left to tell")
 
 
 def test_a_broken_memory_is_left_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
