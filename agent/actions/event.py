@@ -19,8 +19,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Goes to webhooks and programs as JSON; a program also finds each part as TOCSIN_<NAME>.
 
     `event_id`: the same when it closes. `asset`: empty for a fault of a whole `source`. `at_ns`: when this came to be.
-    `p_value`, `score`, `top`: of alerts, `top` as "flow 80%, pressure 20%". `channel`, `fault`: of sensor faults. Times are
-    Unix ns, of the event. `worsened`: an open alert that has only now become critical. `test`: fired by hand. `text`: all of
+    `p_value`, `score`, `top`: of alerts, `top` as "flow 80%, pressure 20%". `channel`, `fault`: of sensor faults, `channel`
+    empty where all of the asset is meant. Times are Unix ns, of the event. `worsened`: an open alert that has only now become critical. `test`: fired by hand. `text`: all of
     it in one line, for people.
     """
 
@@ -59,7 +59,7 @@ def event_of(body: Alert | SensorFault, device: str, *, worsened_ns: int | None 
             p_value=body.p_value, score=body.score, top=top, worsened=worsened_ns is not None, test=test,
             text=f"{body.severity} alert {edge}: {body.asset}, {top} (p={body.p_value:.2g})",
         )  # fmt: skip
-    where = f"{body.asset}.{body.channel}" if body.asset else body.source
+    where = ".".join(filter(None, (body.asset, body.channel))) or body.source
     return Event(
         device=device, kind="sensor_fault", edge=edge, event_id=body.fault_id, severity=severity_of(body), asset=body.asset,
         at_ns=at_ns, opened_ns=body.opened_ns, closed_ns=body.closed_ns, source=body.source, channel=body.channel,

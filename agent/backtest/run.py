@@ -18,7 +18,7 @@ from models.contract.clock import NS_PER_S
 from models.contract.items import Aggregate, Alert, Body
 from models.contract.profile import Channel, CommissioningPlan, DecisionPlan, Features, Profile, Windowing
 from models.contract.reading import Reading
-from models.contract.table import Table
+from models.contract.table import Table, channel_names
 from models.errors import ConfigError
 
 ASSET = "backtest"
@@ -36,7 +36,7 @@ class Verdict:
 
 
 def profile_of(table: Table, window_s: float | None, hop_s: float | None, false_alarms_per_month: float) -> Profile:
-    """A profile for a table that comes without one: each column a channel, the grid its median sampling rate.
+    """A profile for a table that comes without one: each column a channel (`channel_names`), the grid its median rate.
 
     Windows default to 20 rows, hops to one row. Raises ConfigError where the table's times give no rate.
     """
@@ -47,7 +47,7 @@ def profile_of(table: Table, window_s: float | None, hop_s: float | None, false_
     window_s = window_s or 20 * period_s
     return Profile(
         name=ASSET,
-        channels=tuple(Channel(name=name) for name in table.columns),
+        channels=tuple(Channel(name=name) for name in channel_names(table.columns)),
         windowing=Windowing(
             rate_hz=1 / period_s,
             window_s=window_s,
@@ -72,7 +72,7 @@ def run(table: Table, profile: Profile, commissioning_rows: int, serving: Servin
     watch = AssetWatch(ASSET, profile)
     watch.serve(serving, None)
     pipeline = Pipeline([watch])
-    channels = [(i, name) for i, name in enumerate(table.columns) if name in watch.channel_index]
+    channels = [(i, name) for i, name in enumerate(channel_names(table.columns)) if name in watch.channel_index]
     if not channels:
         raise ConfigError(f"columns {', '.join(table.columns)}", f"some of the profile's {', '.join(profile.channel_names)}")
     verdict = Verdict()
