@@ -57,12 +57,13 @@ class Actions:
         self._begun = begun or {}
         self._told: dict[str, Severity] = {}  # of each open alert, by id
 
-    def start(self, open_alerts: Collection[Alert]) -> None:
+    def start(self, open_alerts: Sequence[Alert]) -> None:
         """`open_alerts`: left open before the restart; they have been acted on."""
         self._told = {alert.alert_id: alert.severity for alert in open_alerts}
         for name, worker in self._workers.items():
             worker.start(self._begun.get(name))
         if self._show is not None:
+            self._show.notice(open_alerts, time.monotonic_ns())
             self._show.start()
 
     def notice(

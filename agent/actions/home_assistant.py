@@ -14,7 +14,7 @@ Connectivity   binary_sensor, connectivity on while readings come; unavailable, 
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -29,11 +29,12 @@ _MAX_SCORE: Final = 300.0  # about where a p-value leaves the range of a float
 
 
 class ShownState(msgspec.Struct, frozen=True, kw_only=True):
-    """One asset as Home Assistant sees it. `score`: None while commissioning. `problem`, `connected`: ON or OFF."""
+    """One asset as Home Assistant sees it; None is "unknown" there. `score`: None while commissioning. `problem`, `connected`:
+    None until something has been heard since the start, so that a restart neither clears a problem nor makes one."""
 
     score: float | None = None
-    problem: str = "OFF"
-    connected: str = "OFF"
+    problem: Literal["ON", "OFF"] | None = None
+    connected: Literal["ON", "OFF"] | None = None
     commissioning: bool = False
     severity: str = ""
     top: str = ""

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -48,6 +48,7 @@ class HomeAssistantLink:
         self._lock = threading.Lock()  # guards _states and _heard_ns
         self._states = dict.fromkeys(profiles, ShownState())
         self._heard_ns: dict[str, int] = {}
+        self._began_ns = time.monotonic_ns()
         self._link = Link("home-assistant", time.time_ns, Backoff(), random.random)
 
     def start(self) -> None:
@@ -116,13 +117,16 @@ class HomeAssistantLink:
     def _current(self, now_ns: int) -> dict[str, ShownState]:
         with self._lock:
             return {
-                asset: msgspec.structs.replace(state, connected="ON" if self._is_heard(asset, now_ns) else "OFF")
+                asset: msgspec.structs.replace(state, connected=self._connected(asset, now_ns))
                 for asset, state in self._states.items()
             }
 
-    def _is_heard(self, asset: str, now_ns: int) -> bool:
+    def _connected(self, asset: str, now_ns: int) -> Literal["ON", "OFF"] | None:
         heard_ns = self._heard_ns.get(asset)
-        return heard_ns is not None and now_ns - heard_ns < self._silent_s(asset) * NS_PER_S
+        is_recent = now_ns - (heard_ns or self._began_ns) < self._silent_s(asset) * NS_PER_S
+        if heard_ns is None and is_recent:
+            return None
+        return "ON" if is_recent else "OFF"
 
     def _silent_s(self, asset: str) -> float:
         windowing = self._profiles[asset].windowing

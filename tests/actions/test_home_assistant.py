@@ -141,7 +141,7 @@ def test_assets_appear_with_their_states_and_stay_for_who_comes_late(
     wait_until(lambda: (late.latest(STATE) or {}).get("problem") == "ON")
     assert late.latest(TOPIC)["components"]["problem"]["device_class"] == "problem"
     assert late.payloads(AVAILABILITY) == [b"online"]
-    assert late.latest("tocsin/gw-1/rig-2/state")["connected"] == "OFF"
+    assert late.latest("tocsin/gw-1/rig-2/state")["connected"] is None
     assert link.state().startswith("up 127.0.0.1")
 
 
@@ -164,6 +164,21 @@ def test_an_asset_that_falls_silent_is_disconnected(
     link.notice([window()], monotonic_ns())
     wait_until(lambda: (listener.latest(STATE) or {}).get("connected") == "ON")
     wait_until(lambda: listener.latest(STATE)["connected"] == "OFF")
+    wait_until(lambda: listener.latest("tocsin/gw-1/rig-2/state")["connected"] == "OFF", what="who never said a word")
+
+
+def test_a_restart_neither_clears_a_problem_nor_makes_one(
+    broker: Broker, listen: Callable[[], Listener], make_link: Callable[[HomeAssistantConfig], HomeAssistantLink]
+) -> None:
+    first, listener = make_link(HomeAssistantConfig(port=broker.port)), listen()
+    first.notice([alert(), window(alarm=True)], monotonic_ns())
+    wait_until(lambda: (listener.latest(STATE) or {}).get("problem") == "ON")
+    first.stop()
+    again = make_link(HomeAssistantConfig(port=broker.port))
+    again.notice([alert(severity="critical")], monotonic_ns())  # open since before the restart
+    wait_until(lambda: listener.latest(STATE)["severity"] == "critical")
+    assert {json.loads(payload)["problem"] for payload in listener.payloads(STATE)} <= {None, "ON"}
+    assert "OFF" not in {json.loads(payload)["connected"] for payload in listener.payloads(STATE)}
 
 
 def test_a_stopped_agent_says_goodbye(
