@@ -144,7 +144,8 @@ class App:
                 self._take(self._inbox.get(timeout=max(0.0, next_tick_s - time.monotonic())))
             if time.monotonic() >= next_tick_s:
                 now = self._clock.now()
-                self._store(self._pipeline.tick(now.mono_ns), self._links.tick(now.wall_ns))
+                outcome = self._pipeline.tick(now.mono_ns)
+                self._store(outcome, [*self._links.tick(now.wall_ns), *self._silence.tick(self._pipeline.assets.values(), now)])
                 next_tick_s = time.monotonic() + _TICK_S
 
     def _take(self, what: Burst | Call) -> None:

@@ -48,7 +48,7 @@ class Report:
             peak_rss_bytes=self.vitals.peak_rss_bytes,
             backlog_items=self.outbox.backlog_items,
             backlog_bytes=self.outbox.backlog_bytes,
-            assets=[_asset_report(watch, at.wall_ns) for watch in self.pipeline.assets.values()],
+            assets=[_asset_report(watch, at.mono_ns) for watch in self.pipeline.assets.values()],
             slots=self._slot_reports(),
             failures=self.slots.failures,
             sources=self._source_lines(),
@@ -101,7 +101,7 @@ class Report:
             "survival_days": self.survival_days(),
             "epoch": self.outbox.epoch,
             "sources": {s.name: {"link": s.state.link, "detail": s.state.detail, **s.state.counters} for s in self.sources},
-            "assets": {watch.asset: _asset_status(watch, at.wall_ns) for watch in self.pipeline.assets.values()},
+            "assets": {watch.asset: _asset_status(watch, at.mono_ns) for watch in self.pipeline.assets.values()},
             "faults": [_fault_line(fault) for fault in self._open_faults()],
             "slots": {p: {h: getattr(s, h) and getattr(s, h).bundle_id for h in get_args(SlotName)}
                       for p, s in self.slots.profiles.items()},
@@ -135,23 +135,23 @@ class Report:
         ]
 
 
-def _asset_report(watch: AssetWatch, now_ns: int) -> AssetReport:
+def _asset_report(watch: AssetWatch, mono_ns: int) -> AssetReport:
     return AssetReport(
         asset=watch.asset,
         profile=watch.profile.name,
         spec_hash=watch.spec.hash,
-        state="silent" if is_silent(watch, now_ns) else watch.state,
+        state="silent" if is_silent(watch, mono_ns) else watch.state,
         p_value=watch.p_value,
         since_ns=watch.since_ns,
     )
 
 
-def _asset_status(watch: AssetWatch, now_ns: int) -> dict[str, Any]:
+def _asset_status(watch: AssetWatch, mono_ns: int) -> dict[str, Any]:
     learned, needed = watch.commissioned
     alert = watch.alert
     return {
         "profile": watch.profile.name,
-        "state": "silent" if is_silent(watch, now_ns) else watch.state,
+        "state": "silent" if is_silent(watch, mono_ns) else watch.state,
         "commissioned": f"{learned}/{needed}",
         "p_value": watch.p_value,
         "since_ns": watch.since_ns,

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from agent.asset import AssetWatch
-from models.contract.clock import NS_PER_S
+from models.contract.clock import NS_PER_S, Stamp
 from models.contract.items import SensorFault
 from models.contract.names import stable_id
 
@@ -17,36 +17,38 @@ _WINDOWS: Final = 3.0
 
 
 def silent_after_ns(watch: AssetWatch) -> int:
-    """How long without a reading is silence, by the device's clock: three windows, at least half a minute."""
+    """How long without a reading is silence: three windows, at least half a minute."""
     return round(max(_MIN_S, _WINDOWS * watch.profile.windowing.window_s) * NS_PER_S)
 
 
-def is_silent(watch: AssetWatch, now_ns: int) -> bool:
+def is_silent(watch: AssetWatch, mono_ns: int) -> bool:
     """Whether nothing has come from the asset for so long; also while nothing has come yet at all."""
     heard_ns = watch.windower.heard_ns
-    return heard_ns is None or now_ns - heard_ns > silent_after_ns(watch)
+    return heard_ns is None or mono_ns - heard_ns > silent_after_ns(watch)
 
 
 class SilenceMonitor:
-    """Opens a `missing` fault, without a channel, for an asset that was heard and is no more. Times are the device's clock."""
+    """Opens a `missing` fault, without a channel, for an asset that was heard and is no more.
+
+    How long it has been silent is told by the monotonic clock, when that was by the wall clock.
+    """
 
     def __init__(self) -> None:
         self._open: dict[str, SensorFault] = {}
 
-    def tick(self, watches: Iterable[AssetWatch], now_ns: int) -> list[SensorFault]:
+    def tick(self, watches: Iterable[AssetWatch], now: Stamp) -> list[SensorFault]:
         """The faults that open or close now."""
         changed = []
         for watch in watches:
-            silent = watch.windower.heard_ns is not None and is_silent(watch, now_ns)
+            heard_ns = watch.windower.heard_ns
             fault = self._open.get(watch.asset)
-            if silent and fault is None:
-                changed.append(self._opened(watch))
-            elif fault is not None and not silent:
-                changed.append(msgspec.structs.replace(self._open.pop(watch.asset), closed_ns=now_ns))
+            if fault is None and heard_ns is not None and is_silent(watch, now.mono_ns):
+                changed.append(self._opened(watch, now.wall_ns - (now.mono_ns - heard_ns)))
+            elif fault is not None and not is_silent(watch, now.mono_ns):
+                changed.append(msgspec.structs.replace(self._open.pop(watch.asset), closed_ns=now.wall_ns))
         return changed
 
-    def _opened(self, watch: AssetWatch) -> SensorFault:
-        since_ns = watch.windower.heard_ns or 0
+    def _opened(self, watch: AssetWatch, since_ns: int) -> SensorFault:
         fault = SensorFault(
             fault_id=stable_id("missing", watch.asset, since_ns), source="", asset=watch.asset, channel="", fault="missing",
             opened_ns=since_ns, detail="no readings from any of its channels",

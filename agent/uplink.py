@@ -83,8 +83,11 @@ class Uplink:
                 attempts.busy.release()
 
     def _attempt(self, attempts: Attempts, what: str, action: Callable[[], None]) -> None:
-        if self.stopping() or not attempts.due(time.monotonic()):
-            return
+        with attempts.busy:
+            if not self.stopping() and attempts.due(time.monotonic()):
+                self._try(attempts, what, action)
+
+    def _try(self, attempts: Attempts, what: str, action: Callable[[], None]) -> None:
         try:
             action()
         except (LinkError, ConfigError) as error:  # a join token may still be put there

@@ -212,7 +212,7 @@ class Windower:
 
     @property
     def heard_ns(self) -> int | None:
-        """When the newest reading arrived, by the device's clock; None before the first."""
+        """When the newest reading arrived, by the device's monotonic clock; None before the first."""
         return None if self._newest_ns is None else self._heard_ns
 
     def closed(self, now_ns: int | None = None) -> list[RawWindow]:
