@@ -2,6 +2,7 @@
 
 Each rule has a thread of its own, so that a webhook which nobody answers delays no serial command. Before it acts it notes
 on disk that the rule acts, and on what: a crash in between may cost the action, but neither the interlock nor the record.
+A crash just after the record has it told twice, the second time as interrupted: better than not at all.
 """
 
 from __future__ import annotations

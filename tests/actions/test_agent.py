@@ -199,8 +199,10 @@ def test_an_agent_that_is_killed_and_comes_back_does_not_act_a_second_time(
         wait_until(lambda: agent.status()["assets"]["pump-1"]["state"] == "normal", 20)
         assert agent.stop() == 0, (tmp_path / "log").read_text()
         records = [record for record in agent.bodies(Action) if record.rule in ("stop", "hook", "lamp")]
-    assert sorted(record.rule for record in records if record.edge == "opened" and record.rule != "lamp") == ["hook", "stop"]
-    assert all(record.outcome == "done" or "interrupted" in record.reason for record in records)
+    opened = [record for record in records if record.edge == "opened"]
+    assert {"hook", "stop"} <= {record.rule for record in opened}
+    # A kill between a record and the note that it is kept has it told a second time, as interrupted.
+    assert all(record.outcome == "done" or "interrupted" in record.reason for record in opened)
     assert (b"".join(relay[1]), len(receiver.requests)) == (b"STOP pump-1\n", 1)
     assert [record.rule for record in records if record.edge == "closed"] == ["lamp"]
     link.close()
