@@ -7,7 +7,6 @@ from collections.abc import Callable
 from agent.actions.actor import Actor
 from agent.actions.config import ActionRule
 from agent.actions.dispatch import Actions
-from agent.actions.rules import RuleBook
 from agent.actions.worker import Worker, read_past
 from agent.config import LoadedConfig
 from models.contract.clock import Stamp
@@ -21,15 +20,13 @@ def make_actions(loaded: LoadedConfig, version: str, now: Stamp, store: Callable
     rules, folder = loaded.config.actions, loaded.state_dir / _FOLDER
     if rules:
         folder.mkdir(mode=0o700, exist_ok=True)
-    book, workers, begun = RuleBook(rules), {}, {}
+    workers = {}
     for rule in rules:
         file = folder / f"{rule.name}.json"
+        workers[rule.name] = Worker(rule, make_actor(rule, loaded, version), file, store)
         past = read_past(file)
         if past is not None:
-            book.restore(rule.name, past, now.boot_id, now.mono_ns)
-        if past is not None and past.begun is not None:
-            begun[rule.name] = past.begun
-        workers[rule.name] = Worker(rule.name, make_actor(rule, loaded, version), file, store)
+            workers[rule.name].restore(past, now.boot_id, now.mono_ns)
     show = None
     if loaded.config.home_assistant is not None:
         from agent.actions.home_assistant_link import HomeAssistantLink
@@ -37,7 +34,7 @@ def make_actions(loaded: LoadedConfig, version: str, now: Stamp, store: Callable
         show = HomeAssistantLink(
             loaded.config.home_assistant, loaded.path.parent, loaded.config.device.id, loaded.profiles, version
         )
-    return Actions(loaded.config.device.id, rules, book, workers, show, begun)
+    return Actions(loaded.config.device.id, rules, workers, show)
 
 
 def make_actor(rule: ActionRule, loaded: LoadedConfig, version: str) -> Actor:

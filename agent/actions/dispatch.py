@@ -1,7 +1,7 @@
 """From what the pipeline has stored to what the rules make of it: the pipeline's side of local actions.
 
-    pipeline thread: stored alerts, faults ──> rules ──decisions──> one bounded queue and thread a rule ──> actor
-                                                │                                    └── record ──> outbox
+    pipeline thread: stored alerts, faults ──> rules that match ──> one bounded queue and thread a rule: decide ──> actor
+                                                │                                                └── record ──> outbox
                      stored aggregates ─────────┴──> Home Assistant link (latest state wins)
 
 `notice` never waits. Actions are done at most once: a crash between an alert's being stored and its action costs the action.
@@ -16,10 +16,10 @@ from typing import Any, Final, Protocol
 
 from agent.actions.config import ActionRule
 from agent.actions.event import Event, event_of
-from agent.actions.rules import Decision, RuleBook
+from agent.actions.rules import matches
 from agent.actions.worker import Task, Worker
 from models.contract.clock import Stamp
-from models.contract.items import Action, Aggregate, Alert, Body, SensorFault, Severity
+from models.contract.items import Aggregate, Alert, Body, SensorFault, Severity
 
 _STOP_S: Final = 5.0
 
@@ -37,31 +37,26 @@ class StateShow(Protocol):
 
 
 class Actions:
-    """All rules of one device. `begun`: by rule, what was left without a record at the last end. `notice` is called from the
-    pipeline's thread only."""
+    """All rules of one device. `notice` is called from the pipeline's thread only."""
 
     def __init__(
         self,
         device: str,
         rules: Sequence[ActionRule],
-        book: RuleBook,
         workers: Mapping[str, Worker],
         show: StateShow | None = None,
-        begun: Mapping[str, Action] | None = None,
     ) -> None:
         self._device = device
         self._rules = rules
-        self._book = book
         self._workers = workers
         self._show = show
-        self._begun = begun or {}
         self._told: dict[str, Severity] = {}  # of each open alert, by id
 
     def start(self, open_alerts: Sequence[Alert]) -> None:
         """`open_alerts`: left open before the restart; they have been acted on."""
         self._told = {alert.alert_id: alert.severity for alert in open_alerts}
-        for name, worker in self._workers.items():
-            worker.start(self._begun.get(name))
+        for worker in self._workers.values():
+            worker.start()
         if self._show is not None:
             self._show.notice(open_alerts, time.monotonic_ns())
             self._show.start()
@@ -76,10 +71,10 @@ class Actions:
         if not self._rules:
             return
         since_s = time.monotonic()
-        wall_ns = now.wall_ns if now.synced else None
         for event in [*self._events(bodies), *self._worsened(bodies, open_alerts)]:
-            for decision in self._book.decide(event, commissioning, now.mono_ns, wall_ns):
-                self._pass_on(decision, now, since_s)
+            for rule in self._rules:
+                if matches(rule, event):
+                    self._workers[rule.name].offer(Task(event, commissioning, now, since_s))
 
     def _events(self, bodies: Sequence[Body]) -> list[Event]:
         events = []
@@ -97,13 +92,6 @@ class Actions:
         self._told.update({alert.alert_id: alert.severity for alert in worse})
         newest_ns = {body.asset: body.end_ns for body in bodies if isinstance(body, Aggregate)}
         return [event_of(a, self._device, worsened_ns=newest_ns.get(a.asset, a.opened_ns)) for a in worse]
-
-    def _pass_on(self, decision: Decision, now: Stamp, since_s: float) -> None:
-        worker = self._workers[decision.rule]
-        if decision.verdict == "suppressed":
-            worker.record(decision.event, "suppressed", decision.reason, since_s)
-        else:
-            worker.offer(Task(decision, self._book.past(decision.rule, now.boot_id), since_s))
 
     def stop(self) -> None:
         """Within about 5 s: what waits is done or recorded as not done; a running action is ended."""

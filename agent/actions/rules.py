@@ -57,7 +57,7 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuleBook:
-    """All rules of one device. Called from one thread only; `now_ns` is monotonic and never goes back."""
+    """Some rules. Called from one thread only; `now_ns` is monotonic and never goes back."""
 
     def __init__(self, rules: Sequence[ActionRule]) -> None:
         self._rules = {rule.name: rule for rule in rules}

@@ -1,4 +1,7 @@
-"""One rule's thread: it takes decisions in order, acts, and records what came of it.
+"""One rule's thread: it takes events in order, decides, acts, and records what came of it.
+
+The decision is made when it is acted upon, not when the event came: two events that had to wait would otherwise be acted on
+one right after the other, whatever the interlock says.
 
 Each rule has a thread of its own, so that a webhook which nobody answers delays no serial command. Before it acts it notes
 on disk that the rule acts, and on what: a crash in between may cost the action, but neither the interlock nor the record.
@@ -12,7 +15,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -20,8 +23,10 @@ from typing import Final, Literal
 import msgspec
 
 from agent.actions.actor import Actor, Result
+from agent.actions.config import ActionRule
 from agent.actions.event import Event
-from agent.actions.rules import Decision, Past
+from agent.actions.rules import Decision, Past, RuleBook
+from models.contract.clock import NS_PER_S, Stamp
 from models.contract.items import Action
 from models.files import write_durably
 
@@ -35,20 +40,23 @@ Outcome = Literal["done", "failed", "suppressed", "dry_run"]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`past`: the rule's, this action included. `since_s`: monotonic, when the event had been stored."""
+    """`commissioning`: the assets that were, when the event came. `now`: when that was, and `since_s` the same, monotonic."""
 
-    decision: Decision
-    past: Past
+    event: Event
+    commissioning: Collection[str]
+    now: Stamp
     since_s: float
 
 
 class Worker:
     """`store` keeps a record; called from this thread, and from `offer`'s and `stop`'s callers for what is not acted on."""
 
-    def __init__(self, rule: str, actor: Actor, past_file: Path, store: Callable[[Action], None]) -> None:
+    def __init__(self, rule: ActionRule, actor: Actor, past_file: Path, store: Callable[[Action], None]) -> None:
         self.counters: Counter[str] = Counter()
         self.last = ""
-        self._rule = rule
+        self._rule = rule.name
+        self._book = RuleBook([rule])
+        self._begun: Action | None = None
         self._actor = actor
         self._past_file = past_file
         self._store = store
@@ -57,20 +65,26 @@ class Worker:
         self._defect = ""
         self._lock = threading.Lock()  # guards _abandoned: after `stop` nothing is recorded any more
         self._abandoned = False
-        self._thread = threading.Thread(target=self._run, name=f"action-{rule}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"action-{rule.name}", daemon=True)
 
-    def start(self, begun: Action | None = None) -> None:
-        """`begun`: what the agent was at when it last ended, without a record."""
-        if begun is not None:
-            self._keep(begun)
+    def restore(self, past: Past, boot_id: str, now_ns: int) -> None:
+        """Before `start`: go on from what the rule had done when the agent last ended. `now_ns`: monotonic."""
+        self._book.restore(self._rule, past, boot_id, now_ns)
+        self._begun = past.begun
+
+    def start(self) -> None:
+        """Begin, with a record of what the agent was at when it last ended."""
+        if self._begun is not None:
+            self._keep(self._begun)
         self._thread.start()
 
     def offer(self, task: Task) -> None:
-        """Returns at once. Where the thread is too far behind, the action is suppressed, and recorded as that."""
+        """Returns at once. The rule matches the event. Where the thread is too far behind, the action is suppressed, and
+        recorded as that."""
         if self._defect:
-            self.record(task.decision.event, "failed", self._defect, task.since_s)
+            self.record(task.event, "failed", self._defect, task.since_s)
         elif self._queue.qsize() >= _QUEUE:
-            self.record(task.decision.event, "suppressed", f"{_QUEUE} actions of this rule wait already", task.since_s)
+            self.record(task.event, "suppressed", f"{_QUEUE} actions of this rule wait already", task.since_s)
         else:
             self._queue.put(task)
 
@@ -110,7 +124,7 @@ class Worker:
         while not self._queue.empty():
             task = self._queue.get_nowait()
             if task is not None:
-                self.record(task.decision.event, "suppressed", "the agent stops", task.since_s)
+                self.record(task.event, "suppressed", "the agent stops", task.since_s)
         with self._lock:
             self._abandoned = True
 
@@ -124,16 +138,28 @@ class Worker:
             raise
 
     def _do(self, task: Task) -> None:
-        event = task.decision.event
-        if task.decision.verdict == "dry_run":
-            self._remember(task.past)
-            self.record(event, "dry_run", f"would {self._actor.preview(event)}", task.since_s)
-            return
-        begun = self._action(event, "failed", _INTERRUPTED, task.since_s)
-        self._remember(msgspec.structs.replace(task.past, begun=begun))
-        result: Result = self._actor.act(event)
-        self.record(event, "done" if result.ok else "failed", result.detail, task.since_s)
-        self._remember(task.past)
+        decision = self._decide(task)
+        past = self._book.past(self._rule, task.now.boot_id)
+        if decision.verdict == "suppressed":
+            self.record(task.event, "suppressed", decision.reason, task.since_s)
+        elif decision.verdict == "dry_run":
+            self._remember(past)
+            self.record(task.event, "dry_run", f"would {self._actor.preview(task.event)}", task.since_s)
+        else:
+            self._act(task, past)
+
+    def _decide(self, task: Task) -> Decision:
+        waited_ns = round((time.monotonic() - task.since_s) * NS_PER_S)
+        wall_ns = task.now.wall_ns + waited_ns if task.now.synced else None
+        (decision,) = self._book.decide(task.event, task.commissioning, task.now.mono_ns + waited_ns, wall_ns)
+        return decision
+
+    def _act(self, task: Task, past: Past) -> None:
+        begun = self._action(task.event, "failed", _INTERRUPTED, task.since_s)
+        self._remember(msgspec.structs.replace(past, begun=begun))
+        result: Result = self._actor.act(task.event)
+        self.record(task.event, "done" if result.ok else "failed", result.detail, task.since_s)
+        self._remember(past)
 
     def _remember(self, past: Past) -> None:
         """A full disk does not keep an alarm from being rung: the interlock then holds until the next restart only."""

@@ -16,7 +16,6 @@ from agent.actions.config import ActionRule, ProgramAction
 from agent.actions.dispatch import Actions
 from agent.actions.event import Event
 from agent.actions.program import ProgramActor
-from agent.actions.rules import RuleBook
 from agent.actions.worker import Worker, read_past
 from models.contract.items import Action, ActorKind, Alert, decode_body, encode_body
 from tests import builders
@@ -57,10 +56,9 @@ class Rig:
     def __init__(self, folder: Path, *rules: ActionRule, actors: dict[str, Actor] | None = None) -> None:
         self.records: list[Action] = []
         self.bells = {r.name: Bell() for r in rules}
-        self.book = RuleBook(rules)
         made: dict[str, Any] = {**self.bells, **(actors or {})}
-        self.workers = {r.name: Worker(r.name, made[r.name], folder / f"{r.name}.json", self.records.append) for r in rules}
-        self.actions = Actions("gw-1", rules, self.book, self.workers)
+        self.workers = {r.name: Worker(r, made[r.name], folder / f"{r.name}.json", self.records.append) for r in rules}
+        self.actions = Actions("gw-1", rules, self.workers)
 
     def notice(
         self, *bodies: Alert, now_s: float = 0.0, open_alerts: tuple[Alert, ...] = (), learning: tuple[str, ...] = ()
@@ -137,6 +135,19 @@ def test_the_pipeline_never_waits_and_what_is_too_much_is_told(rigs: list[Rig], 
     wait_until(lambda: len(rig.bells["slow"].rung) == 17)
 
 
+def test_events_that_had_to_wait_are_not_acted_on_one_right_after_the_other(rigs: list[Rig], tmp_path: Path) -> None:
+    rig = start(rigs, Rig(tmp_path, rule(min_interval_s=0.3)))
+    rig.bells["siren"].free.clear()
+    began_s = time.monotonic()
+    for n in range(3):  # each long enough after the one before, but the first holds the bell all the while
+        wait_until(lambda: time.monotonic() - began_s > 0.4 * n)  # noqa: B023
+        rig.notice(alert(n), now_s=time.monotonic() - began_s)
+    rig.bells["siren"].free.set()
+    wait_until(lambda: len(rig.records) == 3)
+    assert [r.outcome for r in rig.records] == ["done", "done", "suppressed"]
+    assert "interlock" in rig.records[2].reason
+
+
 def test_an_alert_that_worsens_rings_the_critical_rule_once_and_the_other_not_again(rigs: list[Rig], tmp_path: Path) -> None:
     rig = start(
         rigs, Rig(tmp_path, rule(name="any", min_interval_s=0), rule(name="dire", severity="critical", min_interval_s=0))
@@ -170,9 +181,10 @@ def test_interlock_and_record_outlive_a_kill_in_the_middle_of_an_action(rigs: li
     assert past is not None
     assert past.begun is not None
     again = Rig(tmp_path, rule(min_interval_s=60))
-    again.book.restore("siren", past, "boot", builders.stamp(130).mono_ns)
-    again.workers["siren"].start(past.begun)
+    again.workers["siren"].restore(past, "boot", builders.stamp(130).mono_ns)
+    again.workers["siren"].start()
     again.notice(alert(2), now_s=130)
+    wait_until(lambda: len(again.records) == 2)
     assert again.outcomes == [("siren", "rig-1-1", "failed"), ("siren", "rig-1-2", "suppressed")]
     assert again.records[0].reason.startswith("interrupted: the agent ended while it acted")
     again.actions.stop()
