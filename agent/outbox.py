@@ -74,11 +74,16 @@ class Outbox:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """All or nothing. Raises StorageError where SQLite cannot: a full or failing disk, a file that was damaged."""
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield
                 self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise StorageError(f"{self._path}: {error}") from error
             except BaseException:
                 if self._db.in_transaction:  # on a full disk SQLite may have rolled back by itself
                     self._db.execute("ROLLBACK")

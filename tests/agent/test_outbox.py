@@ -179,7 +179,7 @@ def test_a_full_disk_stores_nothing_by_halves_and_the_sequence_stays_whole(outbo
     outbox.append([health(1)], stamp())
     pages = outbox._db.execute("PRAGMA page_count").fetchone()[0]
     outbox._db.execute(f"PRAGMA max_page_count={pages + 2}")
-    with pytest.raises(sqlite3.OperationalError, match="full"):
+    with pytest.raises(StorageError, match="full"):
         outbox.append([evidence(n, n_values=5000) for n in range(20)] + [health(2)], stamp())
     before = (outbox.backlog_items, outbox.backlog_bytes)
     outbox._db.execute("PRAGMA max_page_count=1000000")
