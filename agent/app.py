@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import platform
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -41,7 +40,7 @@ from agent.sync import Sync
 from agent.update import Updater
 from agent.uplink import Uplink
 from models.contract.items import Action, Alert, Body, SensorFault
-from models.errors import ConfigError
+from models.errors import ConfigError, StorageError
 
 log = logging.getLogger("tocsin.agent")
 _INBOX_BURSTS: Final = 64
@@ -175,7 +174,7 @@ class App:
         """Called by the actions' threads. Where the disk refuses, the action itself is done all the same."""
         try:
             self._outbox.append([action], self._clock.now())
-        except sqlite3.Error as error:
+        except StorageError as error:
             log.warning("action %s of %s is not recorded: %s", action.rule, action.event_id, error)
 
     def _open_alerts(self) -> list[Alert]:
