@@ -1,6 +1,7 @@
 """`tocsin.toml` of a device: which assets it watches, where their readings come from, where it keeps and sends things.
 
-Each source's keys are told in `agent/sources/config.py`; this file only puts the parts together and checks that they fit.
+Each source's keys are told in `agent/sources/config.py`, those of local actions in `agent/actions/config.py`; this file only
+puts the parts together and checks that they fit.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from agent.actions.config import MAX_RULES, ActionRule, HomeAssistantConfig, check_actions
 from agent.sources.config import HostConfig, MqttConfig, SerialConfig
 from agent.sources.topics import compile_topics
 from models.contract.config import load_profile, read_toml
@@ -65,6 +67,8 @@ class AgentConfig(_Strict, frozen=True, kw_only=True):
     serial: list[SerialConfig] = []
     mqtt: list[MqttConfig] = []
     host: list[HostConfig] = []
+    actions: Annotated[list[ActionRule], Meta(max_length=MAX_RULES)] = []
+    home_assistant: HomeAssistantConfig | None = None
 
 
 class LoadedConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +103,7 @@ def load_config(path: Path) -> LoadedConfig:
             raise ConfigError(f"{path}: assets[{i}].profile", f"{error}") from None
     _check_sources(path, config, profiles)
     _check_hub(path, config)
+    check_actions(path, config.actions, config.home_assistant, profiles)
     return LoadedConfig(path=path, config=config, state_dir=path.parent / config.device.state_dir, profiles=profiles)
 
 
