@@ -5,13 +5,14 @@ Each source's keys are told in `agent/sources/config.py`; this file only puts th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
-from agent.sources.config import HostConfig, MqttConfig, SerialConfig
+from agent.sources.config import HostConfig, ModbusConfig, MqttConfig, SerialConfig, SourceConfig, SysfsConfig
 from models.contract.config import load_profile, read_toml
 from models.contract.names import Name
 from models.contract.profile import Profile
@@ -64,6 +65,11 @@ class AgentConfig(_Strict, frozen=True, kw_only=True):
     serial: list[SerialConfig] = []
     mqtt: list[MqttConfig] = []
     host: list[HostConfig] = []
+    modbus: list[ModbusConfig] = []
+    sysfs: list[SysfsConfig] = []
+
+
+KINDS: Final = ("serial", "mqtt", "host", "modbus", "sysfs")  # of sources: tables of `AgentConfig`
 
 
 class LoadedConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,17 +109,30 @@ def load_config(path: Path) -> LoadedConfig:
 
 def _check_sources(path: Path, config: AgentConfig, profiles: dict[str, Profile]) -> None:
     names: set[str] = set()
-    for kind, sources in (("serial", config.serial), ("mqtt", config.mqtt), ("host", config.host)):
+    for kind, sources in ((kind, getattr(config, kind)) for kind in KINDS):
         for i, source in enumerate(sources):
             where = f"{path}: {kind}[{i}]"
             if source.name in names:
                 raise ConfigError(f"{where}.name", f"a name of its own; {source.name!r} is there twice")
             names.add(source.name)
-            asset = getattr(source, "asset", None)
-            if asset and asset not in profiles:
-                raise ConfigError(f"{where}.asset", f"one of the assets {', '.join(profiles)}, not {asset!r}")
+            for key, asset in _assets_of(source):
+                if asset not in profiles:
+                    raise ConfigError(f"{where}.{key}", f"one of the assets {', '.join(profiles)}, not {asset!r}")
     if not names:
-        raise ConfigError(str(path), "at least one source: [[serial]], [[mqtt]] or [[host]]")
+        kinds = ", ".join(f"[[{kind}]]" for kind in KINDS)
+        raise ConfigError(str(path), f"at least one source: {kinds}")
+
+
+def _assets_of(source: SourceConfig) -> Iterator[tuple[str, str]]:
+    """(key, asset) wherever the source names one."""
+    for name in source.__struct_fields__:
+        value = getattr(source, name)
+        if name == "asset" and value:
+            yield name, value
+        elif isinstance(value, tuple):
+            for i, each in enumerate(value):
+                if asset := getattr(each, "asset", None):
+                    yield f"{name}[{i}].asset", asset
 
 
 def _check_hub(path: Path, config: AgentConfig) -> None:
