@@ -115,24 +115,30 @@ def _check_sources(path: Path, config: AgentConfig, profiles: dict[str, Profile]
             if source.name in names:
                 raise ConfigError(f"{where}.name", f"a name of its own; {source.name!r} is there twice")
             names.add(source.name)
-            for key, asset in _assets_of(source):
+            for key, asset, channel in _mentioned(source):
                 if asset not in profiles:
-                    raise ConfigError(f"{where}.{key}", f"one of the assets {', '.join(profiles)}, not {asset!r}")
+                    raise ConfigError(f"{where}.{key}asset", f"one of the assets {', '.join(profiles)}, not {asset!r}")
+                known = profiles[asset].channel_names
+                if channel is not None and channel not in known:
+                    raise ConfigError(f"{where}.{key}channel", f"one of {asset}'s channels {', '.join(known)}, not {channel!r}")
     if not names:
         kinds = ", ".join(f"[[{kind}]]" for kind in KINDS)
         raise ConfigError(str(path), f"at least one source: {kinds}")
 
 
-def _assets_of(source: SourceConfig) -> Iterator[tuple[str, str]]:
-    """(key, asset) wherever the source names one."""
+def _mentioned(source: SourceConfig) -> Iterator[tuple[str, str, str | None]]:
+    """(key up to its last part, asset, channel) wherever the source names an asset, and perhaps a channel of it."""
+    own = getattr(source, "asset", None)
+    if own:
+        yield "", own, None
     for name in source.__struct_fields__:
         value = getattr(source, name)
-        if name == "asset" and value:
-            yield name, value
-        elif isinstance(value, tuple):
-            for i, each in enumerate(value):
-                if asset := getattr(each, "asset", None):
-                    yield f"{name}[{i}].asset", asset
+        for i, each in enumerate(value if isinstance(value, tuple) else ()):
+            asset = getattr(each, "asset", None) or own
+            if asset and isinstance(each, msgspec.Struct):
+                yield f"{name}[{i}].", asset, getattr(each, "channel", None)
+                for metric, channel in getattr(each, "metrics", {}).items():
+                    yield f"{name}[{i}].metrics.{metric!r}: ", asset, channel
 
 
 def _check_hub(path: Path, config: AgentConfig) -> None:

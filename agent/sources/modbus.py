@@ -101,6 +101,7 @@ class ModbusSource:
                 if self._link.stopping:
                     return
                 self._link.up(f"{self._where}, {len(self._plan)} requests every {self._config.interval_s:g} s")
+                self._link.count(readings=len(burst.readings), bytes=burst.n_bytes)
                 deliver(burst)
                 due_s = max(due_s + self._config.interval_s, time.monotonic())
         finally:
@@ -130,7 +131,7 @@ class ModbusSource:
             n_answers += 1
         if not n_answers and not self._link.stopping:
             raise LinkError(f"{self._where}: {tally.last_error or 'no unit answers'}")
-        self._link.count(readings=len(tally.readings), unknown=tally.n_unknown, bytes=n_bytes)
+        self._link.count(unknown=tally.n_unknown)
         return Burst(self.name, tally.readings, n_bytes, tally.frame_errors, tally.last_error)
 
     def _read(self, client: Client, request: Request) -> Sequence[int]:

@@ -138,8 +138,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
     """(field number, wire type, its content: an int for a varint, else bytes) in order. Raises FrameError."""
     at, end = 0, len(data)
     while at < end:
-        tag, at = _varint(data, at)
-        number, wire = (tag & _MASK32) >> 3, tag & 7
+        tag, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at)
+        number, wire = tag >> 3, tag & 7
         if number == 0 or tag > _MASK32:
             raise FrameError("protobuf: no such field")
         if wire == _VARINT:
@@ -147,7 +147,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
             yield number, wire, content
             continue
         if wire == _LENGTH:
-            size, at = _varint(data, at)
+            size, at = (data[at], at + 1) if at < end and data[at] < 0x80 else _varint(data, at)
         elif wire in (_FIXED64, _FIXED32):
             size = 8 if wire == _FIXED64 else 4
         else:

@@ -91,7 +91,10 @@ class SysfsSource:
                 self._scan()
                 scan_s = time.monotonic() + self._rescan_s
             burst = self._sample()
+            if self._link.stopping:  # a sensor may have kept us waiting
+                return
             self._link.up(f"sensors: {', '.join(self._chosen)}")
+            self._link.count(readings=len(burst.readings))
             deliver(burst)
             due_s = max(due_s + self._config.interval_s, time.monotonic())
 
@@ -119,5 +122,5 @@ class SysfsSource:
                 n_unknown += 1
         if not self._chosen:
             raise LinkError(self._trouble)
-        self._link.count(readings=len(readings), unknown=n_unknown, missing=len(self._config.sensors) - len(self._chosen))
+        self._link.count(unknown=n_unknown, missing=len(self._config.sensors) - len(self._chosen))
         return Burst(self.name, readings)
