@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from agent.sources.config import HostConfig, ModbusConfig, MqttConfig, SerialConfig, SourceConfig, SysfsConfig
+from agent.sources.topics import compile_topics
 from models.contract.config import load_profile, read_toml
 from models.contract.names import Name
 from models.contract.profile import Profile
@@ -121,9 +122,11 @@ def _check_sources(path: Path, config: AgentConfig, profiles: dict[str, Profile]
                 known = profiles[asset].channel_names
                 if channel is not None and channel not in known:
                     raise ConfigError(f"{where}.{key}channel", f"one of {asset}'s channels {', '.join(known)}, not {channel!r}")
+            if isinstance(source, MqttConfig):
+                compile_topics(source.topics, where)
     if not names:
-        kinds = ", ".join(f"[[{kind}]]" for kind in KINDS)
-        raise ConfigError(str(path), f"at least one source: {kinds}")
+        *others, last = (f"[[{kind}]]" for kind in KINDS)
+        raise ConfigError(str(path), f"at least one source: {', '.join(others)} or {last}")
 
 
 def _mentioned(source: SourceConfig) -> Iterator[tuple[str, str, str | None]]:

@@ -35,6 +35,7 @@ from models.errors import StorageError
 _EVICTION_ORDER: Final[tuple[Lane, ...]] = ("evidence", "aggregates", "alerts")
 _EVICT_TO: Final = 0.9  # of the budget, so that eviction comes in bursts, not with every item
 _ROW_BYTES: Final = 48  # what a row costs beside its body, about
+_EVICTION_BYTES: Final = 256  # what an eviction's own row takes, at most: to be freed, too, lest a more urgent lane pay for it
 
 
 class Outbox:
@@ -171,10 +172,10 @@ class Outbox:
         for row in query:
             rows.append(row)
             size += row[-1]
-            if size >= n_bytes:
+            if size >= n_bytes + _EVICTION_BYTES:
                 break
         query.close()
-        if not rows or (len(rows) == 1 and rows[0][2] == "eviction"):
+        if size <= _EVICTION_BYTES or (len(rows) == 1 and rows[0][2] == "eviction"):
             return 0
         eviction = _eviction(rows, size)
         before = self.backlog_bytes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,12 +29,13 @@ log = logging.getLogger("tocsin.uplink")
 
 @dataclass(slots=True)
 class Attempts:
-    """Failures in a row and when to try again (monotonic s)."""
+    """Failures in a row and when to try again (monotonic s). `busy` is held while an attempt is under way."""
 
     backoff: Backoff
     failures: int = 0
     not_before_s: float = 0.0
     last_error: str = ""
+    busy: threading.Lock = field(default_factory=threading.Lock)
 
     def due(self, now_s: float) -> bool:
         return now_s >= self.not_before_s
@@ -74,9 +76,18 @@ class Uplink:
         """Enrol if need be, tell how things stand, work towards what the hub desires."""
         self._attempt(self.checkin_attempts, "check-in", self._check_in)
 
+    def wait_idle(self, timeout_s: float) -> None:
+        """Wait until no attempt is under way; once `stopping` holds, none begins."""
+        for attempts in (self.sync_attempts, self.checkin_attempts):
+            if attempts.busy.acquire(timeout=timeout_s):
+                attempts.busy.release()
+
     def _attempt(self, attempts: Attempts, what: str, action: Callable[[], None]) -> None:
-        if self.stopping() or not attempts.due(time.monotonic()):
-            return
+        with attempts.busy:
+            if not self.stopping() and attempts.due(time.monotonic()):
+                self._try(attempts, what, action)
+
+    def _try(self, attempts: Attempts, what: str, action: Callable[[], None]) -> None:
         try:
             action()
         except (LinkError, ConfigError) as error:  # a join token may still be put there
@@ -97,6 +108,6 @@ class Uplink:
         body = seal(self.checkin_body(), "checkin", self.identity.device_id, self.identity.sign)
         try:
             reply = msgspec.msgpack.decode(self.link.post("/v1/checkin", body), type=CheckInReply)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise LinkError(f"the hub's answer is no check-in reply: {error}") from None
         self.updater.reconcile(reply.slots, enrolment.hub_public_key)
