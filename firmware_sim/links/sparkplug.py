@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -50,8 +50,13 @@ class SparkplugEdge:
             raise LinkError(f"{self._host}:{self._port}: not born within {timeout_s:g} s")
         self.flush(timeout_s)
 
+    def send(self, device: str, at_ns: int, values: Mapping[str, float], historical: bool = False) -> None:
+        """Data of a device, by metric name. Numbered as they are sent: births may come in between from the other thread."""
+        with self._lock:
+            self._publish([self.node.data(device, at_ns, values, historical)])
+
     def write(self, messages: Sequence[Message]) -> None:
-        """Publish, in order, at QoS 0."""
+        """Publish messages that are numbered already, in order, at QoS 0."""
         with self._lock:
             self._publish(messages)
 

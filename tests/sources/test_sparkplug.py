@@ -316,7 +316,7 @@ def start(source: MqttSource, recorder: Recorder) -> None:
 
 
 def send_flow(edge: SparkplugEdge, value: float) -> None:
-    edge.write([edge.node.data("press-7", NOW_NS, {"Hydraulics/flow": value})])
+    edge.send("press-7", NOW_NS, {"Hydraulics/flow": value})
 
 
 def test_a_node_that_was_there_before_us_is_asked_for_its_births(
