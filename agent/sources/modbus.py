@@ -148,8 +148,8 @@ class ModbusSource:
         if answer.isError():
             code = answer.exception_code
             raise FrameError(f"refused: {_REFUSALS.get(code, f'exception {code}')}")
-        if len(answer.registers) != request.n_words:
-            raise FrameError(f"{len(answer.registers)} registers instead of {request.n_words}")
+        if answer.function_code != request.function or len(answer.registers) != request.n_words:
+            raise FrameError(f"{len(answer.registers)} registers by function {answer.function_code}: not what was asked for")
         return answer.registers
 
     def _take(self, request: Request, words: Sequence[int], tally: Tally) -> None:
