@@ -270,6 +270,14 @@ def make_sources(loaded: LoadedConfig, now_ns: Callable[[], int]) -> list[Source
         from agent.sources.host import HostSource
 
         sources += [HostSource(each, now_ns, known) for each in config.host]
+    if config.modbus:
+        from agent.sources.modbus import ModbusSource
+
+        sources += [ModbusSource(each, now_ns, known) for each in config.modbus]
+    if config.sysfs:
+        from agent.sources.sysfs import SysfsSource
+
+        sources += [SysfsSource(each, now_ns, known) for each in config.sysfs]
     return sources
 
 

@@ -52,11 +52,11 @@ def run(config_path: Path, log_level: str) -> None:
 def check_config(config_path: Path) -> None:
     """Check the configuration and say what it amounts to. Exit code 78 and one line where it is wrong."""
     from agent.actions.rule_text import rule_lines
-    from agent.config import load_config
+    from agent.config import KINDS, load_config
 
     loaded = load_config(config_path)
     config = loaded.config
-    n_sources = len(config.serial) + len(config.mqtt) + len(config.host)
+    n_sources = sum(len(getattr(config, kind)) for kind in KINDS)
     hub = config.hub.url if config.hub else "none: works alone"
     click.echo(f"{config_path} is fine: device {config.device.id}, {len(config.assets)} assets, {n_sources} sources, hub {hub}")
     for asset, profile in loaded.profiles.items():
