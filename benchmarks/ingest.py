@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -52,9 +53,9 @@ def run() -> Iterable[Figure]:
         hub = init_hub(Path(directory) / "hub", "lake_commit_s = 2.0\n")
         command = [sys.executable, "-m", "tocsin", "hub", "serve", "--data", str(hub.paths.root), "--port", "0"]
         with _served(command) as (server, url):
-            envelopes = [_device(f"gw-{n:03}", url.split("/?token=")[0], hub.join_token) for n in range(N_DEVICES)]
+            envelopes = [_device(f"gw-{n:03}", url, hub.join_token) for n in range(N_DEVICES)]
             cpu_s = -_cpu_s(server)
-            took_s, waits_s = asyncio.run(_send_all(url.split("/?token=")[0], envelopes))
+            took_s, waits_s = asyncio.run(_send_all(url, envelopes))
             cpu_s += _cpu_s(server)
         yield from _figures(took_s, waits_s, cpu_s)
         with _served([sys.executable, "-c", _ANSWERING]) as (_, url):
@@ -75,11 +76,13 @@ def _figures(took_s: float, waits_s: list[float], cpu_s: float) -> Iterable[Figu
 
 @contextmanager
 def _served(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server and the address with which its first line ends; ended at the end."""
+    """A server and the address in its first line; ended at the end."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
-            yield server, server.stdout.readline().split()[-1]
+            address = re.search(r"http://[0-9.:]+", server.stdout.readline())
+            assert address, "the server names no address"
+            yield server, address[0]
         finally:
             server.terminate()
 
