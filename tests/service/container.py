@@ -16,6 +16,10 @@ from tests.waiting import wait_until
 _REBOOT = 133  # how nspawn ends with --keep-unit where the container wants to start anew
 
 
+class DidNotBoot(Exception):
+    """nspawn gave up; the text is what it said. Without the needed rights (in most containers) it always does."""
+
+
 class Container:
     """The root folder `root`, which is changed by what runs in it. `log`: what the container says on its console."""
 
@@ -26,21 +30,31 @@ class Container:
         self._leader: int | None = None
 
     def boot(self) -> None:
-        """Start it and wait until its systemd has started everything."""
+        """Start it and wait until its systemd has started everything. Raises DidNotBoot."""
         command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--link-journal=no"]
         command += ["--resolv-conf=off", "--timezone=off", "--console=passive", f"--machine=tocsin-{os.getpid()}"]
-        # nspawn forbids its guests to ask for the state of the clock; a real machine allows it.
-        command += ["--system-call-filter=adjtimex clock_adjtime", f"--directory={self.root}", "--boot"]
+        # What nspawn forbids its guests and a real machine allows: to ask how the clock is, and to set up device rules.
+        command += ["--system-call-filter=adjtimex clock_adjtime bpf", f"--directory={self.root}", "--boot"]
+        environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}  # device rules need it; so do today's devices
         with self._log.open("ab") as log:
-            self._nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self._nspawn = subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
         self._leader = wait_until(self._first_process, what="the container's first process")
-        wait_until(self._is_up, timeout_s=60, what=f"systemd in the container; it said: {self._log.read_text()[-1000:]}")
+        wait_until(self._is_up, timeout_s=60, what=f"systemd in the container, see {self._log}")
+
+    def _alive(self) -> subprocess.Popen[bytes]:
+        assert self._nspawn is not None
+        if self._nspawn.poll() is not None:
+            raise DidNotBoot(f"systemd-nspawn ended with {self._nspawn.returncode}: {self._said()}")
+        return self._nspawn
+
+    def _said(self) -> str:
+        return self._log.read_text(errors="replace")[-500:].strip()
 
     def _first_process(self) -> int | None:
         """The child that is number 1 in a PID namespace of its own; nspawn has other, short-lived ones."""
-        assert self._nspawn is not None
-        assert self._nspawn.poll() is None, f"nspawn ended: {self._log.read_text()[-1000:]}"
-        for child in psutil.Process(self._nspawn.pid).children():
+        for child in psutil.Process(self._alive().pid).children():
             with suppress(FileNotFoundError, ProcessLookupError):
                 numbers = re.search(r"^NSpid:\s+\d+\s+1$", Path(f"/proc/{child.pid}/status").read_text(), re.MULTILINE)
                 if numbers:
@@ -48,8 +62,7 @@ class Container:
         return None
 
     def _is_up(self) -> bool:
-        assert self._nspawn is not None
-        assert self._nspawn.poll() is None, f"nspawn ended: {self._log.read_text()[-1000:]}"
+        self._alive()
         return self.run("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded")
 
     def run(self, *command: str, check: bool = True, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
@@ -73,7 +86,7 @@ class Container:
         assert self._nspawn is not None
         self.run("systemctl", "--no-block", "reboot")
         code = self._nspawn.wait(60)
-        assert code == _REBOOT, f"nspawn ended with {code}: {self._log.read_text()[-1000:]}"
+        assert code == _REBOOT, f"nspawn ended with {code}: {self._said()}"
         self.boot()
 
     def cut_power(self) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.container import Container
+from tests.service.container import Container, DidNotBoot
 from tests.service.debian_root import CHECKOUT, Unavailable, built_wheel, cached_root, cached_wheels, why_not
 from tests.waiting import wait_until
 
@@ -73,6 +73,16 @@ for path in ("/etc/tocsin/new", "/opt/tocsin/new", "/usr/new"):
 nodes = (path for path in Path("/dev").iterdir() if not path.is_symlink())
 print("devices", sorted(path.name for path in nodes if path.is_char_device() or path.is_block_device()))
 """
+_OPEN_PORTS = """
+import errno, os
+
+for name in ("/dev/line-a", "/dev/line-b"):
+    try:
+        os.close(os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK))
+        print(name, "passed")
+    except OSError as error:  # EPERM: the device rule; EACCES: the file mode; others come from the driver
+        print(name, "passed" if error.errno not in (errno.EPERM, errno.EACCES) else errno.errorcode[error.errno])
+"""
 # What a device's owner would put there to change a setting; the tests are not as patient as the service.
 _DROP_IN = f"[Service]\nWatchdogSec={_WATCHDOG_S}\nRestartSec=0.2\n"
 
@@ -89,7 +99,7 @@ def box() -> Iterator[Container]:
         container.boot()
         _install(container)
         yield container
-    except Unavailable as error:
+    except (Unavailable, DidNotBoot) as error:
         _skip(str(error))
     finally:
         container.cut_power()
@@ -204,23 +214,42 @@ def test_the_process_has_its_own_user_no_capability_and_a_read_only_system(runni
     assert running.run("stat", "--format=%U %a", "/var/lib/tocsin").stdout.split() == ["tocsin", "700"]
 
 
+def _run_as_the_service(box: Container, unit: str, script: str) -> str:
+    """What `script` prints where it runs in place of the agent, under everything else that `unit` says."""
+    (box.root / "etc/tocsin/script.py").write_text(script)
+    unit = re.sub(r"(?m)^ExecStart=(\S+).*", r"ExecStart=\1 -I /etc/tocsin/script.py", unit)
+    unit = re.sub(r"(?m)^(Restart|WatchdogSec|StartLimit)\w*=.*\n", "", unit).replace("Type=notify", "Type=oneshot")
+    (box.root / "etc/systemd/system/script.service").write_text(unit)
+    box.run("systemctl", "daemon-reload")
+    since_s = time.time()
+    done = box.run("systemctl", "start", "script", check=False)
+    told = box.run("journalctl", "--no-pager", "--unit=script", "--output=cat", f"--since=@{since_s:.6f}").stdout
+    assert done.returncode == 0, told
+    return told
+
+
 def test_an_int8_model_scores_under_the_same_restrictions_and_nothing_else_is_open(running: Container) -> None:
     """The unit with another command in it: what the agent does with a model from a hub must work there too."""
     shutil.copy2(CHECKOUT / "tests/data/tiny_int8.tflite", running.root / "etc/tocsin/model.tflite")
-    (running.root / "etc/tocsin/probe.py").write_text(_PROBE)
-    unit = (running.root / "etc/systemd/system/tocsin.service").read_text()
-    unit = re.sub(r"(?m)^ExecStart=(\S+).*", r"ExecStart=\1 -I /etc/tocsin/probe.py", unit)
-    unit = re.sub(r"(?m)^(Restart|WatchdogSec|StartLimit)\w*=.*\n", "", unit).replace("Type=notify", "Type=oneshot")
-    (running.root / "etc/systemd/system/probe.service").write_text(unit)
-    running.run("systemctl", "daemon-reload")
-    done = running.run("systemctl", "start", "probe", check=False)
-    told = running.run("journalctl", "--no-pager", "--unit=probe", "--output=cat").stdout
-    assert done.returncode == 0, told
+    unit = running.run("/opt/tocsin/bin/tocsin", "agent", "install", "--dry-run").stdout
+    told = _run_as_the_service(running, unit, _PROBE)
     assert "scored (18,)" in told
     assert re.search(r"clock state [0-5]\n", told), "0..5: what the kernel says of its clock; -1: it may not be asked"
     assert "clock set -1" in told
     assert told.count("Read-only file system") == 3
     assert "devices ['full', 'null', 'random', 'tty', 'urandom', 'zero']" in told
+
+
+def test_the_port_that_the_configuration_names_opens_and_its_neighbour_does_not(running: Container) -> None:
+    for name, minor in (("a", "64"), ("b", "65")):  # ttyS0, ttyS1; whether there is hardware behind them does not matter
+        running.run("mknod", "--mode=660", f"/dev/line-{name}", "c", "4", minor)
+        running.run("chgrp", "dialout", f"/dev/line-{name}")
+    config = running.root / "etc/tocsin/serial.toml"
+    config.write_text(f'{_CONFIG}\n[[serial]]\nname = "line"\nport = "/dev/line-a"\n')
+    unit = running.run("/opt/tocsin/bin/tocsin", "agent", "install", "--dry-run", "--config", "/etc/tocsin/serial.toml").stdout
+    told = _run_as_the_service(running, unit, _OPEN_PORTS)
+    assert "/dev/line-a passed" in told
+    assert "/dev/line-b EPERM" in told
 
 
 def test_a_pipeline_that_gets_on_is_left_alone(running: Container) -> None:
