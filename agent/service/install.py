@@ -2,8 +2,8 @@
 
     configuration ─> unit text (unit.py) ─> user ─> state directory ─> try as that user ─> unit on disk ─> enable, start
 
-Everything that can be refused is refused before the unit is written: a failed installation leaves an earlier one as it
-was. Running it again is the way to take over a changed configuration; nothing is started twice.
+What can be refused is refused before the unit is written: a refused installation leaves an earlier one as it was. Running
+it again is the way to take over a changed configuration; nothing is started twice.
 """
 
 from __future__ import annotations
@@ -97,8 +97,11 @@ def _make_state_dir(state_dir: Path) -> None:
     if state_is_made_by_systemd(state_dir):
         return
     user = pwd.getpwnam(USER)
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.chown(state_dir, user.pw_uid, user.pw_gid)
+    if not state_dir.exists():
+        state_dir.mkdir(mode=0o700, parents=True)
+        os.chown(state_dir, user.pw_uid, user.pw_gid)
+    elif state_dir.stat().st_uid != user.pw_uid:  # it may be anything, so it is not ours to give away
+        raise InstallError(f"{state_dir}: not the directory of the user {USER}; if it may be: chown -R {USER}: {state_dir}")
 
 
 def _try_as_service(loaded: LoadedConfig) -> None:
@@ -113,7 +116,7 @@ def _try_as_service(loaded: LoadedConfig) -> None:
     command = [sys.executable, "-I", "-m", "tocsin", "agent", "check-config", "--config", str(loaded.path)]
     done = subprocess.run(command, check=False, **as_user)
     if done.returncode:
-        raise InstallError(f"as the user {USER}: {_last_line(done.stderr)}")
+        raise InstallError(f"as the user {USER}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
 
 
 def _systemctl(*arguments: str) -> None:
@@ -123,8 +126,4 @@ def _systemctl(*arguments: str) -> None:
 def _run(*command: str, hint: str = "") -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise InstallError(f"{' '.join(command)}: {_last_line(done.stderr)}{hint}")
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no reason given"])[-1]
+        raise InstallError(f"{' '.join(command)}: {(done.stderr.strip().splitlines() or ['no reason given'])[0]}{hint}")

@@ -57,8 +57,7 @@ class Notifier:
 
     def progress(self) -> None:
         """The pipeline has finished a step. Cheap: most calls only look at the clock."""
-        now_s = self._now_s()
-        if self._address is None or now_s < self._next_s:
+        if self._address is None or (now_s := self._now_s()) < self._next_s:
             return
         self._next_s = now_s + self._every_s
         self._send(f"{self._verdict}STATUS={self._status()}")

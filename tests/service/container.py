@@ -68,16 +68,8 @@ class Container:
     def run(self, *command: str, check: bool = True, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Run `command` as root in the container, outside of any service."""
         assert self._leader is not None
-        inside = [
-            "nsenter",
-            f"--target={self._leader}",
-            "--all",
-            "env",
-            "-i",
-            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-            *command,
-        ]
-        done = subprocess.run(inside, capture_output=True, text=True, check=False, timeout=timeout_s)
+        inside = ["nsenter", f"--target={self._leader}", "--all", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+        done = subprocess.run([*inside, *command], capture_output=True, text=True, check=False, timeout=timeout_s)
         assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 

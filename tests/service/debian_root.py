@@ -20,6 +20,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _PACKAGES = "systemd,systemd-sysv,python3,python3-venv"
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # where debootstrap and what it calls are
 _PARTS = ("agent", "hub", "models", "firmware_sim", "tocsin", "pyproject.toml", "LICENSE", "README.md")
 
 
@@ -72,7 +73,7 @@ def why_not() -> str | None:
         ("systemd-nspawn", "systemd-container"),
         ("nsenter", "util-linux"),
     ):
-        if shutil.which(command) is None:
+        if shutil.which(command, path=_PATH) is None:
             return f"no {command} here: apt-get install {package}"
     if _release() is None:
         return "apt's sources on this machine do not name a mirror of its own release"
@@ -104,8 +105,10 @@ def cached_root() -> Path:
         return root
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as partial:
         new = Path(partial) / "root"
-        command = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", release.suite, str(new), release.uri]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        program = str(shutil.which("debootstrap", path=_PATH))
+        command = [program, "--variant=minbase", f"--include={_PACKAGES}", release.suite, str(new), release.uri]
+        environment = {**os.environ, "PATH": _PATH}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode:
             raise Unavailable(f"debootstrap: {' '.join((done.stdout + done.stderr).split())[-300:]}")
         new.rename(root)

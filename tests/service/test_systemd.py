@@ -267,7 +267,7 @@ def _wait_for_restart_by_watchdog(box: Container, pid: str, since_s: float) -> s
     """What the journal says of it, since the Unix time `since_s`."""
     wait_until(lambda: _show(box, "MainPID") not in ("0", pid), timeout_s=30, what="a new process")
     wait_until(lambda: _show(box, "ActiveState") == "active", timeout_s=30, what="the service being ready again")
-    told = _journal(box, f"--since=@{since_s:.0f}")
+    told = _journal(box, f"--since=@{since_s:.6f}")
     assert "Watchdog timeout" in told
     assert "Failed with result 'watchdog'" in told
     return told
@@ -309,7 +309,7 @@ def test_stopping_stores_what_is_left_and_ends_well(running: Container) -> None:
     assert (_show(running, "Result"), _show(running, "ExecMainStatus"), _show(running, "ActiveState")) == (
         "success", "0", "inactive",
     )  # fmt: skip
-    assert "SIGKILL" not in _journal(running, f"--since=@{since_s:.0f}")
+    assert "SIGKILL" not in _journal(running, f"--since=@{since_s:.6f}")
     left = {path.name for path in (running.root / "var/lib/tocsin").iterdir()}
     assert not left & {"outbox.db-wal", "outbox.db-shm", "agent.sock"}, "all of it is in the one file"
     assert before.items() <= _stored(running).items()
@@ -347,7 +347,7 @@ def test_a_wrong_configuration_is_told_once_and_not_tried_again(running: Contain
         config.write_text(_CONFIG.replace("interval_s", "intervall_s"))
         assert running.run("systemctl", "restart", "tocsin", check=False).returncode != 0
         assert (_show(running, "ActiveState"), _show(running, "ExecMainStatus")) == ("failed", "78")
-        told = _journal(running, f"--since=@{since_s:.0f}", "--output=cat")
+        told = _journal(running, f"--since=@{since_s:.6f}", "--output=cat")
         assert told.count("intervall_s") == 1
         refused = running.run("/opt/tocsin/bin/tocsin", "agent", "install", check=False)
         assert (refused.returncode, "intervall_s" in refused.stderr) == (78, True)
@@ -376,10 +376,14 @@ def test_without_root_the_unit_is_printed_and_not_installed(running: Container) 
     assert (refused.returncode, "sudo" in refused.stderr) == (1, True)
 
 
-def test_a_new_service_user_opens_only_what_it_was_given(running: Container) -> None:
-    """A state directory outside of /var/lib is made by the installation, and it alone can be written."""
+def test_a_state_directory_elsewhere_is_made_and_a_strangers_is_refused(running: Container) -> None:
     config = running.root / "etc/tocsin/elsewhere.toml"
     config.write_text(_CONFIG.replace("/var/lib/tocsin", "/srv/data/tocsin"))
+    others = running.root / "etc/tocsin/others.toml"
+    others.write_text(_CONFIG.replace("/var/lib/tocsin", "/srv"))
+    refused = running.run("/opt/tocsin/bin/tocsin", "agent", "install", "--config", "/etc/tocsin/others.toml", check=False)
+    assert (refused.returncode, "/srv: not the directory of the user tocsin" in refused.stderr) == (1, True)
+    assert running.run("stat", "--format=%U", "/srv").stdout.strip() == "root"
     try:
         running.run("/opt/tocsin/bin/tocsin", "agent", "install", "--config", "/etc/tocsin/elsewhere.toml")
         assert _show(running, "ActiveState") == "active"
