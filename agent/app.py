@@ -30,6 +30,7 @@ from agent.link_faults import LinkMonitor
 from agent.outbox import Outbox
 from agent.pipeline import Outcome, Pipeline
 from agent.report import Report
+from agent.silence import SilenceMonitor
 from agent.slots import SlotStore
 from agent.sources.source import Burst, Source
 from agent.state_dir import hold
@@ -37,11 +38,12 @@ from agent.sync import Sync
 from agent.update import Updater
 from agent.uplink import Uplink
 from models.contract.items import Alert, Body, SensorFault
+from models.errors import ConfigError
 
 log = logging.getLogger("tocsin.agent")
 _INBOX_BURSTS: Final = 64
 _TICK_S: Final = 0.5
-_STOP_S: Final = 10.0
+_STOP_S: Final = 5.0  # for a request that is under way
 
 Call = Callable[[], None]
 
@@ -58,6 +60,7 @@ class App:
         self._outbox = Outbox(loaded.state_dir / "outbox.db", round(config.device.max_outbox_mb * 1e6))
         self._pipeline = Pipeline([AssetWatch(asset, profile) for asset, profile in loaded.profiles.items()])
         self._links = LinkMonitor()
+        self._silence = SilenceMonitor()
         self._slots = SlotStore(loaded.state_dir)
         self._identity = Identity(loaded.state_dir, config.device.id)
         self._vitals = Vitals()
@@ -66,7 +69,15 @@ class App:
         spec_hashes = {watch.profile.name: watch.spec.hash for watch in self._pipeline.assets.values()}
         self._updater = Updater(self._slots, self._link, spec_hashes, self._serve_soon)
         self._report = Report(
-            version, config.device.id, self._pipeline, self._outbox, self._slots, self._links, self._vitals, self._sources
+            version,
+            config.device.id,
+            self._pipeline,
+            self._outbox,
+            self._slots,
+            self._links,
+            self._silence,
+            self._vitals,
+            self._sources,
         )
         self._uplink = self._make_uplink(loaded, version)
         self._hub = config.hub
@@ -78,6 +89,10 @@ class App:
         if hub is None or link is None:
             return None
         token_file = loaded.resolve(hub.join_token_file) if hub.join_token_file else None
+        if token_file is None and self._identity.enrolment is None:
+            raise ConfigError(
+                f"{loaded.path}: hub.join_token_file", "the hub's join token, for this device is not enrolled yet"
+            )
         hardware = f"{platform.machine()} {platform.system()}"
         return Uplink(
             identity=self._identity,
@@ -124,7 +139,8 @@ class App:
                 self._take(self._inbox.get(timeout=max(0.0, next_tick_s - time.monotonic())))
             if time.monotonic() >= next_tick_s:
                 now = self._clock.now()
-                self._store(self._pipeline.tick(now.mono_ns), self._links.tick(now.wall_ns))
+                outcome = self._pipeline.tick(now.mono_ns)
+                self._store(outcome, [*self._links.tick(now.wall_ns), *self._silence.tick(self._pipeline.assets.values(), now)])
                 next_tick_s = time.monotonic() + _TICK_S
             progress()
 
@@ -147,11 +163,11 @@ class App:
         if urgent and self._scheduler is not None:
             self._hurry()
 
-    def _deliver(self, burst: Burst) -> None:
-        """Called by sources; blocks while the pipeline is behind, and gives up when the agent stops."""
+    def _deliver(self, what: Burst | Call) -> None:
+        """Put something into the inbox; blocks while the pipeline is behind, and gives up when the agent stops."""
         while not self._stop.is_set():
             try:
-                self._inbox.put(burst, timeout=0.2)
+                self._inbox.put(what, timeout=0.2)
             except queue.Full:
                 continue
             return
@@ -161,7 +177,7 @@ class App:
         if threading.current_thread() is threading.main_thread() and self._scheduler is None:
             self._pipeline.serve(profile, active, shadow)  # before the work starts, nobody takes calls yet
         else:
-            self._inbox.put(lambda: self._pipeline.serve(profile, active, shadow), timeout=_STOP_S)
+            self._deliver(lambda: self._pipeline.serve(profile, active, shadow))
 
     # --- schedules -----------------------------------------------------------------------------------------------
 
@@ -200,6 +216,8 @@ class App:
         """Sources first, then what they left in the inbox, then the link; the outbox keeps what was not sent."""
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=False)
+        if self._uplink is not None:
+            self._uplink.wait_idle(_STOP_S)
         for source in self._sources:
             source.stop()
         while not self._inbox.empty():
@@ -240,7 +258,7 @@ def make_sources(loaded: LoadedConfig, now_ns: Callable[[], int]) -> list[Source
 def _announce(body: Alert | SensorFault) -> None:
     """The log's line for what a person should know; it is on disk by now."""
     if isinstance(body, SensorFault):
-        where = f"{body.asset}.{body.channel}" if body.asset else body.source
+        where = ".".join(filter(None, (body.asset, body.channel))) or body.source
         log.warning("sensor fault %s: %s %s", "closed" if body.closed_ns else "opened", where, body.fault)
         return
     top = ", ".join(f"{channel} {share:.0%}" for channel, share in body.top)

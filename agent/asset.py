@@ -45,6 +45,7 @@ from models.features.spec import FeatureSpec
 from models.windows import RawWindow, Windower
 
 _EVIDENCE_WINDOWS: Final = 3
+_MAX_EVIDENCE_BYTES: Final = 256 * 1024  # well within an envelope, however fast the channels
 _SAVE_EVERY: Final = 10  # windows of commissioning that a power cut may cost
 _CRITICAL: Final = 1e-2  # a single window this much less likely than one tolerated false alarm is critical
 State = Literal["commissioning", "normal", "alarm"]
@@ -301,8 +302,9 @@ class AssetWatch:
         return "critical" if p <= _CRITICAL / self._judges[0].hysteresis.bound else "warning"
 
     def _evidence(self, alert_id: str) -> Evidence:
-        """The last few windows before the alert, as aligned values."""
+        """The last few windows before the alert, as aligned values; of very fast channels, the last part of them."""
         values = np.concatenate([matrix for _, matrix in self._recent])
+        values = values[-max(1, _MAX_EVIDENCE_BYTES // (4 * values.shape[1])) :]
         rate_hz = self.profile.windowing.rate_hz
         return Evidence(
             alert_id=alert_id,

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from agent.sources.config import HostConfig, MqttConfig, SerialConfig
+from agent.sources.topics import compile_topics
 from models.contract.config import load_profile, read_toml
 from models.contract.names import Name
 from models.contract.profile import Profile
@@ -112,6 +113,8 @@ def _check_sources(path: Path, config: AgentConfig, profiles: dict[str, Profile]
             asset = getattr(source, "asset", None)
             if asset and asset not in profiles:
                 raise ConfigError(f"{where}.asset", f"one of the assets {', '.join(profiles)}, not {asset!r}")
+            if isinstance(source, MqttConfig):
+                compile_topics(source.topics, where)
     if not names:
         raise ConfigError(str(path), "at least one source: [[serial]], [[mqtt]] or [[host]]")
 

@@ -46,7 +46,7 @@ class ControlSocket:
         with _short_path(self._directory) as path:
             self._socket.bind(path)
         (self._directory / _NAME).chmod(0o600)
-        self._socket.listen(4)
+        self._socket.listen(64)  # where that is full, an asker takes it for nobody being there
         self._thread.start()
 
     def _serve(self) -> None:

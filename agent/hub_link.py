@@ -47,6 +47,7 @@ class HttpHubLink:
             )
             try:
                 data: bytes = response.read(max_bytes + 1, decode_content=False)
+                whole = response.chunked or response.length_remaining == 0  # a cut-off body reads like a short one
             finally:
                 response.release_conn()
         except urllib3.exceptions.HTTPError as error:
@@ -56,6 +57,8 @@ class HttpHubLink:
             raise LinkError(f"{method} {path}: {response.status} {said}", _retry_after_s(response.headers.get("Retry-After")))
         if len(data) > max_bytes:
             raise LinkError(f"{method} {path}: more than {max_bytes} bytes")
+        if not whole:
+            raise LinkError(f"{method} {path}: the answer broke off after {len(data)} bytes")
         return data
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ class Identity:
         try:
             token = token_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError("hub.join_token_file", f"a readable file with the hub's join token: {error}") from None
+            raise LinkError(f"join token {token_file}: {error}") from None
         enrol = Enrol(
             public_key=self._key.public_bytes,
             join_proof=join_proof(token, self.device_id, self._key.public_bytes),
@@ -65,7 +65,7 @@ class Identity:
         try:
             answer = link.post("/v1/enrol", seal(enrol, "enrol", self.device_id, self.sign))
             reply = msgspec.msgpack.decode(answer, type=EnrolReply)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise LinkError(f"the hub's answer is no enrolment: {error}") from None
         self.enrolment = Enrolment(hub_id=reply.hub_id, hub_public_key=reply.hub_public_key)
         write_durably(self._path, msgspec.json.encode(self.enrolment))

@@ -35,6 +35,7 @@ from models.errors import StorageError
 _EVICTION_ORDER: Final[tuple[Lane, ...]] = ("evidence", "aggregates", "alerts")
 _EVICT_TO: Final = 0.9  # of the budget, so that eviction comes in bursts, not with every item
 _ROW_BYTES: Final = 48  # what a row costs beside its body, about
+_EVICTION_BYTES: Final = 256  # what an eviction's own row takes, at most: to be freed, too, lest a more urgent lane pay for it
 
 
 class Outbox:
@@ -73,11 +74,16 @@ class Outbox:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """All or nothing. Raises StorageError where SQLite cannot: a full or failing disk, a file that was damaged."""
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield
                 self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise StorageError(f"{self._path}: {error}") from error
             except BaseException:
                 if self._db.in_transaction:  # on a full disk SQLite may have rolled back by itself
                     self._db.execute("ROLLBACK")
@@ -171,10 +177,10 @@ class Outbox:
         for row in query:
             rows.append(row)
             size += row[-1]
-            if size >= n_bytes:
+            if size >= n_bytes + _EVICTION_BYTES:
                 break
         query.close()
-        if not rows or (len(rows) == 1 and rows[0][2] == "eviction"):
+        if size <= _EVICTION_BYTES or (len(rows) == 1 and rows[0][2] == "eviction"):
             return 0
         eviction = _eviction(rows, size)
         before = self.backlog_bytes

@@ -11,6 +11,7 @@ from agent.health import Vitals
 from agent.link_faults import LinkMonitor
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
+from agent.silence import SilenceMonitor, is_silent
 from agent.slots import SlotStore
 from agent.sources.source import Source
 from agent.uplink import Uplink
@@ -31,6 +32,7 @@ class Report:
     outbox: Outbox
     slots: SlotStore
     links: LinkMonitor
+    silence: SilenceMonitor
     vitals: Vitals
     sources: Sequence[Source]
 
@@ -46,7 +48,7 @@ class Report:
             peak_rss_bytes=self.vitals.peak_rss_bytes,
             backlog_items=self.outbox.backlog_items,
             backlog_bytes=self.outbox.backlog_bytes,
-            assets=[_asset_report(watch) for watch in self.pipeline.assets.values()],
+            assets=[_asset_report(watch, at.mono_ns) for watch in self.pipeline.assets.values()],
             slots=self._slot_reports(),
             failures=self.slots.failures,
             sources=self._source_lines(),
@@ -99,7 +101,7 @@ class Report:
             "survival_days": self.survival_days(),
             "epoch": self.outbox.epoch,
             "sources": {s.name: {"link": s.state.link, "detail": s.state.detail, **s.state.counters} for s in self.sources},
-            "assets": {watch.asset: _asset_status(watch) for watch in self.pipeline.assets.values()},
+            "assets": {watch.asset: _asset_status(watch, at.mono_ns) for watch in self.pipeline.assets.values()},
             "faults": [_fault_line(fault) for fault in self._open_faults()],
             "slots": {p: {h: getattr(s, h) and getattr(s, h).bundle_id for h in get_args(SlotName)}
                       for p, s in self.slots.profiles.items()},
@@ -108,7 +110,11 @@ class Report:
         }  # fmt: skip
 
     def _open_faults(self) -> list[SensorFault]:
-        return [*self.links.open, *(fault for watch in self.pipeline.assets.values() for fault in watch.open_faults)]
+        return [
+            *self.links.open,
+            *self.silence.open,
+            *(fault for watch in self.pipeline.assets.values() for fault in watch.open_faults),
+        ]
 
     def _source_lines(self) -> dict[str, str]:
         return {source.name: f"{source.state.link} {source.state.detail}".strip() for source in self.sources}
@@ -129,23 +135,23 @@ class Report:
         ]
 
 
-def _asset_report(watch: AssetWatch) -> AssetReport:
+def _asset_report(watch: AssetWatch, mono_ns: int) -> AssetReport:
     return AssetReport(
         asset=watch.asset,
         profile=watch.profile.name,
         spec_hash=watch.spec.hash,
-        state="silent" if watch.windower.newest_ns is None else watch.state,
+        state="silent" if is_silent(watch, mono_ns) else watch.state,
         p_value=watch.p_value,
         since_ns=watch.since_ns,
     )
 
 
-def _asset_status(watch: AssetWatch) -> dict[str, Any]:
+def _asset_status(watch: AssetWatch, mono_ns: int) -> dict[str, Any]:
     learned, needed = watch.commissioned
     alert = watch.alert
     return {
         "profile": watch.profile.name,
-        "state": "silent" if watch.windower.newest_ns is None else watch.state,
+        "state": "silent" if is_silent(watch, mono_ns) else watch.state,
         "commissioned": f"{learned}/{needed}",
         "p_value": watch.p_value,
         "since_ns": watch.since_ns,
@@ -155,7 +161,7 @@ def _asset_status(watch: AssetWatch) -> dict[str, Any]:
 
 
 def _fault_line(fault: SensorFault) -> dict[str, Any]:
-    return {"where": f"{fault.asset}.{fault.channel}" if fault.asset else fault.source, "fault": fault.fault,
+    return {"where": ".".join(filter(None, (fault.asset, fault.channel))) or fault.source, "fault": fault.fault,
             "since_ns": fault.opened_ns, "detail": fault.detail}  # fmt: skip
 
 

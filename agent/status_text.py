@@ -42,7 +42,8 @@ def status_line(status: Mapping[str, Any]) -> str:
 
 def _asset_line(name: str, asset: Mapping[str, Any], now_ns: int) -> str:
     mark = _MARKS.get(asset["state"], "?")
-    since = f" since {_span((now_ns - asset['since_ns']) / 1e9)} ago" if asset["since_ns"] else ""
+    told = asset["since_ns"] and asset["state"] != "silent"  # since when it is silent, its fault tells
+    since = f" since {_span((now_ns - asset['since_ns']) / 1e9)} ago" if told else ""
     detail = f"p={asset['p_value']:.2g}" if asset["p_value"] is not None else f"windows {asset['commissioned']}"
     if asset["alert"]:
         top = ", ".join(f"{channel} {share:.0%}" for channel, share in asset["alert"]["top"])

@@ -62,7 +62,7 @@ class Sync:
         self.counters.sent_items += len(items)
         try:
             ack = msgspec.msgpack.decode(self._link.post("/v1/ingest", body), type=Ack)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise LinkError(f"the hub's answer is no acknowledgement: {error}") from None
         self.counters.rejected += len(ack.rejected)
         self.counters.reasons = [f"{r.lane} {r.seq}: {r.reason}" for r in ack.rejected][:5] or self.counters.reasons

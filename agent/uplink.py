@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -21,24 +23,27 @@ from agent.sync import Sync
 from agent.update import Updater
 from models.contract.checkin import CheckIn, CheckInReply
 from models.contract.envelope import seal
-from models.errors import ConfigError, LinkError, TocsinError
+from models.errors import LinkError, TocsinError
 
 log = logging.getLogger("tocsin.uplink")
+_MAX_PAUSE_S: Final = 3600.0
+_EARLY: Final = 0.7  # of what the hub asked for: the schedule's own jitter comes on top
 
 
 @dataclass(slots=True)
 class Attempts:
-    """Failures in a row and when to try again (monotonic s)."""
+    """Failures in a row and when to try again (monotonic s). `busy` is held while an attempt is under way."""
 
     backoff: Backoff
     failures: int = 0
     not_before_s: float = 0.0
     last_error: str = ""
+    busy: threading.Lock = field(default_factory=threading.Lock)
 
     def due(self, now_s: float) -> bool:
         return now_s >= self.not_before_s
 
-    def failed(self, error: TocsinError, now_s: float, drawn: float) -> None:
+    def failed(self, error: Exception, now_s: float, drawn: float) -> None:
         """Wait: as long as the hub asked, and a little more each for itself, or by backoff."""
         delay_s = self.backoff.delay_s(self.failures, drawn)
         asked_s = error.retry_after_s if isinstance(error, LinkError) else None
@@ -46,9 +51,10 @@ class Attempts:
         self.failures += 1
         self.last_error = str(error)
 
-    def succeeded(self) -> None:
+    def succeeded(self, pause_until_s: float = 0.0) -> None:
+        """Try again at the next turn, but not before `pause_until_s`."""
         self.failures = 0
-        self.not_before_s = 0.0
+        self.not_before_s = pause_until_s
         self.last_error = ""
 
 
@@ -74,29 +80,40 @@ class Uplink:
         """Enrol if need be, tell how things stand, work towards what the hub desires."""
         self._attempt(self.checkin_attempts, "check-in", self._check_in)
 
-    def _attempt(self, attempts: Attempts, what: str, action: Callable[[], None]) -> None:
-        if self.stopping() or not attempts.due(time.monotonic()):
-            return
+    def wait_idle(self, timeout_s: float) -> None:
+        """Wait until no attempt is under way; once `stopping` holds, none begins."""
+        for attempts in (self.sync_attempts, self.checkin_attempts):
+            if attempts.busy.acquire(timeout=timeout_s):
+                attempts.busy.release()
+
+    def _attempt(self, attempts: Attempts, what: str, action: Callable[[], float | None]) -> None:
+        with attempts.busy:
+            if not self.stopping() and attempts.due(time.monotonic()):
+                self._try(attempts, what, action)
+
+    def _try(self, attempts: Attempts, what: str, action: Callable[[], float | None]) -> None:
         try:
-            action()
-        except (LinkError, ConfigError) as error:  # a join token may still be put there
+            pause_s = action()
+        except (TocsinError, OSError) as error:  # a join token may still be put there, a disk may have room again
             if not attempts.failures:
                 log.warning("%s failed, will be retried: %s", what, error)
             attempts.failed(error, time.monotonic(), random.random())  # noqa: S311  # jitter, not a secret
         else:
             if attempts.failures:
                 log.info("%s works again after %d failures", what, attempts.failures)
-            attempts.succeeded()
+            attempts.succeeded(time.monotonic() + (pause_s or 0.0))
 
     def _sync(self) -> None:
         self.enrol()
         self.sync.drain(self.stopping)
 
-    def _check_in(self) -> None:
+    def _check_in(self) -> float:
+        """The pause that the hub asks for, s: it may slow devices down, never hurry them."""
         enrolment = self.enrol()
         body = seal(self.checkin_body(), "checkin", self.identity.device_id, self.identity.sign)
         try:
             reply = msgspec.msgpack.decode(self.link.post("/v1/checkin", body), type=CheckInReply)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise LinkError(f"the hub's answer is no check-in reply: {error}") from None
         self.updater.reconcile(reply.slots, enrolment.hub_public_key)
+        return min(max(reply.next_checkin_s, 0.0), _MAX_PAUSE_S) * _EARLY

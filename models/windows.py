@@ -210,6 +210,11 @@ class Windower:
         """Event time of the newest believed reading."""
         return self._newest_ns
 
+    @property
+    def heard_ns(self) -> int | None:
+        """When the newest reading arrived, by the device's monotonic clock; None before the first."""
+        return None if self._newest_ns is None else self._heard_ns
+
     def closed(self, now_ns: int | None = None) -> list[RawWindow]:
         """The windows that have closed, oldest first. With `now_ns`, the time since the newest reading was heard
         counts as passed.

@@ -67,7 +67,7 @@ def backtest(
     if profile_name:
         profile = at_its_own_pace(load_profile(profile_name, Path.cwd()))
     else:
-        profile = profile_of(table, window_s, hop_s, false_alarms)
+        profile = profile_of(table, commissioning_rows, window_s, hop_s, false_alarms)
     verdicts = run(table, profile, commissioning_rows, _serving(bundle, profile))
     if out is None:
         summary = _write(sys.stdout, table, verdicts)

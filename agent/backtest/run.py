@@ -18,7 +18,7 @@ from models.contract.clock import NS_PER_S
 from models.contract.items import Aggregate, Alert, Body
 from models.contract.profile import Channel, CommissioningPlan, DecisionPlan, Features, Profile, Windowing
 from models.contract.reading import Reading
-from models.contract.table import Table
+from models.contract.table import Table, channel_names
 from models.errors import ConfigError
 
 ASSET = "backtest"
@@ -35,19 +35,23 @@ class Verdict:
     top_channel: str = ""
 
 
-def profile_of(table: Table, window_s: float | None, hop_s: float | None, false_alarms_per_month: float) -> Profile:
-    """A profile for a table that comes without one: each column a channel, the grid its median sampling rate.
+def profile_of(
+    table: Table, commissioning_rows: int, window_s: float | None, hop_s: float | None, false_alarms_per_month: float
+) -> Profile:
+    """A profile for a table that comes without one: each column a channel (`channel_names`), the grid the median rate of
+    the commissioning rows.
 
-    Windows default to 20 rows, hops to one row. Raises ConfigError where the table's times give no rate.
+    Windows default to 20 rows, hops to one row. Raises ConfigError where the times of those rows give no rate.
     """
-    steps = np.diff(table.time_ns)
+    times = table.time_ns[:commissioning_rows]
+    steps = np.diff(times)
     if not len(steps) or not np.median(steps) > 0:
-        raise ConfigError("time column", f"{len(table.time_ns)} rows whose times mostly go forward, to tell the sampling rate")
+        raise ConfigError("time column", f"{len(times)} rows whose times mostly go forward, to tell the sampling rate")
     period_s = float(np.median(steps)) / NS_PER_S
     window_s = window_s or 20 * period_s
     return Profile(
         name=ASSET,
-        channels=tuple(Channel(name=name) for name in table.columns),
+        channels=tuple(Channel(name=name) for name in channel_names(table.columns)),
         windowing=Windowing(
             rate_hz=1 / period_s,
             window_s=window_s,
@@ -68,11 +72,13 @@ def at_its_own_pace(profile: Profile) -> Profile:
 
 
 def run(table: Table, profile: Profile, commissioning_rows: int, serving: Serving | None = None) -> Iterator[Verdict]:
-    """One verdict a row. Raises ConfigError where the commissioning rows give too few windows to learn from."""
+    """One verdict a row. Raises ConfigError where the commissioning rows are all, or give too few windows to learn from."""
+    if commissioning_rows >= len(table.time_ns):
+        raise ConfigError(f"--commissioning {commissioning_rows}", f"fewer than the file's {len(table.time_ns)} rows")
     watch = AssetWatch(ASSET, profile)
     watch.serve(serving, None)
     pipeline = Pipeline([watch])
-    channels = [(i, name) for i, name in enumerate(table.columns) if name in watch.channel_index]
+    channels = [(i, name) for i, name in enumerate(channel_names(table.columns)) if name in watch.channel_index]
     if not channels:
         raise ConfigError(f"columns {', '.join(table.columns)}", f"some of the profile's {', '.join(profile.channel_names)}")
     verdict = Verdict()

@@ -25,7 +25,7 @@ from models.errors import LinkError
 
 T = TypeVar("T")
 _TURN_S: Final = 0.4
-_CATCH_UP_S: Final = 600.0  # so long the demo may run before the machines' time passes the clock's
+_CATCH_UP_S: Final = 240.0  # so long the demo may run before the machines' time passes the clock's
 _ADDRESS: Final = re.compile(r"(http://[^/\s]+)/\?token=(\S+)")
 
 

@@ -17,6 +17,7 @@ _LEARN_FROM: Final = 450  # windows of pumps in the lake before the first traini
 _MIN_WINDOWS: Final = 40  # evidence that each stage of a rollout needs
 MACHINE_FAULTS: Final = {"pump-1": "bearing_wear", "pump-3": "blockage", "pump-5": "cavitation", "fan-1": "imbalance"}
 SENSOR_FAULTS: Final = {"pump-2": ("stuck", "pressure"), "pump-4": ("dropout", "vibration"), "motor-1": ("torn_frames", None)}
+_LOOK_S: Final = 250.0  # of the machines' time
 _REMOTE_FAULT: Final = "blockage"
 
 
@@ -132,21 +133,28 @@ def faults_are_found(run: DemoRun) -> None:
         top = ", ".join(f"{channel} {share:.0%}" for channel, share in found[asset]["top"])
         run.screen.done(f"{asset} {kind.replace('_', ' ')}: {found[asset]['severity']}, because of {top}")
 
-    def named() -> Any:
-        faults = run.hub.get("/v1/sensor-faults?limit=5000")
-        kinds = {(fault["asset"] or fault["source"].removeprefix("line-")): fault["fault"] for fault in faults}
-        return kinds if set(sensor) <= set(kinds) else None
+    def named() -> dict[str, str]:
+        return {asset: kinds for asset in sensor if (kinds := _sensor_faults_of(run, asset))}
 
-    kinds = run.wait(named, 60, "every sensor fault to be named")
-    alarmed = run.open_alerts(sensor)
+    run.wait(lambda: set(named()) == set(sensor), 60, "every sensor fault to be named")
+    kinds, alarmed = named(), run.open_alerts(sensor)
     for asset, (kind, channel) in sensor.items():
         where = f"{asset} {channel}" if channel else f"{asset}'s line"
         besides = "[red]and a machine alarm[/]" if asset in alarmed else "no machine alarm"
         run.screen.done(f"{where} {kind.replace('_', ' ')}: named a sensor fault ({kinds[asset]}), {besides}")
+    run.let_pass(_LOOK_S, "you to look at the page while they ring")
     for asset in (*machine, *sensor):
         run.fleet.clear(asset)
     run.wait(lambda: not run.open_alerts(machine), 90, "the alerts to close after the repair")
     run.screen.done("all repaired; the alerts have closed by themselves")
+
+
+def _sensor_faults_of(run: DemoRun, asset: str) -> str:
+    """By what kinds the sensor faults of an asset, or of its line, were named; "" while none was."""
+    told = run.hub.get("/v1/sensor-faults?limit=5000")
+    return ", ".join(
+        sorted({fault["fault"] for fault in told if asset in (fault["asset"], fault["source"].removeprefix("line-"))})
+    )
 
 
 def cut_off(run: DemoRun) -> None:

@@ -97,7 +97,7 @@ def tables(summary: dict[str, Any]) -> Sequence[Table]:
             counts = (str(asset["false_alarms"]), str(asset["by_bad_model"]))
             machines.add_row(name, fault["fault"].replace("_", " "), delay, fault["top_channel"], *counts)
     devices = Table(title="Devices", title_justify="left", box=None, pad_edge=False)
-    for column in ("device", "peak memory", "readings", "windows", "raw", "synced"):
+    for column in ("device", "peak RSS", "readings", "windows", "raw", "synced"):
         devices.add_column(column, justify="left" if column == "device" else "right")
     for name, device in summary["devices"].items():
         devices.add_row(

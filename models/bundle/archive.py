@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import zipfile
 from dataclasses import dataclass
 from typing import Any, Final
@@ -110,5 +111,5 @@ def _members(data: bytes) -> list[bytes]:
             if names != _MEMBERS or any(info.compress_type != zipfile.ZIP_STORED for info in infos):
                 raise BundleCorrupt(f"members {', '.join(names)[:200] or 'none'}; expected {', '.join(_MEMBERS)}, stored")
             return [archive.read(name) for name in _MEMBERS]
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error) as error:
         raise BundleCorrupt(f"not a bundle archive: {error}") from error

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+_FARTHEST: Final = 1e12  # sigmas: beyond it float32 squares overflow, and what is infinitely far out must not count as absent
 DEFAULT_CLIP: Final = 8.0  # sigmas: what networks see at most, and where `huber` turns from square to straight
 
 
@@ -42,7 +43,7 @@ def huber(residuals: NDArray[np.floating], bound: float) -> NDArray[np.float32]:
     A square without bound would let one feature drown all others; a clipped one would make a machine that is 60 sigmas
     off look like one that is 8 off.
     """
-    r = np.abs(residuals)
+    r = np.minimum(np.abs(residuals), _FARTHEST)
     return np.asarray(np.where(r <= bound, r * r, bound * (2 * r - bound)), dtype=np.float32)
 
 

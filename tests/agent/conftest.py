@@ -1,8 +1,28 @@
-"""Two slow cores must not make a claim false: nothing here is about how long an example takes."""
+"""An outbox file with its schema, made once: the migration runs in a process of its own, and most tests are not about that."""
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
+from agent.migrate import migrate
+
+# Two slow cores must not make a claim false: nothing here is about how long an example takes.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session")
+def empty_outbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated file that no agent has opened yet. Copy it, do not open it."""
+    path = tmp_path_factory.mktemp("outbox") / "empty.db"
+    migrate(str(path))
+    return path
+
+
+@pytest.fixture
+def outbox_path(empty_outbox: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(empty_outbox, tmp_path / "outbox.db"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zipfile
@@ -89,6 +90,16 @@ def test_an_archive_beyond_the_limit_is_refused_unread() -> None:
         read_bundle(bytes(MAX_BUNDLE_BYTES + 1))
 
 
+def test_every_changed_byte_of_the_directory_is_refused_or_changes_nothing() -> None:
+    data = bundle()
+    for at in range(data.index(b"PK\x01\x02"), len(data)):
+        for flip in (1, 64, 255):
+            changed = bytearray(data)
+            changed[at] ^= flip
+            with contextlib.suppress(BundleCorrupt):
+                assert read_bundle(bytes(changed)).model == members()["model.tflite"]
+
+
 def test_a_member_that_claims_to_be_huge_is_refused() -> None:
     data = bytearray(bundle())
     for at in (data.index(b"PK\x01\x02") + 20, data.index(b"PK\x03\x04") + 18):
@@ -110,11 +121,3 @@ def test_an_exchanged_member_does_not_match_its_digest(member: str) -> None:
     other = other[:-1] + bytes([other[-1] ^ 1])
     with pytest.raises(BundleCorrupt, match="does not match its digest in the manifest"):
         read_bundle(zipped(list((members() | {member: other}).items())))
-
-
-def test_trailing_and_leading_bytes_change_the_digest_that_is_signed() -> None:
-    for data in (b"#!/bin/sh\n" + bundle(), bundle() + b"\0"):
-        try:
-            assert read_bundle(data).sha256 != read_bundle(bundle()).sha256
-        except BundleCorrupt:
-            continue

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import pytest
 import serial
 from numpy.typing import NDArray
 
@@ -18,15 +15,6 @@ from tests.waiting import wait_until
 
 RATE_HZ = 5.0
 PER_WINDOW = 50
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
-
-
-def recorded(name: str) -> Path:
-    """A file of the recorded data; skips where it is not."""
-    path = Path(os.environ.get("TOCSIN_DATA", REPOSITORY.parent / "shared" / "data")) / name
-    if not path.is_file():
-        pytest.skip(f"no recorded data at {path}; set TOCSIN_DATA to the folder that holds {name}")
-    return path
 
 
 def feature_vectors(asset: Asset, first_s: float, n_windows: int, faults: Sequence[Fault] = ()) -> NDArray[np.float64]:

@@ -19,7 +19,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from firmware_sim.links.broker import start_broker
 from models.contract.frames import DELIMITER, decode_frame
 from models.contract.table import read_table
-from tests.sim.reading import read_to_hang_up, recorded
+from tests.recorded import recorded
+from tests.sim.reading import read_to_hang_up
 from tests.waiting import wait_until
 
 

@@ -10,7 +10,7 @@ import pytest
 from models.contract import csv_layout
 from models.contract.table import ROW_EPOCH_NS, channel_names, read_table
 from models.errors import ConfigError
-from tests.sim.reading import recorded
+from tests.recorded import recorded
 
 
 def written(tmp_path: Path, text: str | bytes) -> Path:

@@ -1,0 +1,61 @@
+"""Assets that have fallen silent: a window without any reading never closes, so nobody else would tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from agent.asset import AssetWatch
+from models.contract.clock import NS_PER_S, Stamp
+from models.contract.items import SensorFault
+from models.contract.names import stable_id
+
+_MIN_S: Final = 30.0
+_WINDOWS: Final = 3.0
+
+
+def silent_after_ns(watch: AssetWatch) -> int:
+    """How long without a reading is silence: three windows, at least half a minute."""
+    return round(max(_MIN_S, _WINDOWS * watch.profile.windowing.window_s) * NS_PER_S)
+
+
+def is_silent(watch: AssetWatch, mono_ns: int) -> bool:
+    """Whether nothing has come from the asset for so long; also while nothing has come yet at all."""
+    heard_ns = watch.windower.heard_ns
+    return heard_ns is None or mono_ns - heard_ns > silent_after_ns(watch)
+
+
+class SilenceMonitor:
+    """Opens a `missing` fault, without a channel, for an asset that was heard and is no more.
+
+    How long it has been silent is told by the monotonic clock, when that was by the wall clock.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, SensorFault] = {}
+
+    def tick(self, watches: Iterable[AssetWatch], now: Stamp) -> list[SensorFault]:
+        """The faults that open or close now."""
+        changed = []
+        for watch in watches:
+            heard_ns = watch.windower.heard_ns
+            fault = self._open.get(watch.asset)
+            if fault is None and heard_ns is not None and is_silent(watch, now.mono_ns):
+                changed.append(self._opened(watch, now.wall_ns - (now.mono_ns - heard_ns)))
+            elif fault is not None and not is_silent(watch, now.mono_ns):
+                changed.append(msgspec.structs.replace(self._open.pop(watch.asset), closed_ns=now.wall_ns))
+        return changed
+
+    def _opened(self, watch: AssetWatch, since_ns: int) -> SensorFault:
+        fault = SensorFault(
+            fault_id=stable_id("missing", watch.asset, since_ns), source="", asset=watch.asset, channel="", fault="missing",
+            opened_ns=since_ns, detail="no readings from any of its channels",
+        )  # fmt: skip
+        self._open[watch.asset] = fault
+        return fault
+
+    @property
+    def open(self) -> list[SensorFault]:
+        return list(self._open.values())

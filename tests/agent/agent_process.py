@@ -1,0 +1,75 @@
+"""A real agent as a process of its own, on this machine's own sensors, and the command line beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """\
+[device]
+id = "dev-1"
+state_dir = "state"
+
+[[assets]]
+id = "here"
+profile = "host"
+
+[[host]]
+asset = "here"
+interval_s = 0.1
+"""
+
+
+def tocsin(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The command as a person types it."""
+    command = [sys.executable, "-m", "tocsin", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+class AgentProcess:
+    """`tocsin agent run` on the configuration in `directory`."""
+
+    def __init__(self, directory: Path, empty_outbox: Path, config: str = CONFIG) -> None:
+        self.config = directory / "tocsin.toml"
+        self.state = directory / "state"
+        self.log = directory / "agent.log"
+        self.config.write_text(config)
+        self.state.mkdir(exist_ok=True)
+        if not (self.state / "outbox.db").exists():  # saves the migration, which has its own test
+            shutil.copy(empty_outbox, self.state / "outbox.db")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "tocsin", "agent", "run", "--config", str(self.config)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        wait_until(lambda: self.status() or self._process.poll() is not None, 30, "the agent to answer")
+        assert self._process.poll() is None, self.log.read_text()
+
+    def status(self) -> dict[str, Any] | None:
+        """As `tocsin agent status --json` says it, without the cost of a process."""
+        from agent.control import ask
+
+        return ask(self.state)
+
+    def told(self, *arguments: str) -> Any:
+        return json.loads(tocsin("agent", "status", "--config", self.config, "--json", *arguments).stdout)
+
+    def signal(self, number: signal.Signals, timeout_s: float = 20.0) -> int:
+        """Send a signal; the exit code."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        return self._process.wait(timeout_s)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(10)

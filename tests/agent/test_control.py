@@ -1,0 +1,101 @@
+"""The control socket: answers how the agent is, to its own user, however the asker behaves."""
+
+from __future__ import annotations
+
+import socket
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.control import ControlSocket, ask
+from tests.waiting import wait_until
+
+STATUS = {"device": "dev-1", "assets": {"rig-1": {"p_value": None, "state": "normal"}}, "readings": 12}
+Start = Callable[..., ControlSocket]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started: list[ControlSocket] = []
+
+    def begin(directory: Path = tmp_path, status: Callable[[], dict[str, Any]] = lambda: STATUS) -> ControlSocket:
+        started.append(ControlSocket(directory, status))
+        started[-1].start()
+        return started[-1]
+
+    yield begin
+    for control in started:
+        control.stop()
+
+
+def test_whoever_asks_gets_the_status_as_it_is_now(start: Start, tmp_path: Path) -> None:
+    count = iter(range(100))
+    start(status=lambda: {"n": next(count)})
+    assert [ask(tmp_path) for _ in range(3)] == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
+def test_a_status_larger_than_one_read_comes_whole(start: Start, tmp_path: Path) -> None:
+    large = {"assets": {f"rig-{i}": STATUS for i in range(5000)}}
+    start(status=lambda: large)
+    assert ask(tmp_path) == large
+
+
+def test_it_works_where_the_directorys_name_is_longer_than_a_sockets_may_be(start: Start, tmp_path: Path) -> None:
+    directory = tmp_path / ("d" * 200) / ("e" * 100)
+    directory.mkdir(parents=True)
+    start(directory)
+    assert ask(directory) == STATUS
+
+
+def test_the_socket_is_for_its_owner_alone(start: Start, tmp_path: Path) -> None:
+    start()
+    assert stat.S_IMODE((tmp_path / "agent.sock").stat().st_mode) == 0o600
+
+
+def test_nobody_answers_where_none_runs(tmp_path: Path) -> None:
+    assert ask(tmp_path) is None
+    assert ask(tmp_path / "nowhere") is None
+    (tmp_path / "agent.sock").write_text("no socket")
+    assert ask(tmp_path) is None
+
+
+def test_a_socket_left_over_from_a_kill_is_replaced(start: Start, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as old:
+        old.bind(str(tmp_path / "agent.sock"))
+    assert ask(tmp_path) is None
+    start()
+    assert ask(tmp_path) == STATUS
+
+
+def test_stopping_takes_the_socket_and_the_thread_away(tmp_path: Path) -> None:
+    control = ControlSocket(tmp_path, lambda: STATUS)
+    control.start()
+    control.stop()
+    assert list(tmp_path.iterdir()) == []
+    assert ask(tmp_path) is None
+    wait_until(lambda: not any(thread.name == "control" for thread in threading.enumerate()))
+
+
+def test_an_asker_who_hangs_up_at_once_harms_nobody(start: Start, tmp_path: Path) -> None:
+    start(status=lambda: {"much": "x" * 5_000_000})
+    for _ in range(5):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
+            asker.connect(str(tmp_path / "agent.sock"))
+    answer = ask(tmp_path)
+    assert answer is not None
+    assert len(answer["much"]) == 5_000_000
+
+
+def test_several_askers_at_once_are_all_answered(start: Start, tmp_path: Path) -> None:
+    start()
+    answers: list[Any] = []
+    threads = [threading.Thread(target=lambda: answers.append(ask(tmp_path))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert answers == [STATUS] * 4

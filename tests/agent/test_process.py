@@ -1,0 +1,88 @@
+"""A real agent: answers while it runs, is alone on its state, stops cleanly, and survives a kill."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.agent.agent_process import CONFIG, AgentProcess, tocsin
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def agent(tmp_path: Path, empty_outbox: Path) -> Iterator[AgentProcess]:
+    process = AgentProcess(tmp_path, empty_outbox)
+    yield process
+    process.close()
+
+
+def sound(database: Path) -> list[tuple[str, int]]:
+    """(lane, count) of what is stored, after SQLite has checked the file."""
+    connection = sqlite3.connect(database)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    lanes = connection.execute("SELECT lane, count(*), min(first_seq), max(seq) FROM items GROUP BY lane").fetchall()
+    connection.close()
+    assert all((first, last) == (1, n) for _, n, first, last in lanes)
+    return [(lane, n) for lane, n, _, _ in lanes]
+
+
+def test_it_answers_while_it_runs_is_alone_and_stops_cleanly(agent: AgentProcess) -> None:
+    agent.start()
+    status = wait_until(lambda: (s := agent.status()) and s["readings"] > 20 and s, 20, "readings")
+    assert status["assets"]["here"]["state"] == "commissioning"
+    assert status["sources"]["host"]["link"] == "up"
+    assert status["hub"] is None
+
+    shown = tocsin("agent", "status", "--config", agent.config)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("dev-1  tocsin ")
+    assert "  ◌ here (host): commissioning, windows 0/60" in shown.stdout
+    assert agent.told()["device"] == "dev-1"
+
+    second = tocsin("agent", "run", "--config", agent.config)
+    assert second.returncode == 1
+    assert second.stderr.splitlines() == [f"tocsin: {agent.state}: another agent runs on this state directory"]
+    assert agent.status() is not None
+
+    assert agent.signal(signal.SIGTERM) == 0
+    assert sorted(path.name for path in agent.state.iterdir()) == ["agent.lock", "bundles", "device.key", "outbox.db"]
+    sound(agent.state / "outbox.db")
+    assert "Traceback" not in agent.log.read_text()
+    assert tocsin("agent", "status", "--config", agent.config).returncode == 3
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_after_any_ending_it_starts_again_on_the_same_state(agent: AgentProcess, ending: signal.Signals) -> None:
+    agent.start()
+    before = agent.status()
+    assert agent.signal(ending) == (0 if ending is signal.SIGINT else -ending)
+    agent.start()
+    after = agent.status()
+    assert (after["epoch"], after["starts"]) == (before["epoch"], before["starts"] + 1)
+    assert agent.signal(signal.SIGTERM) == 0
+    sound(agent.state / "outbox.db")
+
+
+def test_a_hub_that_is_not_there_shows_in_the_status_and_stops_nothing(tmp_path: Path, empty_outbox: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    (tmp_path / "token").write_text("open sesame")
+    hub = f'\n[hub]\nurl = "http://127.0.0.1:{port}"\njoin_token_file = "token"\nsync_s = 0.2\ncheckin_s = 0.2\n'
+    agent = AgentProcess(tmp_path, empty_outbox, CONFIG + hub)
+    try:
+        agent.start()
+        told = wait_until(lambda: (s := agent.status()) and s["hub"]["sync_error"] and s, 20, "a failed sync")
+        assert "connection refused" in told["hub"]["sync_error"]
+        assert not told["hub"]["enrolled"]
+        wait_until(lambda: agent.status()["readings"] > told["readings"], 20, "more readings")
+        assert agent.signal(signal.SIGTERM) == 0
+    finally:
+        agent.close()
+    log = agent.log.read_text()
+    assert log.count("sync failed, will be retried") == 1
+    assert "Traceback" not in log

@@ -1,0 +1,107 @@
+"""What the device says of itself, to the hub and to whoever asks: put together from its real parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agent.health import Vitals
+from agent.link_faults import LinkMonitor
+from agent.outbox import Outbox
+from agent.report import Report
+from agent.silence import SilenceMonitor, silent_after_ns
+from agent.slots import Held, ProfileSlots, SlotStore
+from agent.sources.source import Burst, SourceState
+from agent.status_text import status_lines
+from models.contract.checkin import CheckIn
+from models.contract.clock import Stamp
+from models.contract.items import decode_body, encode_body
+from tests.agent.machine import Machine
+from tests.builders import T0_NS, aggregate, stamp
+
+
+@dataclass
+class StillSource:
+    name: str = "line"
+    state: SourceState = SourceState("down", "unplugged", T0_NS, {"readings": 7})  # noqa: RUF009  # frozen
+
+    def start(self, deliver: object) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine().learned()
+
+
+@pytest.fixture
+def report(machine: Machine, outbox_path: Path, tmp_path: Path) -> Iterator[Report]:
+    outbox = Outbox(outbox_path, 10**9)
+    report = Report(
+        version="0.1.0", device_id="dev-1", pipeline=machine.pipeline, outbox=outbox, slots=SlotStore(tmp_path),
+        links=LinkMonitor(), silence=SilenceMonitor(), vitals=Vitals(), sources=[StillSource()],
+    )  # fmt: skip
+    yield report
+    outbox.close()
+
+
+def soon() -> Stamp:
+    """A second after the last reading was heard, which `Machine` says was at 0; the wall clock is far from that."""
+    return stamp(1.0)
+
+
+def test_a_check_in_travels_as_it_is(report: Report) -> None:
+    report.outbox.append([aggregate()], stamp())
+    report.slots.put("rig", ProfileSlots(active=Held("rig-v1", "a" * 64, 56.4321)))
+    report.slots.refuse("rig-v2", "self-test: no")
+    said = report.checkin(soon())
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(said), type=CheckIn) == said
+    assert [(asset.asset, asset.state) for asset in said.assets] == [("rig-1", "normal")]
+    assert [(slot.slot, slot.bundle_id, slot.score_us_median) for slot in said.slots] == [("active", "rig-v1", 56.4)]
+    assert [failure.bundle_id for failure in said.failures] == ["rig-v2"]
+    assert (said.backlog_items, said.starts, said.sources) == (1, 1, {"line": "down unplugged"})
+
+
+def test_an_asset_is_silent_once_nothing_has_come_for_a_while_by_the_clock_that_does_not_jump(
+    report: Report, machine: Machine
+) -> None:
+    limit_ns = silent_after_ns(machine.watch)
+    for mono_ns, state in ((limit_ns, "normal"), (limit_ns + 1, "silent")):
+        at = Stamp(wall_ns=T0_NS + 10**18, mono_ns=mono_ns, boot_id="boot", synced=True)
+        assert report.checkin(at).assets[0].state == state
+        assert report.status(at, None)["assets"]["rig-1"]["state"] == state
+
+
+def test_a_status_is_json_and_reads_well(report: Report) -> None:
+    report.links.heard(Burst(source="line", frame_errors=3, last_error="wrong CRC"), T0_NS)
+    status = json.loads(json.dumps(report.status(soon(), None)))
+    assert status["frame_errors"] == 3
+    assert status["faults"] == [{"where": "line", "fault": "link", "since_ns": T0_NS, "detail": "wrong CRC"}]
+    text = "\n".join(status_lines(status))
+    assert "  ● rig-1 (rig): normal" in text
+    assert "  ! line: link for 1 s wrong CRC" in text
+    assert "  source line: down unplugged, 7 readings" in text
+
+
+def test_health_is_an_item_like_any(report: Report) -> None:
+    health = report.health(sent_bytes=5)
+    assert decode_body("health", encode_body(health)) == health
+    assert health.rss_bytes > 10_000_000
+    assert health.peak_rss_bytes >= health.rss_bytes * 0.5
+    assert health.readings == report.pipeline.counters.readings > 0
+
+
+def test_how_long_it_survives_alone_is_told_once_the_rate_is_known(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert report.survival_days() is None
+    report.outbox.append([aggregate(n) for n in range(1000)], stamp())
+    monkeypatch.setattr(Vitals, "uptime_s", property(lambda _: 3600.0))
+    stored = report.outbox.stored_bytes
+    assert report.survival_days() == round((10**9 - stored) / (stored * 24), 1)
+    report.outbox.max_bytes = stored
+    assert report.survival_days() == 0.0

@@ -1,0 +1,92 @@
+"""The status as a person reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent.status_text import status_lines
+from tests.builders import T0_NS
+
+MIN_NS = 60 * 10**9
+
+
+def asset(
+    state: str, commissioned: str, p: float | None = None, since_min: int | None = None, alert: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    since_ns = None if since_min is None else T0_NS - since_min * MIN_NS
+    return {"profile": "rig", "state": state, "commissioned": commissioned, "p_value": p, "since_ns": since_ns, "alert": alert}
+
+
+STATUS: dict[str, Any] = {
+    "device": "dev-1", "version": "0.1.0", "now_ns": T0_NS, "clock_synced": True, "uptime_s": 93_784.2, "starts": 3,
+    "rss_bytes": 41_500_000, "readings": 1_234_567, "backlog_items": 17, "backlog_bytes": 48_200, "survival_days": 41.5,
+    "assets": {
+        "pump-1": asset("alarm", "60/60", 3.2e-9, 5, {"severity": "critical", "top": [["flow", 0.81], ["pressure", 0.19]]}),
+        "fan-1": asset("commissioning", "12/60"),
+        "motor-1": asset("silent", "0/60"),
+        "host": asset("normal", "60/60", 0.42, 90),
+    },
+    "faults": [{"where": "fan-1.speed", "fault": "stuck", "since_ns": T0_NS - MIN_NS, "detail": ""},
+               {"where": "line", "fault": "link", "since_ns": T0_NS - 2 * MIN_NS, "detail": "wrong CRC"}],
+    "sources": {"line": {"link": "up", "detail": "/dev/ttyUSB0", "readings": 1_200_000},
+                "bus": {"link": "connecting", "detail": "connection refused"}},
+    "slots": {"pump": {"active": "pump-v3", "shadow": "pump-v4", "previous": "pump-v2"},
+              "fan": {"active": None, "shadow": None, "previous": None}},
+    "refused_bundles": {"pump-v5": "self-test: golden vector 3"},
+    "hub": {"enrolled": True, "last_sync_ns": T0_NS - 3 * 10**9, "sync_error": "", "checkin_error": "timed out"},
+}  # fmt: skip
+
+EXPECTED = """\
+dev-1  tocsin 0.1.0, up 1 d 2 h, 41.5 MB resident
+
+  ▲ pump-1 (rig): alarm since 5 min 0 s ago, p=3.2e-09, critical: flow 81%, pressure 19%
+  ◌ fan-1 (rig): commissioning, windows 12/60
+  ○ motor-1 (rig): silent, windows 0/60
+  ● host (rig): normal since 1 h 30 min ago, p=0.42
+  ! fan-1.speed: stuck for 1 min 0 s
+  ! line: link for 2 min 0 s wrong CRC
+
+  source line: up /dev/ttyUSB0, 1200000 readings
+  source bus: connecting connection refused, 0 readings
+  model pump: active pump-v3, shadow pump-v4
+  model fan: active none, the baseline decides, shadow none
+  ! refused pump-v5: self-test: golden vector 3
+  outbox: 17 items, 48.2 kB, survives 41.5 days alone
+  hub: enrolled, last sync 3 s ago; timed out"""
+
+
+def test_a_status_reads_like_this() -> None:
+    assert "\n".join(status_lines(STATUS)) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("hub", "expected"),
+    [
+        (None, "  hub: none configured"),
+        ({"enrolled": False, "last_sync_ns": None, "sync_error": "refused", "checkin_error": ""},
+         "  hub: not enrolled, not synced yet; refused"),
+    ],
+)  # fmt: skip
+def test_the_hub_is_told_last(hub: dict[str, Any] | None, expected: str) -> None:
+    assert list(status_lines(STATUS | {"hub": hub}))[-1] == expected
+
+
+def test_how_long_it_survives_is_left_out_while_unknown() -> None:
+    assert "  outbox: 17 items, 48.2 kB" in list(status_lines(STATUS | {"survival_days": None}))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0, "0 s"), (59, "59 s"), (60, "1 min 0 s"), (3661, "1 h 1 min"), (86_400 * 400, "400 d 0 h"), (-5, "0 s")],
+)
+def test_spans_are_told_in_their_two_largest_units(seconds: float, expected: str) -> None:
+    assert next(iter(status_lines(STATUS | {"uptime_s": seconds}))) == f"dev-1  tocsin 0.1.0, up {expected}, 41.5 MB resident"
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_500_000, "2.5 MB"), (7e9, "7.0 GB")]
+)
+def test_sizes_are_told_in_units_of_a_thousand(n: float, expected: str) -> None:
+    assert next(iter(status_lines(STATUS | {"rss_bytes": n}))).endswith(f"{expected} resident")

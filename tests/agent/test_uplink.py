@@ -1,0 +1,169 @@
+"""The device's dealings with the hub: patient when it fails, never in anybody's way, and finished before it stops."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from agent.backoff import Backoff
+from agent.identity import Enrolment, Identity
+from agent.outbox import Outbox
+from agent.sync import Sync
+from agent.uplink import Attempts, Uplink
+from models.contract.checkin import CheckIn, CheckInReply, DesiredSlots
+from models.contract.envelope import open_sealed, read_sealed
+from models.errors import ConfigError, LinkError
+from tests.agent.hub_in_memory import MemoryHub
+from tests.builders import T0_NS, TurnedClock, aggregate, stamp
+
+HUB = Enrolment(hub_id="hub-1", hub_public_key=bytes(32))
+REPLY = CheckInReply(hub_time_ns=T0_NS, next_checkin_s=60.0, slots=[DesiredSlots(profile="rig")])
+CHECK_IN = CheckIn(at=stamp(), epoch="e", agent_version="1", starts=1, uptime_s=1.0, rss_bytes=1, peak_rss_bytes=1,
+                   backlog_items=0, backlog_bytes=0)  # fmt: skip
+
+
+class Room:
+    """An uplink with a hub in memory; `wished` is what the updater was asked for."""
+
+    def __init__(self, directory: Path, outbox: Outbox) -> None:
+        self.hub = MemoryHub(replies={"/v1/checkin": msgspec.msgpack.encode(REPLY)})
+        identity = Identity(directory, "dev-1")
+        self.hub.device_key = identity._key.public_bytes
+        self.outbox = outbox
+        self.wished: list[tuple[list[DesiredSlots], bytes]] = []
+        self.stopping = False
+        self.enrol: Callable[[], Enrolment] = lambda: HUB
+        updater = SimpleNamespace(reconcile=lambda slots, key: self.wished.append((slots, key)))
+        self.uplink = Uplink(
+            identity=identity,
+            link=self.hub,
+            sync=Sync(outbox, self.hub, TurnedClock(), "dev-1", identity.sign),
+            updater=updater,  # type: ignore[arg-type]
+            enrol=self._enrol,
+            checkin_body=lambda: CHECK_IN,
+            stopping=lambda: self.stopping,
+        )
+
+    def _enrol(self) -> Enrolment:
+        return self.enrol()
+
+
+@pytest.fixture
+def room(tmp_path: Path, outbox_path: Path) -> Iterator[Room]:
+    outbox = Outbox(outbox_path, 10**9)
+    yield Room(tmp_path, outbox)
+    outbox.close()
+
+
+def fail_with(error: Exception) -> Callable[[], Enrolment]:
+    def enrol() -> Enrolment:
+        raise error
+
+    return enrol
+
+
+def test_a_check_in_says_how_things_stand_and_passes_on_what_is_desired(room: Room) -> None:
+    room.uplink.run_checkin()
+    ((path, body),) = room.hub.posts
+    assert path == "/v1/checkin"
+    assert open_sealed(read_sealed(body, "checkin"), room.hub._verify, CheckIn) == CHECK_IN
+    assert room.wished == [(REPLY.slots, HUB.hub_public_key)]
+
+
+def test_sync_empties_the_outbox(room: Room) -> None:
+    room.outbox.append([aggregate()], stamp())
+    room.uplink.run_sync()
+    assert room.outbox.backlog_items == 0
+
+
+@pytest.mark.parametrize(
+    "error", [LinkError("refused"), LinkError("busy", 5.0), ConfigError("hub.join_token_file", "the hub's join token")]
+)
+def test_a_failure_is_told_once_waited_out_and_does_not_raise(
+    error: Exception, room: Room, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    room.enrol = fail_with(error)
+    attempts = room.uplink.sync_attempts
+    for failures in (1, 2, 3):
+        room.uplink.run_sync()
+        assert attempts.failures == failures
+        attempts.not_before_s = 0.0
+    assert attempts.last_error == str(error)
+    assert len(caplog.records) == 1
+    room.enrol = lambda: HUB
+    room.uplink.run_sync()
+    assert (attempts.failures, attempts.last_error) == (0, "")
+    assert "works again after 3 failures" in caplog.text
+
+
+def test_while_it_waits_nothing_is_tried_and_the_other_job_goes_on(room: Room) -> None:
+    room.outbox.append([aggregate()], stamp())
+    room.uplink.sync_attempts.not_before_s = time.monotonic() + 100
+    room.uplink.run_sync()
+    assert room.hub.posts == []
+    room.uplink.run_checkin()
+    assert [path for path, _ in room.hub.posts] == ["/v1/checkin"]
+
+
+@pytest.mark.parametrize("reply", [b"", b"<html>", b"\x81\xa1x" + b"\x91" * 100_000 + b"\xc0", b"\x81\xa5slots\xa2\xff\xfe"])
+def test_a_reply_that_is_no_check_in_reply_is_a_failed_link(reply: bytes, room: Room) -> None:
+    room.hub.replies["/v1/checkin"] = reply
+    room.uplink.run_checkin()
+    assert "no check-in reply" in room.uplink.checkin_attempts.last_error
+    assert room.wished == []
+
+
+def test_once_stopping_nothing_begins(room: Room) -> None:
+    room.stopping = True
+    room.uplink.run_checkin()
+    assert room.hub.posts == []
+
+
+def test_stopping_waits_for_what_is_under_way_and_no_longer_than_told(room: Room) -> None:
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Enrolment:
+        under_way.set()
+        assert go_on.wait(10)
+        return HUB
+
+    room.enrol = slow
+    thread = threading.Thread(target=room.uplink.run_checkin)
+    thread.start()
+    assert under_way.wait(10)
+    started_s = time.monotonic()
+    room.uplink.wait_idle(0.05)
+    assert thread.is_alive()
+    assert time.monotonic() - started_s < 5
+    threading.Timer(0.05, go_on.set).start()
+    room.uplink.wait_idle(10)
+    assert len(room.wished) == 1
+    thread.join(10)
+    room.uplink.wait_idle(0)
+
+
+@pytest.mark.parametrize(
+    ("failures", "error", "drawn", "expected_s"),
+    [
+        (0, LinkError("x"), 0.5, 0.5),
+        (3, LinkError("x"), 0.5, 4.0),
+        (50, LinkError("x"), 1.0, 30.0),
+        (0, LinkError("x", retry_after_s=20.0), 0.0, 20.0),
+        (0, LinkError("x", retry_after_s=20.0), 1.0, 30.0),
+        (0, LinkError("x", retry_after_s=0.0), 0.5, 0.5),
+    ],
+)
+def test_how_long_it_waits(failures: int, error: LinkError, drawn: float, expected_s: float) -> None:
+    attempts = Attempts(Backoff(1.0, 30.0), failures=failures)
+    attempts.failed(error, 1000.0, drawn)
+    assert attempts.not_before_s == pytest.approx(1000.0 + expected_s)
+    assert not attempts.due(1000.0 + expected_s - 0.01)
+    assert attempts.due(1000.0 + expected_s)

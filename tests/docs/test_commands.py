@@ -1,0 +1,158 @@
+"""What the documentation tells to type exists; a few of it is typed here, and says what the pages say that it does."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from starlette.routing import Route
+
+from hub.app import build_app
+from hub.ingest.log import LogRecord
+from hub.lake.lake import DeltaLake, open_lake
+from hub.lake.query import query
+from hub.lake.rows import rows_of
+from hub.lake.tables import TABLES
+from hub.settings import init_hub
+from models.contract.items import KIND_OF, Body
+from models.contract.items import encode_body as encoded
+from models.errors import ConfigError
+from tests.docs.pages import Block, blocks, commands, tables
+from tests.docs.test_docs import ids, write_profiles
+from tests.hub.simulated_device import NOW_NS, aggregate, evidence, health, stamp
+from tocsin.cli import cli
+
+COMMANDS = list(commands())
+
+
+def resolve(arguments: list[str]) -> click.Command:
+    """The command that `arguments` lead to, its options parsed and nothing run. Raises ClickException where that fails."""
+    command: click.Command = cli
+    context = click.Context(cli, info_name="tocsin")
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+        name, *arguments = arguments
+        found = command.get_command(context, name)
+        if found is None:
+            raise click.UsageError(f"no command {name}", context)
+        command, context = found, click.Context(found, parent=context, info_name=name)
+    given, left, _ = command.make_parser(context).parse_args(list(arguments))
+    if left:
+        raise click.UsageError(f"left over: {left}", context)
+    missing = [p.name for p in command.params if p.required and not isinstance(given.get(p.name or ""), str)]
+    if missing:
+        raise click.UsageError(f"missing: {missing}", context)
+    return command
+
+
+@pytest.mark.parametrize(("where", "arguments"), COMMANDS, ids=[where for where, _ in COMMANDS])
+def test_commands_in_the_pages_exist_with_their_options(where: str, arguments: list[str]) -> None:
+    command = resolve(arguments)
+    assert not isinstance(command, click.Group), where
+
+
+def test_a_command_that_does_not_exist_would_be_noticed() -> None:
+    for wrong in (["agent", "runn"], ["agent", "run", "--confg", "x"], ["hub", "train"], ["hub", "query"]):
+        with pytest.raises(click.ClickException):
+            resolve(wrong)
+
+
+def shown_after(command: str) -> str:
+    """What the pages print under `$ command`, up to the next command or the block's end."""
+    for block in blocks("console"):
+        shown = f"{block.text}$ ".partition(f"$ {command}\n")[2].partition("$ ")[0]
+        if shown:
+            return shown
+    raise AssertionError(f"no page shows what {command} prints")
+
+
+def test_check_config_prints_what_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_profiles(tmp_path)
+    example = next(block for block in blocks("toml device") if block.page.name == "connect-a-sensor.md")
+    Path("tocsin.toml").write_text(example.text)
+    done = CliRunner().invoke(cli, ["agent", "check-config", "--config", "tocsin.toml"])
+    assert done.output == shown_after("tocsin agent check-config --config tocsin.toml")
+    Path("tocsin.toml").write_text(example.text.replace("port =", "buad = 9600\nport ="))
+    refused = CliRunner().invoke(cli, ["agent", "check-config", "--config", "tocsin.toml"])
+    assert f"tocsin: {refused.exception}\n" in [block.text for block in blocks("text")]
+
+
+def test_check_config_refuses_a_topic_template_that_could_never_work(tmp_path: Path) -> None:
+    example = next(block.text for block in blocks("toml device") if "[[mqtt]]" in block.text)
+    (tmp_path / "join.token").write_text("0123456789abcdef")
+    (tmp_path / "tocsin.toml").write_text(example.replace("plant/{asset}/{channel}", "plant/#"))
+    done = CliRunner().invoke(cli, ["agent", "check-config", "--config", str(tmp_path / "tocsin.toml")])
+    assert isinstance(done.exception, ConfigError)
+    assert done.exception.where == f"{tmp_path / 'tocsin.toml'}: mqtt[0]: topics[0]"
+
+
+def test_hub_init_prints_what_the_page_shows(tmp_path: Path) -> None:
+    data = tmp_path / "hub"
+    done = CliRunner().invoke(cli, ["hub", "init", "--data", str(data)])
+    assert done.output.replace(str(data), "/srv/tocsin") == shown_after("tocsin hub init --data /srv/tocsin")
+
+
+def test_backtest_writes_the_columns_that_are_told(tmp_path: Path) -> None:
+    rows = "\n".join(f"2026-01-01 00:00:{i:02},{i % 7},{(i * 3) % 5}" for i in range(60))
+    (tmp_path / "pump.csv").write_text(f"time,a,b\n{rows}\n")
+    arguments = ["backtest", str(tmp_path / "pump.csv"), "--commissioning", "45", "--out", str(tmp_path / "scores.csv")]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        header, *written = csv.reader(file)
+    [table] = [table for table in tables("columns") if table.target == "backtest"]
+    assert header == table.names()
+    assert len(written) == 60
+
+
+# --- SQL ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> DeltaLake:
+    """A few windows, with an alarm, a sensor fault and a gap; evidence; health."""
+    lake = open_lake(str(tmp_path_factory.mktemp("lake")))
+    bodies: list[Body] = [aggregate(n) for n in (1, 2, 5)]
+    bodies += [changed(aggregate(6), alarm=True), changed(aggregate(7), faulty=["flow"]), evidence(), health()]
+    records = [record(body, i) for i, body in enumerate(bodies, start=1)]
+    for table in TABLES:
+        lake.append(table, rows_of(table, records), "log", len(records))
+    return lake
+
+
+def changed(body: Body, **values: object) -> Body:
+    return type(body)(**{name: getattr(body, name) for name in body.__struct_fields__} | values)
+
+
+def record(body: Body, position: int) -> LogRecord:
+    lane = "evidence" if KIND_OF[type(body)] == "evidence" else "aggregates"
+    kind = KIND_OF[type(body)]
+    return LogRecord(position, "gw-01", "e1", lane, position, position, kind, stamp(), encoded(body), NOW_NS)
+
+
+@pytest.mark.parametrize("block", blocks("sql"), ids=ids)
+def test_sql_in_the_pages_finds_something(block: Block, lake: DeltaLake) -> None:
+    assert query(block.text, lake).num_rows > 0
+
+
+@pytest.mark.parametrize("sql", [arguments[-1] for _, arguments in COMMANDS if arguments[:2] == ["hub", "query"]])
+def test_sql_on_the_command_line_finds_something(sql: str, lake: DeltaLake) -> None:
+    assert query(sql, lake).num_rows > 0
+
+
+# --- routes -------------------------------------------------------------------------------------------------------
+
+
+def test_the_pages_tell_every_route_of_the_api_and_no_other(tmp_path: Path) -> None:
+    app = build_app(init_hub(tmp_path / "hub"))
+    there = {f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods}
+    plain = [
+        route for route in app.routes if isinstance(route, Route) and route.path.startswith(("/v1/", "/healthz", "/readyz"))
+    ]
+    there |= {f"{m} {r.path}" for r in plain for m in r.methods or () if m != "HEAD" and r.path != app.openapi_url}
+    told = [name for table in tables("routes") for name in table.names() if name.split()[0] in ("GET", "POST")]
+    assert len(told) == len(set(told))
+    assert set(told) == there
