@@ -151,7 +151,9 @@ def _journal(box: Container, *options: str) -> str:
 
 def _stored(box: Container) -> dict[tuple[str, int], bytes]:
     """All that waits for the hub: there is none, so all that was ever produced. Asserts that no number is missing."""
-    with closing(sqlite3.connect(f"file:{box.root}/var/lib/tocsin/outbox.db?mode=ro", uri=True)) as db:
+    path = f"file:{box.root}/var/lib/tocsin/outbox.db?mode=ro"
+    with closing(sqlite3.connect(path, uri=True, isolation_level=None)) as db:
+        db.execute("BEGIN")  # both questions about one moment, while the agent goes on writing
         items = {(lane, seq): body for lane, seq, body in db.execute("SELECT lane, seq, body FROM items")}
         next_seq = dict(db.execute("SELECT lane, next_seq FROM lanes"))
     assert set(items) == {(lane, seq) for lane, end in next_seq.items() for seq in range(1, end)}

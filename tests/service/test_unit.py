@@ -132,7 +132,8 @@ def test_a_percent_sign_is_no_specifier(tmp_path: Path) -> None:
 
 
 def test_the_files_to_read_are_those_that_the_configuration_names(tmp_path: Path) -> None:
-    mqtt = '[[mqtt]]\nname = "m"\ntopics = ["a/#"]\nusername = "u"\npassword_file = "pw"\nca_file = "/etc/ssl/ca.pem"\n'
+    mqtt = '[[mqtt]]\nname = "m"\ntopics = ["{asset}/{channel}"]\nusername = "u"\npassword_file = "pw"\n'
+    mqtt += 'ca_file = "/etc/ssl/ca.pem"\n'
     files = named_files(_loaded(tmp_path, _HOST + mqtt))
     assert files == [Path("/etc/tocsin/tocsin.toml"), Path("/etc/tocsin/pw"), Path("/etc/ssl/ca.pem")]
 
