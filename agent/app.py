@@ -3,6 +3,7 @@
     source threads ──bursts──> inbox (bounded) ──> pipeline thread ──> outbox ──> sync ──> hub
                       ^ blocks when full               ^ models from update, between two bursts
     scheduler: sync, check-in, health, each in its turn            control socket: status
+                                        what is stored ──> actions: a bounded queue and a thread for each rule
 
 Only the pipeline thread touches the pipeline; whoever wants something of it puts a call into the inbox. A burst is
 acknowledged to its source once what it led to is on disk.
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from agent.actions.construct import make_actions
 from agent.asset import AssetWatch, Serving
 from agent.clock import SystemClock
 from agent.config import LoadedConfig
@@ -37,8 +39,8 @@ from agent.state_dir import hold
 from agent.sync import Sync
 from agent.update import Updater
 from agent.uplink import Uplink
-from models.contract.items import Alert, Body, SensorFault
-from models.errors import ConfigError
+from models.contract.items import Action, Alert, Body, SensorFault
+from models.errors import ConfigError, StorageError
 
 log = logging.getLogger("tocsin.agent")
 _INBOX_BURSTS: Final = 64
@@ -81,6 +83,7 @@ class App:
         )
         self._uplink = self._make_uplink(loaded, version)
         self._hub = config.hub
+        self._actions = make_actions(loaded, version, self._clock.now(), self._store_action)
         self._scheduler: Any = None
         self._control = ControlSocket(loaded.state_dir, self.status)
 
@@ -110,6 +113,7 @@ class App:
         """Work until `stop`; `ready` is called once everything has started, `progress` after each step of the pipeline."""
         self._restore()
         self._updater.resume()
+        self._actions.start(self._open_alerts())
         self._control.start()
         for source in self._sources:
             source.start(self._deliver)
@@ -156,12 +160,26 @@ class App:
 
     def _store(self, outcome: Outcome, faults: list[SensorFault]) -> None:
         bodies: list[Body] = [*faults, *outcome.bodies]
-        self._outbox.append(bodies, self._clock.now(), outcome.states)
+        now = self._clock.now()
+        self._outbox.append(bodies, now, outcome.states)
+        if bodies:
+            commissioning = [watch.asset for watch in self._pipeline.assets.values() if watch.state == "commissioning"]
+            self._actions.notice(bodies, self._open_alerts(), commissioning, now)
         urgent = [body for body in bodies if isinstance(body, Alert | SensorFault)]
         for body in urgent:
             _announce(body)
         if urgent and self._scheduler is not None:
             self._hurry()
+
+    def _store_action(self, action: Action) -> None:
+        """Called by the actions' threads. Where the disk refuses, the action itself is done all the same."""
+        try:
+            self._outbox.append([action], self._clock.now())
+        except StorageError as error:
+            log.warning("action %s of %s is not recorded: %s", action.rule, action.event_id, error)
+
+    def _open_alerts(self) -> list[Alert]:
+        return [watch.alert for watch in self._pipeline.assets.values() if watch.alert is not None]
 
     def _deliver(self, what: Burst | Call) -> None:
         """Put something into the inbox; blocks while the pipeline is behind, and gives up when the agent stops."""
@@ -224,6 +242,7 @@ class App:
             self._take(self._inbox.get_nowait())
         states = {watch.asset: watch.saved() for watch in self._pipeline.assets.values()}
         self._outbox.append([], self._clock.now(), states)
+        self._actions.stop()
         self._control.stop()
         if self._link is not None:
             self._link.close()
@@ -233,7 +252,7 @@ class App:
 
     def status(self) -> dict[str, Any]:
         """How the device is, as JSON-able values."""
-        return self._report.status(self._clock.now(), self._uplink)
+        return {**self._report.status(self._clock.now(), self._uplink), "actions": self._actions.status()}
 
 
 def make_sources(loaded: LoadedConfig, now_ns: Callable[[], int]) -> list[Source]:
@@ -252,6 +271,14 @@ def make_sources(loaded: LoadedConfig, now_ns: Callable[[], int]) -> list[Source
         from agent.sources.host import HostSource
 
         sources += [HostSource(each, now_ns, known) for each in config.host]
+    if config.modbus:
+        from agent.sources.modbus import ModbusSource
+
+        sources += [ModbusSource(each, now_ns, known) for each in config.modbus]
+    if config.sysfs:
+        from agent.sources.sysfs import SysfsSource
+
+        sources += [SysfsSource(each, now_ns, known) for each in config.sysfs]
     return sources
 
 

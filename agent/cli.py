@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from models.errors import ConfigError
+
+Edge = Literal["opened", "closed"]
 
 CONFIG = click.option(
     "--config", "config_path", type=click.Path(path_type=Path), default=Path("/etc/tocsin/tocsin.toml"), show_default=True,
@@ -94,15 +97,37 @@ def install(config_path: Path, dry_run: bool, no_start: bool) -> None:
 @CONFIG
 def check_config(config_path: Path) -> None:
     """Check the configuration and say what it amounts to. Exit code 78 and one line where it is wrong."""
-    from agent.config import load_config
+    from agent.actions.rule_text import rule_lines
+    from agent.config import KINDS, load_config
 
     loaded = load_config(config_path)
     config = loaded.config
-    n_sources = len(config.serial) + len(config.mqtt) + len(config.host)
+    n_sources = sum(len(getattr(config, kind)) for kind in KINDS)
     hub = config.hub.url if config.hub else "none: works alone"
     click.echo(f"{config_path} is fine: device {config.device.id}, {len(config.assets)} assets, {n_sources} sources, hub {hub}")
     for asset, profile in loaded.profiles.items():
         click.echo(f"  {asset}: {profile.title or profile.name}; {', '.join(profile.channel_names)}; spec {profile.spec_hash}")
+    for line in rule_lines(config.actions):
+        click.echo(f"  {line}")
+
+
+@agent.command()
+@CONFIG
+@click.argument("rule")
+@click.option("--asset", help="Of which asset the event should be; default: the rule's first.")
+@click.option("--when", "edge", type=click.Choice(["opened", "closed"]), default="opened", show_default=True)
+@click.option("--really", is_flag=True, help="Do it. Without this it is only said what would be done.")
+def act(config_path: Path, rule: str, asset: str | None, edge: Edge, really: bool) -> None:
+    """Fire RULE by hand, with a made-up event that is marked as a test.
+
+    Interlock and rate limit do not apply, and nothing is recorded. Exit codes: 1 the action failed; 78 there is no such rule.
+    """
+    from agent.actions.trial import fire
+    from agent.config import load_config
+
+    ok, said = fire(load_config(config_path), rule, asset, edge, really)
+    click.echo(said)
+    sys.exit(0 if ok else 1)
 
 
 @agent.command()

@@ -1,17 +1,20 @@
 """`tocsin.toml` of a device: which assets it watches, where their readings come from, where it keeps and sends things.
 
-Each source's keys are told in `agent/sources/config.py`; this file only puts the parts together and checks that they fit.
+Each source's keys are told in `agent/sources/config.py`, those of local actions in `agent/actions/config.py`; this file only
+puts the parts together and checks that they fit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
-from agent.sources.config import HostConfig, MqttConfig, SerialConfig
+from agent.actions.config import MAX_RULES, ActionRule, HomeAssistantConfig, check_actions
+from agent.sources.config import HostConfig, ModbusConfig, MqttConfig, SerialConfig, SourceConfig, SysfsConfig
 from agent.sources.topics import compile_topics
 from models.contract.config import load_profile, read_toml
 from models.contract.names import Name
@@ -65,6 +68,13 @@ class AgentConfig(_Strict, frozen=True, kw_only=True):
     serial: list[SerialConfig] = []
     mqtt: list[MqttConfig] = []
     host: list[HostConfig] = []
+    modbus: list[ModbusConfig] = []
+    sysfs: list[SysfsConfig] = []
+    actions: Annotated[list[ActionRule], Meta(max_length=MAX_RULES)] = []
+    home_assistant: HomeAssistantConfig | None = None
+
+
+KINDS: Final = ("serial", "mqtt", "host", "modbus", "sysfs")  # of sources: tables of `AgentConfig`
 
 
 class LoadedConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,24 +109,44 @@ def load_config(path: Path) -> LoadedConfig:
             raise ConfigError(f"{path}: assets[{i}].profile", f"{error}") from None
     _check_sources(path, config, profiles)
     _check_hub(path, config)
+    check_actions(path, config.actions, config.home_assistant, profiles)
     return LoadedConfig(path=path, config=config, state_dir=path.parent / config.device.state_dir, profiles=profiles)
 
 
 def _check_sources(path: Path, config: AgentConfig, profiles: dict[str, Profile]) -> None:
     names: set[str] = set()
-    for kind, sources in (("serial", config.serial), ("mqtt", config.mqtt), ("host", config.host)):
+    for kind, sources in ((kind, getattr(config, kind)) for kind in KINDS):
         for i, source in enumerate(sources):
             where = f"{path}: {kind}[{i}]"
             if source.name in names:
                 raise ConfigError(f"{where}.name", f"a name of its own; {source.name!r} is there twice")
             names.add(source.name)
-            asset = getattr(source, "asset", None)
-            if asset and asset not in profiles:
-                raise ConfigError(f"{where}.asset", f"one of the assets {', '.join(profiles)}, not {asset!r}")
+            for key, asset, channel in _mentioned(source):
+                if asset not in profiles:
+                    raise ConfigError(f"{where}.{key}asset", f"one of the assets {', '.join(profiles)}, not {asset!r}")
+                known = profiles[asset].channel_names
+                if channel is not None and channel not in known:
+                    raise ConfigError(f"{where}.{key}channel", f"one of {asset}'s channels {', '.join(known)}, not {channel!r}")
             if isinstance(source, MqttConfig):
                 compile_topics(source.topics, where)
     if not names:
-        raise ConfigError(str(path), "at least one source: [[serial]], [[mqtt]] or [[host]]")
+        *others, last = (f"[[{kind}]]" for kind in KINDS)
+        raise ConfigError(str(path), f"at least one source: {', '.join(others)} or {last}")
+
+
+def _mentioned(source: SourceConfig) -> Iterator[tuple[str, str, str | None]]:
+    """(key up to its last part, asset, channel) wherever the source names an asset, and perhaps a channel of it."""
+    own = getattr(source, "asset", None)
+    if own:
+        yield "", own, None
+    for name in source.__struct_fields__:
+        value = getattr(source, name)
+        for i, each in enumerate(value if isinstance(value, tuple) else ()):
+            asset = getattr(each, "asset", None) or own
+            if asset and isinstance(each, msgspec.Struct):
+                yield f"{name}[{i}].", asset, getattr(each, "channel", None)
+                for metric, channel in getattr(each, "metrics", {}).items():
+                    yield f"{name}[{i}].metrics.{metric!r}: ", asset, channel
 
 
 def _check_hub(path: Path, config: AgentConfig) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _MARKS = {"normal": "●", "alarm": "▲", "commissioning": "◌", "silent": "○"}
+_OUTCOMES = ("done", "failed", "dry_run", "suppressed")
 
 
 def status_lines(status: Mapping[str, Any]) -> Iterator[str]:
@@ -27,6 +28,7 @@ def status_lines(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"  model {profile}: active {slots['active'] or 'none, the baseline decides'}, shadow {slots['shadow'] or 'none'}"
     for bundle, reason in status["refused_bundles"].items():
         yield f"  ! refused {bundle}: {reason}"
+    yield from _action_lines(status.get("actions") or {})
     yield from _outbox_lines(status, now_ns)
 
 
@@ -49,6 +51,15 @@ def _asset_line(name: str, asset: Mapping[str, Any], now_ns: int) -> str:
         top = ", ".join(f"{channel} {share:.0%}" for channel, share in asset["alert"]["top"])
         detail += f", {asset['alert']['severity']}: {top}"
     return f"  {mark} {name} ({asset['profile']}): {asset['state']}{since}, {detail}"
+
+
+def _action_lines(actions: Mapping[str, Any]) -> Iterator[str]:
+    for name, rule in actions.get("rules", {}).items():
+        counts = ", ".join(f"{rule[outcome]} {outcome.replace('_', ' ')}" for outcome in _OUTCOMES if rule.get(outcome))
+        last = f"; last: {rule['last'][:120]}" if rule["last"] else ""
+        yield f"  action {name} ({rule['actor']}): {counts or 'not called for yet'}{last}"
+    if actions.get("home_assistant"):
+        yield f"  home assistant: {actions['home_assistant']}"
 
 
 def _outbox_lines(status: Mapping[str, Any], now_ns: int) -> Iterator[str]:

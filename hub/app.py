@@ -30,10 +30,10 @@ from hub.api.shapes import Readiness
 from hub.api.training import TrainingProcesses
 from hub.devices.keys import DeviceKeys
 from hub.ingest.committer import LEDGER, Committer
-from hub.ingest.consumer import Follower
+from hub.ingest.consumer import Follower, check_not_older
 from hub.ingest.log import IngestLog, SqliteIngestLog
 from hub.ingest.pending import Backlog
-from hub.ingest.positions import read_by_all
+from hub.ingest.positions import get_position, read_by_all
 from hub.ingest.service import IngestService
 from hub.lake.lake import Lake, open_lake
 from hub.lake.query import LakeCounter
@@ -47,6 +47,7 @@ from hub.rollout.evidence import StageEvidence
 from hub.rollout.service import RolloutService
 from hub.settings import Hub
 from hub.state.database import open_state, reading
+from hub.training.runs import end_dead_runs
 from hub.web.routes import web_routes
 from models.contract.checkin import EnrolReply
 
@@ -65,14 +66,14 @@ def build_app(hub: Hub) -> FastAPI:
     access = Access(hub.admin_token)
     registry = Registry(engine, hub.paths.bundles, hub.key)
     rollouts = RolloutService(engine)
-    training = TrainingProcesses(hub.paths.root, hub.paths.logs, hub.profiles_dir)
+    training = TrainingProcesses(hub.paths.root, hub.paths.logs, hub.profiles_dir, lambda: _end_dead_runs(engine))
     stopping = threading.Event()
     online_for_s = 3 * hub.config.checkin_s
 
     followers = _followers(engine, log, lake, hub.config.lake_commit_s)
     committer = Committer(engine, log)
     ingest = IngestService(committer, on_commit=lambda: _wake(followers))
-    backlog = Backlog(log, followers)
+    backlog = Backlog(log, ingest, followers)
     scheduler = _scheduler(rollouts, hub.config.rollout_tick_s, engine, log, followers)
 
     identity = EnrolReply(hub_id=hub.config.hub_id, hub_public_key=hub.key.public_bytes)
@@ -108,6 +109,8 @@ def _followers(engine: Engine, log: IngestLog, lake: Lake, lake_commit_s: float)
         Follower(log, Projector(engine, log.log_id, projections)),
         Follower(log, LakeWriter(lake, engine, log.log_id), gather_s=lake_commit_s, batch=_LAKE_BATCH),
     ]
+    with reading(engine).begin() as connection:
+        check_not_older(log, LEDGER, get_position(connection, LEDGER, log.log_id))
     for follower in followers:
         follower.check()
     return followers
@@ -137,6 +140,10 @@ def _scheduler(
     return scheduler
 
 
+def _end_dead_runs(engine: Engine) -> None:
+    end_dead_runs(engine, time.time_ns())
+
+
 def _lifespan(
     committer: Committer,
     ingest: IngestService,
@@ -152,6 +159,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(committer.recover, time.time_ns())
+        await asyncio.to_thread(_end_dead_runs, engine)
         for follower in followers:
             follower.start()
         ingest.start()
@@ -179,7 +187,7 @@ def _add_probes(app: FastAPI, backlog: Backlog) -> None:
 
     @app.get("/readyz", include_in_schema=False)
     def readyz(response: Response) -> Readiness:
-        """All of the hub's work is being done; 503 with the reasons where it is not."""
+        """What comes in is being stored and passed on; 503 with the reasons where it is not."""
         failures = backlog.failures()
         response.status_code = 503 if failures else 200
         return Readiness(ready=not failures, failures=failures)

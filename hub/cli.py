@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
-from hub.settings import DEFAULT_DIR, init_hub, load_hub
+from hub.settings import init_hub, load_hub
+from hub.terminal import data_option, json_option, show_table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -25,7 +28,6 @@ _COMMANDS = {
     "rollout": ("hub.rollout.cli", "rollout"),
     "bundles": ("hub.registry.cli", "bundles"),
 }
-_Command = Callable[..., Any]
 
 
 class _HubGroup(click.Group):
@@ -47,23 +49,9 @@ def hub() -> None:
     """Run the hub; train models and roll them out."""
 
 
-def _data(command: _Command) -> _Command:
-    return click.option(
-        "--data",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=DEFAULT_DIR,
-        show_default=True,
-        help="The hub's directory.",
-    )(command)
-
-
-def _json(command: _Command) -> _Command:
-    return click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")(command)
-
-
 @hub.command()
-@_data
-@_json
+@data_option
+@json_option
 def init(data: Path, as_json: bool) -> None:
     """Make a hub in a directory, or complete the one that is there."""
     from hub.state.database import open_state
@@ -79,7 +67,7 @@ def init(data: Path, as_json: bool) -> None:
 
 
 @hub.command()
-@_data
+@data_option
 @click.option("--host", help="Address to listen on (default: as in hub.toml).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one (default: as in hub.toml).")
 def serve(data: Path, host: str | None, port: int | None) -> None:
@@ -89,14 +77,17 @@ def serve(data: Path, host: str | None, port: int | None) -> None:
     loaded = load_hub(data)
 
     def announce(url: str) -> None:
-        click.echo(f"Tocsin hub at {url}/?token={loaded.admin_token}")
+        if sys.stdout.isatty():
+            click.echo(f"Tocsin hub at {url}/?token={loaded.admin_token}")
+        else:  # a journal or a log file keeps what it is told
+            click.echo(f"Tocsin hub at {url}; sign in with the token in {loaded.paths.admin_token}")
 
     serve_hub(loaded, host or loaded.config.host, loaded.config.port if port is None else port, announce)
 
 
 @hub.command()
-@_data
-@_json
+@data_option
+@json_option
 def devices(data: Path, as_json: bool) -> None:
     """Every enrolled device."""
     from hub.api.views import list_devices
@@ -117,12 +108,12 @@ def devices(data: Path, as_json: bool) -> None:
         )
         for row in rows
     ]
-    _table(("device", "site", "online", "seen", "agent", "assets"), shown)
+    show_table(("device", "site", "online", "seen", "agent", "assets"), shown, "no devices yet; they enrol with the join token")
 
 
 @hub.command()
 @click.argument("device")
-@_data
+@data_option
 def forget(device: str, data: Path) -> None:
     """Let DEVICE enrol anew, with another key; what it delivered stays. A running hub refuses it within half a minute."""
     from hub.devices.enrol import forget_device
@@ -141,8 +132,8 @@ def forget(device: str, data: Path) -> None:
 
 @hub.command()
 @click.argument("device", required=False)
-@_data
-@_json
+@data_option
+@json_option
 def ledger(device: str | None, data: Path, as_json: bool) -> None:
     """What was received, and what is missing, of DEVICE or of all."""
     from hub.api.views import device_ledger, list_devices
@@ -165,30 +156,32 @@ def ledger(device: str | None, data: Path, as_json: bool) -> None:
         for lane in account.lanes
     ]
     columns = ("device", "epoch", "lane", "received", "evicted", "missing", "redelivered", "rejected", "gaps")
-    _table(columns, shown)
+    show_table(columns, shown, "nothing received yet")
 
 
 @hub.command()
 @click.argument("sql")
-@_data
-@_json
+@data_option
+@json_option
 def query(sql: str, data: Path, as_json: bool) -> None:
     """Run SQL over the lake's tables: aggregates, evidence, health."""
     from hub.lake.lake import open_lake
     from hub.lake.query import query as run_query
 
     result = run_query(sql, open_lake(load_hub(data).lake_url))
+    rows = list(zip(*(column.to_pylist() for column in result.columns), strict=True))
     if as_json:
-        click.echo(json.dumps(result.to_pylist(), default=str))
+        found = [dict(zip(result.column_names, row, strict=True)) for row in rows]
+        click.echo(msgspec.json.encode(found, enc_hook=str))  # NaN becomes null: JSON has no NaN
         return
-    _table(tuple(result.column_names), [tuple(row.values()) for row in result.to_pylist()])
+    show_table(result.column_names, rows, "no rows")
 
 
 @hub.command()
 @click.option("--open", "open_only", is_flag=True, help="Leave out the closed ones.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
-@_data
-@_json
+@data_option
+@json_option
 def alerts(open_only: bool, limit: int, data: Path, as_json: bool) -> None:
     """Alerts, newest first."""
     from hub.api.views import list_alerts
@@ -208,13 +201,13 @@ def alerts(open_only: bool, limit: int, data: Path, as_json: bool) -> None:
         )
         for row in rows
     ]
-    _table(("opened", "closed", "severity", "device", "asset", "p-value", "top"), shown)
+    show_table(("opened", "closed", "severity", "device", "asset", "p-value", "top"), shown, "no alerts")
 
 
 @hub.command()
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
-@_data
-@_json
+@data_option
+@json_option
 def quarantine(limit: int, data: Path, as_json: bool) -> None:
     """Items that were refused, newest first, and why."""
     from hub.api.views import list_quarantine
@@ -225,7 +218,7 @@ def quarantine(limit: int, data: Path, as_json: bool) -> None:
         click.echo(json.dumps(rows))
         return
     columns = ("device_id", "epoch", "lane", "seq", "kind", "n_bytes", "reason")
-    _table(columns, [tuple(row[name] for name in columns) for row in rows])
+    show_table(columns, [tuple(row[name] for name in columns) for row in rows], "nothing in quarantine")
 
 
 @contextmanager
@@ -240,16 +233,6 @@ def _state(data: Path) -> Iterator[tuple[Hub, Connection]]:
             yield loaded, connection
     finally:
         engine.dispose()
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
-    Console().print(table if rows else "nothing yet")
 
 
 def _age(unix_ns: int) -> str:

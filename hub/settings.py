@@ -158,15 +158,19 @@ def init_hub(root: Path, config_text: str = _HUB_TOML) -> Hub:
 def load_hub(root: Path) -> Hub:
     """Read the hub in `root`. Raises ConfigError naming the file and key; StorageError where the key is damaged."""
     paths = HubPaths(root)
-    if not paths.config.is_file():
-        raise ConfigError(str(paths.config), f"no such file; `tocsin hub init --data {root}` makes a hub")
-    config = read_toml(paths.config, HubConfig)
-    if not paths.key.is_file():
-        raise ConfigError(str(paths.key), "no such file; restore it: devices accept only bundles that this key signed")
+    try:
+        if not paths.config.is_file():
+            raise ConfigError(str(paths.config), f"no such file; `tocsin hub init --data {root}` makes a hub")
+        config = read_toml(paths.config, HubConfig)
+        if not paths.key.is_file():
+            raise ConfigError(str(paths.key), "no such file; restore it: devices accept only bundles that this key signed")
+        key = SigningKey.load_or_create(paths.key)
+    except OSError as error:
+        raise ConfigError(str(error.filename or root), f"a file that can be read: {error.strerror}") from None
     return Hub(
         paths=paths,
         config=config,
-        key=SigningKey.load_or_create(paths.key),
+        key=key,
         admin_token=_token(paths.admin_token),
         join_token=_token(paths.join_token),
     )

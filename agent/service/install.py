@@ -80,7 +80,7 @@ def _check_machine(loaded: LoadedConfig) -> None:
     missing = [command for command in ("systemctl", "systemd-sysusers") if shutil.which(command) is None]
     if missing:
         raise InstallError(f"{', '.join(missing)}: not found; they belong to systemd")
-    if loaded.config.serial:
+    if serial_ports(loaded.config):
         try:
             grp.getgrnam(SERIAL_GROUP)
         except KeyError:

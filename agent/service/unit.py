@@ -36,6 +36,7 @@ _HIDDEN: Final = {
     "/tmp": "PrivateTmp",  # noqa: S108  # named to be refused
     "/var/tmp": "PrivateTmp",  # noqa: S108
 }
+_FILE_KEYS: Final = ("join_token_file", "password_file", "secret_file", "ca_file")
 _PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9/_.:+,@%=~-]+")
 # The kernel's name of each kind of USB serial port, and the module that registers it.
 _USB_KINDS: Final = {"ttyUSB": "usbserial", "ttyACM": "cdc_acm"}
@@ -54,15 +55,18 @@ class Place:
 
 
 def serial_ports(config: AgentConfig) -> list[str]:
-    """Every serial device that the configuration names, once each."""
-    return list(dict.fromkeys(source.port for source in config.serial))
+    """Every serial device that the configuration reads, polls or writes to, once each."""
+    ports = [source.port for source in config.serial]
+    ports += [line.serial_port for line in config.modbus if line.serial_port is not None]
+    ports += [rule.serial.port for rule in config.actions if rule.serial is not None]
+    return list(dict.fromkeys(ports))
 
 
 def named_files(loaded: LoadedConfig) -> list[Path]:
     """The files that the configuration names and the service must be able to read, the configuration first."""
     config = loaded.config
-    names = [config.hub.join_token_file] if config.hub else []
-    names += [name for source in config.mqtt for name in (source.password_file, source.ca_file)]
+    tables = [config.hub, *config.mqtt, config.home_assistant, *(getattr(rule, rule.actor) for rule in config.actions)]
+    names = [getattr(table, key, None) for table in tables for key in _FILE_KEYS]
     return [loaded.path, *(loaded.resolve(name) for name in names if name)]
 
 
@@ -74,7 +78,8 @@ def state_is_made_by_systemd(state_dir: Path) -> bool:
 def check_visible(loaded: LoadedConfig, place: Place) -> None:
     """Raises ConfigError for what the service needs and its sandbox hides."""
     places = [("device.state_dir", loaded.state_dir), ("the interpreter", place.python), ("the interpreter", place.python_home)]
-    for what, path in [*places, *((f"{loaded.path}", file) for file in named_files(loaded))]:
+    programs = [Path(rule.program.command[0]) for rule in loaded.config.actions if rule.program is not None]
+    for what, path in [*places, *((f"{loaded.path}", path) for path in [*named_files(loaded), *programs])]:
         hidden = next((folder for folder in _HIDDEN if path.is_relative_to(folder)), None)
         if hidden:
             raise ConfigError(what, f"a place that the service can see; {path} is below {hidden} ({_HIDDEN[hidden]}=yes)")
@@ -111,7 +116,7 @@ def _service_section(loaded: LoadedConfig, place: Place) -> Iterator[str]:
     yield f"ExecStart={python} -I -m tocsin agent run --config {config}"
     yield f"User={USER}"
     yield f"Group={USER}"
-    if loaded.config.serial:
+    if serial_ports(loaded.config):
         yield f"SupplementaryGroups={SERIAL_GROUP}"
     yield from _LIFE
 
@@ -135,7 +140,7 @@ _LIMITS: Final = (
     "# One core at most; half of the usual share of the disk where others want it too.",
     "CPUQuota=100%",
     "IOWeight=50",
-    "TasksMax=64",
+    "TasksMax=128",
     "# The journal gets the stack of every thread; a core dump would only wear out flash.",
     "LimitCORE=0",
 )

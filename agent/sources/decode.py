@@ -129,6 +129,17 @@ def sample_times(first_ns: int | None, period_ns: int, n: int, now_ns: int) -> N
     return np.arange(n, dtype=np.int64) * period_ns + first_ns
 
 
+def series(asset: str, channel: str, rows: list[tuple[int, float]], shift_ns: int = 0) -> Readings:
+    """`rows` of (captured_at_ns, value) in any order, `shift_ns` later, oldest first. Raises FrameError beyond 1970..2200."""
+    if len(rows) == 1:
+        return Reading(asset, channel, checked_time(rows[0][0] + shift_ns, "t"), rows[0][1])
+    rows.sort(key=lambda row: row[0])
+    checked_time(rows[0][0] + shift_ns, "t")
+    checked_time(rows[-1][0] + shift_ns, "t")
+    times = np.array([at for at, _ in rows], dtype=np.int64) + shift_ns
+    return Block(asset, channel, times, np.array([value for _, value in rows]))
+
+
 def object_time(fields: Mapping[str, Any]) -> int | None:
     """The object's own time in Unix ns, None where it has none. Raises FrameError: see rule 5."""
     for key, ns_per_unit in _NS_PER_UNIT.items():

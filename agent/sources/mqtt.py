@@ -11,6 +11,8 @@
 - While `deliver` blocks, nothing is read and no ping is sent. paho pings after `keepalive_s` of silence and a broker
   gives up after 1.5 of it, so a block of up to `keepalive_s` / 2 never costs the connection (30 s by default). After a
   longer one the broker may have closed it; the session is still there and unacknowledged messages come again.
+- Sparkplug has a session of its own above all this (`sparkplug`): its topics follow from its nodes, its retained messages
+  are left out, and requests for births are published from here.
 - At `stop`, bursts that the pipeline has not acknowledged within a second come again after the next start.
 """
 
@@ -18,19 +20,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from paho.mqtt.client import MQTTMessage
 
 from agent.backoff import Backoff
 from agent.sources.config import MqttConfig
-from agent.sources.decode import Tally, channels_by_asset
+from agent.sources.decode import Channels, Tally, channels_by_asset
 from agent.sources.link import Link
 from agent.sources.mqtt_connection import Connection
 from agent.sources.payload import PayloadDecoder
 from agent.sources.source import Burst, SourceState
 from agent.sources.topics import compile_topics
 from models.errors import FrameError
+
+if TYPE_CHECKING:
+    from agent.sources.sparkplug import SparkplugDecoder
 
 _BACKOFF: Final = Backoff()
 _SETTLE_S: Final = 1.0
@@ -56,7 +61,9 @@ class MqttSource:
         self._now_ns = now_ns
         self._client_id = config.client_id or f"tocsin-{device_id}-{config.name}"
         self._topics = compile_topics(config.topics, f"source {config.name}")
-        self._payloads = PayloadDecoder(config.payload, channels_by_asset(known), config.timestamps == "device")
+        channels, device_time = channels_by_asset(known), config.timestamps == "device"
+        self._payloads = PayloadDecoder(config.payload, channels, device_time)
+        self._sparkplug = None if config.payload != "sparkplug" else _sparkplug(config, channels, device_time)
         self._link = Link(config.name, now_ns, backoff, jitter, extra=("messages", "retained"))
 
     def start(self, deliver: Callable[[Burst], None]) -> None:
@@ -67,17 +74,26 @@ class MqttSource:
 
     @property
     def state(self) -> SourceState:
-        return self._link.state
+        state, sparkplug = self._link.state, self._sparkplug
+        if sparkplug is None:
+            return state
+        detail = f"{state.detail}; {sparkplug.detail}" if state.link == "up" and sparkplug.detail else state.detail
+        return SourceState(state.link, detail, state.since_ns, state.counters | sparkplug.counters)
 
     def _session(self, deliver: Callable[[Burst], None]) -> None:
         """From connecting to losing the connection. Raises LinkError."""
-        connection = Connection(self._config, self._client_id, self._topics.filters, self._link.wake)
+        filters = self._topics.filters if self._sparkplug is None else self._sparkplug.filters
+        connection = Connection(self._config, self._client_id, filters, self._link.wake)
         connection.open()
+        if self._sparkplug is not None:
+            self._sparkplug.connected()
         try:
             while not self._link.stopping:
                 messages = connection.round()
                 if connection.subscribed:
                     self._link.up(f"{self._config.host}:{self._config.port} as {self._client_id}")
+                    for topic, command in self._sparkplug.commands(self._now_ns()) if self._sparkplug is not None else ():
+                        connection.publish(topic, command)
                 if messages and not self._link.stopping:
                     deliver(self._burst(messages, connection.acknowledger(messages)))
             connection.settle(_SETTLE_S)
@@ -105,6 +121,10 @@ class MqttSource:
         except UnicodeDecodeError:
             tally.add_error("a topic that is not UTF-8")
             return False
+        if self._sparkplug is not None:
+            if not message.retain:
+                self._take_sparkplug(self._sparkplug, topic, bytes(message.payload), tally)
+            return message.retain
         place = self._topics.match(topic)
         if place is None:
             tally.n_unknown += 1
@@ -118,3 +138,15 @@ class MqttSource:
             return True
         tally.add(decoded)
         return False
+
+    def _take_sparkplug(self, sparkplug: SparkplugDecoder, topic: str, payload: bytes, tally: Tally) -> None:
+        try:
+            tally.add(sparkplug.decode(topic, payload, self._now_ns()))
+        except FrameError as error:
+            tally.add_error(f"{topic}: {error}")
+
+
+def _sparkplug(config: MqttConfig, channels: Channels, device_time: bool) -> SparkplugDecoder:
+    from agent.sources.sparkplug import SparkplugDecoder
+
+    return SparkplugDecoder(config.sparkplug, channels, device_time, config.rebirth, config.hold)

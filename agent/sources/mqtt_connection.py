@@ -112,6 +112,10 @@ class Connection:
 
         return acknowledge
 
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Sends at QoS 0, with the next round at the latest; what a broken connection does not take is gone."""
+        self._client.publish(topic, payload, qos=0)
+
     def settle(self, timeout_s: float) -> None:
         """Waits for outstanding acknowledgements and sends them, taking in nothing new. Raises LinkError."""
         deadline_s = time.monotonic() + timeout_s

@@ -15,12 +15,9 @@ import math
 import re
 from typing import Any, Final
 
-import numpy as np
-
-from agent.sources.decode import Channels, Decoded, as_float, checked_time, time_ns
+from agent.sources.decode import Channels, Decoded, as_float, checked_time, series, time_ns
 from agent.sources.topics import Place
 from models.contract.clock import NS_PER_S
-from models.contract.reading import Block, Reading, Readings
 from models.errors import FrameError
 
 _RELATIVE_BELOW_S: Final = 2**28
@@ -32,7 +29,7 @@ def decode_senml(content: Any, place: Place, channels: Channels, device_time: bo
     """`content`: the decoded JSON. Raises FrameError where it is no pack of records."""
     if type(content) is not list or not all(type(record) is dict for record in content):
         raise FrameError("expected a SenML pack: an array of records")
-    series: _Series = {}
+    found: _Series = {}
     base: dict[str, Any] = {}
     n_unknown = 0
     timed = device_time
@@ -49,9 +46,9 @@ def decode_senml(content: Any, place: Place, channels: Channels, device_time: bo
         at_ns, absolute = _when(base.get("bt", 0), record.get("t", 0), now_ns)
         timed = timed and absolute
         value = as_float(record.get("v", 0), channel) + as_float(base.get("bv", 0), "bv")
-        series.setdefault((asset, channel), []).append((at_ns, value if math.isfinite(value) else math.nan))
-    shift_ns = 0 if device_time else now_ns - max((at for rows in series.values() for at, _ in rows), default=now_ns)
-    return Decoded([_readings(*who, rows, shift_ns) for who, rows in series.items()], n_unknown, timed)
+        found.setdefault((asset, channel), []).append((at_ns, value if math.isfinite(value) else math.nan))
+    shift_ns = 0 if device_time else now_ns - max((at for rows in found.values() for at, _ in rows), default=now_ns)
+    return Decoded([series(*who, rows, shift_ns) for who, rows in found.items()], n_unknown, timed)
 
 
 def _refuse_unreadable(record: dict[str, Any], base: dict[str, Any]) -> None:
@@ -97,12 +94,3 @@ def _sum_ns(base_s: object, offset_s: object) -> int:
 def _signed_ns(seconds: object) -> int:
     number = as_float(seconds, "t")
     return time_ns(seconds, NS_PER_S, "t") if number >= 0 else -time_ns(-number, NS_PER_S, "t")
-
-
-def _readings(asset: str, channel: str, rows: list[tuple[int, float]], shift_ns: int) -> Readings:
-    if len(rows) == 1:
-        return Reading(asset, channel, checked_time(rows[0][0] + shift_ns, "t"), rows[0][1])
-    rows.sort(key=lambda row: row[0])
-    checked_time(rows[0][0] + shift_ns, "t")
-    times = np.array([at for at, _ in rows], dtype=np.int64) + shift_ns
-    return Block(asset, channel, times, np.array([value for _, value in rows]))

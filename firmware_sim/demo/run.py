@@ -26,7 +26,7 @@ from models.errors import LinkError
 T = TypeVar("T")
 _TURN_S: Final = 0.4
 _CATCH_UP_S: Final = 240.0  # so long the demo may run before the machines' time passes the clock's
-_ADDRESS: Final = re.compile(r"(http://[^/\s]+)/\?token=(\S+)")
+_ADDRESS: Final = re.compile(r"Tocsin hub at (http://[^/\s;]+)")
 
 
 def _head_start(scenario: Scenario) -> int:
@@ -87,9 +87,10 @@ class DemoRun:
         self.wait(lambda: _ADDRESS.search(log.read_text()), 60, "the hub to answer")
         found = _ADDRESS.search(log.read_text())
         assert found
-        hub = HubClient(found[1], found[2])
+        token = (self.directory / "hub" / "admin.token").read_text().strip()
+        hub = HubClient(found[1], token)
         self.wait(hub.alive, 30, "the hub to be ready")
-        return hub, found[0]
+        return hub, f"{found[1]}/?token={token}"
 
     def _start_fleet_and_devices(self) -> None:
         """The last gateway with machines reaches the hub by a link that can be cut."""

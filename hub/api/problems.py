@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -17,6 +18,7 @@ from hub.devices.enrol import JoinRefused, KeyConflict
 from hub.devices.keys import BadSignature, UnknownDevice
 from hub.ingest.service import Busy
 from hub.lake.query import QueryError
+from hub.state.database import cause_of
 from models.errors import BundleError, ConfigError, EnvelopeError, RolloutError, StorageError, TocsinError, TrainingError
 
 # The first that fits decides.
@@ -36,6 +38,7 @@ _STATUS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (TocsinError, 500, "error"),
     (sqlite3.Error, 503, "storage"),
     (OperationalError, 503, "storage"),
+    (PoolTimeout, 503, "storage"),
 )
 
 
@@ -60,7 +63,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(ClientDisconnect, _of_disconnect)
-    for error_type in (TocsinError, sqlite3.Error, OperationalError):
+    for error_type in (TocsinError, sqlite3.Error, OperationalError, PoolTimeout):
         app.add_exception_handler(error_type, _of_error)
     app.add_exception_handler(Exception, _of_bug)
 
@@ -89,7 +92,7 @@ def _of_error(_request: Request, error: Exception) -> Response:
     if status == 503:
         pause_s = 5
     headers = {"Retry-After": str(max(1, round(pause_s)))} if pause_s is not None else None
-    return problem(status, kind, str(error), headers)
+    return problem(status, kind, cause_of(error) if status == 503 else str(error), headers)
 
 
 def _of_bug(_request: Request, _error: Exception) -> Response:

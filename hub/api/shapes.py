@@ -115,7 +115,7 @@ class Summary(BaseModel):
     rollouts_running: int
     bundles: int
     ingest_pending: dict[str, int] = Field(description="log records that each consumer has not read yet")
-    failures: dict[str, str] = Field(description="consumers that are failing, and why")
+    failures: dict[str, str] = Field(description="what is failing (ingest, lake, projector), and why")
 
 
 class AlertView(BaseModel):
@@ -192,7 +192,7 @@ class Published(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether the hub does all its work. `failures`: consumers that are failing, and why."""
+    """Whether what comes in is stored and passed on. `failures`: what does not (ingest, lake, projector), and why."""
 
     ready: bool
     failures: dict[str, str]

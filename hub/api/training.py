@@ -1,10 +1,14 @@
-"""Training started from the API: a child process per run, so that TensorFlow's memory and crashes stay out of the hub."""
+"""Training started from the API: a child process per run, so that TensorFlow's memory and crashes stay out of the hub.
+
+Each child is waited for by a thread, so that one that was killed (out of memory, say) is gone at once, and its run is marked.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from models.contract.config import load_profile
@@ -12,12 +16,17 @@ from models.errors import TrainingError
 
 
 class TrainingProcesses:
-    """At most one run per profile. What a run prints goes to `train-PROFILE.log` in `logs`."""
+    """At most one run per profile. What a run prints goes to `train-PROFILE.log` in `logs`.
 
-    def __init__(self, data: Path, logs: Path, profiles_dir: Path | None) -> None:
+    `on_end` is called in a thread whenever a child has ended, however it did.
+    """
+
+    def __init__(self, data: Path, logs: Path, profiles_dir: Path | None, on_end: Callable[[], None]) -> None:
         self._data = data
         self._logs = logs
         self._profiles_dir = profiles_dir
+        self._on_end = on_end
+        self._watchers: list[threading.Thread] = []
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
 
@@ -44,6 +53,9 @@ class TrainingProcesses:
             with (self._logs / f"train-{profile}.log").open("ab") as log:
                 child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             self._running[profile] = child
+            self._watchers = [watcher for watcher in self._watchers if watcher.is_alive()]
+            self._watchers.append(threading.Thread(target=self._watch, args=(child,), name=f"train-{profile}", daemon=True))
+            self._watchers[-1].start()
         return child.pid
 
     def stop(self) -> None:
@@ -58,3 +70,9 @@ class TrainingProcesses:
                 except subprocess.TimeoutExpired:
                     child.kill()
                     child.wait()
+            for watcher in self._watchers:
+                watcher.join()
+
+    def _watch(self, child: subprocess.Popen[bytes]) -> None:
+        child.wait()
+        self._on_end()

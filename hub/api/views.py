@@ -11,7 +11,19 @@ from sqlalchemy import Connection, Table, func, select
 from hub.api.shapes import DeviceLedger, LaneView
 from hub.ledger.ledger import LaneAccount, LaneKey, load_all, load_device
 from hub.ledger.ranges import size
-from hub.state.schema import alerts, assets, bundle_failures, device_slots, devices, quarantine, sensor_faults, training_runs
+from hub.rollout.machine import OPEN
+from hub.state.schema import (
+    alerts,
+    assets,
+    bundle_failures,
+    bundles,
+    device_slots,
+    devices,
+    quarantine,
+    rollouts,
+    sensor_faults,
+    training_runs,
+)
 
 RowDict = dict[str, Any]
 _DEVICE_COLUMNS = ("device_id", "site", "hardware", "agent_version", "enrolled_ns", "last_seen_ns")
@@ -96,17 +108,20 @@ def list_training_runs(connection: Connection, limit: int = 200) -> list[RowDict
 
 
 def fleet_counts(connection: Connection, online_since_ns: int) -> RowDict:
-    """How many devices, assets, alerts and faults there are, named as in `Summary`."""
+    """How many there are of everything, named as in `Summary`."""
     open_alerts = select(alerts.c.severity, func.count()).where(alerts.c.closed_ns.is_(None)).group_by(alerts.c.severity)
     states = select(assets.c.state, func.count()).group_by(assets.c.state)
     n_devices = select(func.count()).select_from(devices)
     open_faults = select(func.count()).select_from(sensor_faults).where(sensor_faults.c.closed_ns.is_(None))
+    open_rollouts = select(func.count()).select_from(rollouts).where(rollouts.c.state.in_(OPEN))
     return {
         "devices": connection.execute(n_devices).scalar_one(),
         "devices_online": connection.execute(n_devices.where(devices.c.last_seen_ns >= online_since_ns)).scalar_one(),
         "assets": dict(connection.execute(states).tuples().all()),
         "alerts_open": dict(connection.execute(open_alerts).tuples().all()),
         "sensor_faults_open": connection.execute(open_faults).scalar_one(),
+        "rollouts_running": connection.execute(open_rollouts).scalar_one(),
+        "bundles": connection.execute(select(func.count()).select_from(bundles)).scalar_one(),
     }
 
 

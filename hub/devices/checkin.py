@@ -11,11 +11,14 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
+from hub.devices.keys import UnknownDevice
 from hub.state.schema import assets, bundle_failures, device_slots, devices
 from hub.state.upsert import upsert
 from models.contract.checkin import BundleFailure, CheckIn, CheckInReply, DesiredSlots
+from models.errors import EnvelopeError
 
 MAX_CHECKIN_BYTES: Final = 256 * 1024
+_MAX_INT: Final = 2**63 - 1
 DesiredSlotsOf = Callable[[Connection, str, Sequence[str]], list[DesiredSlots]]  # (connection, device_id, profiles)
 
 
@@ -27,13 +30,27 @@ def take_checkin(
     next_checkin_s: float,
     now_ns: int,
 ) -> CheckInReply:
-    """Store the check-in unless it is stale, and answer with what the device should hold now."""
-    stored = connection.execute(select(devices.c.checkin).where(devices.c.device_id == device_id)).scalar()
-    if not is_stale(stored, checkin):
+    """Store the check-in unless it is stale, and answer with what the device should hold now.
+
+    Raises EnvelopeError: figures out of range; UnknownDevice: it was forgotten a moment ago.
+    """
+    _check(device_id, checkin)
+    row = connection.execute(select(devices.c.checkin).where(devices.c.device_id == device_id)).first()
+    if row is None:
+        raise UnknownDevice(f"device {device_id} is not enrolled at this hub")
+    if not is_stale(row.checkin, checkin):
         _store(connection, device_id, checkin, now_ns)
     profiles = sorted({report.profile for report in checkin.assets} | {report.profile for report in checkin.slots})
     slots = desired_slots(connection, device_id, profiles)
     return CheckInReply(hub_time_ns=now_ns, next_checkin_s=next_checkin_s, slots=slots)
+
+
+def _check(device_id: str, checkin: CheckIn) -> None:
+    """Raises EnvelopeError where a whole number does not fit the tables."""
+    whole = [checkin.starts, checkin.at.mono_ns, *(slot.n_windows for slot in checkin.slots)]
+    whole += [asset.since_ns for asset in checkin.assets if asset.since_ns is not None]
+    if not all(0 <= number <= _MAX_INT for number in whole):
+        raise EnvelopeError(f"check-in of {device_id}: times and counts must be in 0..2^63-1")
 
 
 def is_stale(stored: dict[str, Any] | None, checkin: CheckIn) -> bool:
@@ -47,11 +64,11 @@ def is_stale(stored: dict[str, Any] | None, checkin: CheckIn) -> bool:
 
 
 def _store(connection: Connection, device_id: str, checkin: CheckIn, now_ns: int) -> None:
-    as_json = msgspec.json.decode(msgspec.json.encode(checkin))  # NaN becomes null: JSON has no NaN
+    as_json = msgspec.json.decode(msgspec.json.encode(checkin))  # NaN and infinity become null: JSON has neither
     said = {"checkin": as_json, "last_seen_ns": now_ns, "agent_version": checkin.agent_version[:64]}
     connection.execute(update(devices).where(devices.c.device_id == device_id).values(said))
-    asset_rows = {report.asset: msgspec.structs.asdict(report) for report in checkin.assets}
-    slot_rows = {(report.profile, report.slot): msgspec.structs.asdict(report) for report in checkin.slots}
+    asset_rows = {report["asset"]: report for report in as_json["assets"]}
+    slot_rows = {(report["profile"], report["slot"]): report for report in as_json["slots"]}
     _replace(connection, assets, device_id, list(asset_rows.values()))
     _replace(connection, device_slots, device_id, list(slot_rows.values()))
     held = {report.bundle_id for report in checkin.slots}

@@ -38,6 +38,7 @@ MAX_SEQ: Final = 2**62
 _MAX_INT: Final = 2**63 - 1
 _MAX_ID: Final = 64
 _MAX_SCORES: Final = 8
+_MAX_REASON: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,8 @@ def admit(sealed: Sealed, public_key: bytes) -> Admitted:
     items = []
     for item in batch.items:
         if not 1 <= item.first_seq <= item.seq <= MAX_SEQ:
-            raise EnvelopeError(
-                f"{sealed.device_id}: {item.first_seq}..{item.seq} in lane {item.lane} is no place in a sequence"
-            )
+            place = f"{item.first_seq}..{item.seq} in lane {item.lane}"
+            raise EnvelopeError(f"{sealed.device_id}: {place} is no place in a sequence")
         items.append((item, fault_of(item)))
     return Admitted(sealed.device_id, batch.epoch, items, sum(len(item.body) for item in batch.items))
 
@@ -73,7 +73,7 @@ def fault_of(item: Item) -> str | None:
         if check is not None:
             check(body)
     except ItemError as error:
-        return str(error)
+        return str(error)[:_MAX_REASON]  # it may quote what the device wrote, at any length
     return None
 
 
@@ -99,18 +99,25 @@ def _check_times(item: Item, body: Body) -> None:
             raise ItemError(f"{item.kind}: {name} is {value}; expected 0..2^63-1")
 
 
+# Almost every item is an aggregate: its checks make a message only where there is something to say.
 def _check_aggregate(body: Aggregate) -> None:
-    n_features = len(unpack_floats(body.features))
-    _expect(1 <= n_features <= MAX_FEATURES, f"aggregate: {n_features} features; expected 1..{MAX_FEATURES}")
-    _expect(body.start_ns <= body.end_ns, "aggregate: the window ends before it starts")
-    _expect(len(body.scores) <= _MAX_SCORES, f"aggregate: {len(body.scores)} scores; at most {_MAX_SCORES}")
-    _expect(len(body.faulty) <= MAX_CHANNELS and len(body.top) <= MAX_CHANNELS, "aggregate: more channels than a profile has")
+    n_features, torn = divmod(len(body.features), 4)
+    if torn or not 1 <= n_features <= MAX_FEATURES:
+        raise ItemError(f"aggregate: {len(body.features)} bytes of features; expected 1..{MAX_FEATURES} float32")
+    if body.start_ns > body.end_ns:
+        raise ItemError("aggregate: the window ends before it starts")
+    if len(body.scores) > _MAX_SCORES:
+        raise ItemError(f"aggregate: {len(body.scores)} scores; at most {_MAX_SCORES}")
+    if len(body.faulty) > MAX_CHANNELS or len(body.top) > MAX_CHANNELS:
+        raise ItemError("aggregate: more channels than a profile has")
     for score in body.scores:
-        _check_id("aggregate: detector", score.detector)
+        if len(score.detector) > _MAX_ID:
+            raise ItemError(f"aggregate: detector of {len(score.detector)} characters; at most {_MAX_ID}")
 
 
 def _check_alert(body: Alert) -> None:
     _expect(math.isfinite(body.p_value) and math.isfinite(body.score), "alert: score and p-value must be finite numbers")
+    _expect(len(body.top) <= MAX_CHANNELS, "alert: more channels than a profile has")
     _expect(all(math.isfinite(share) for _, share in body.top), "alert: shares in top must be finite numbers")
     _check_id("alert: detector", body.detector)
 

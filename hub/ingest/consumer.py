@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from hub.ingest.log import IngestLog, LogRecord
+from hub.state.database import cause_of
 from models.errors import StorageError
 
 _log = logging.getLogger(__name__)
@@ -25,7 +26,23 @@ class Consumer(Protocol):
 
     def position(self) -> int: ...
 
+    def written(self) -> int:
+        """The highest position that any of its effects stems from: at least `position()`, and after a crash perhaps more."""
+        ...
+
     def consume(self, records: Sequence[LogRecord]) -> None: ...
+
+
+def check_not_older(log: IngestLog, reader: str, position: int) -> None:
+    """Raises StorageError where `log` ends before what `reader` has of it: it was restored from an older copy.
+
+    It would give the same positions again, to other records, and those the reader would take for known.
+    """
+    if position > log.end():
+        raise StorageError(
+            f"ingest log {log.log_id} ends at {log.end()}, but {reader} has read up to {position}: the log was "
+            "restored from an older copy; move ingest.db away, and the devices' next items start a new one"
+        )
 
 
 class Follower:
@@ -50,13 +67,8 @@ class Follower:
         return self._consumer.position()
 
     def check(self) -> None:
-        """Raises StorageError where the log is older than what was consumed from it: it was restored from a backup."""
-        position, end = self._consumer.position(), self._log.end()
-        if position > end:
-            raise StorageError(
-                f"ingest log {self._log.log_id} ends at {end}, but {self.name} has read up to {position}: the log was "
-                "restored from an older copy; move ingest.db away, and the devices' next items start a new one"
-            )
+        """Raises StorageError, see `check_not_older`."""
+        check_not_older(self._log, self.name, self._consumer.written())
 
     def start(self) -> None:
         """Begins with what is there already."""
@@ -101,7 +113,7 @@ class Follower:
             self.drain()
         except Exception as error:  # the thread must outlive any failure of what it runs; `failure` and the log tell of it
             _log.exception("%s stopped at a record and will be tried again", self.name)
-            self.failure = f"{type(error).__name__}: {error}"
+            self.failure = f"{type(error).__name__}: {cause_of(error)}"
             return False
         self.failure = None
         return True

@@ -16,20 +16,25 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, Protocol
+
+import msgspec
 
 from models.contract.clock import Stamp
 from models.errors import StorageError
 
 VERSION: Final = 1
+MAX_READ_BYTES: Final = 32 * 1024 * 1024  # a drained backlog of evidence must not fill the memory
+_PRUNE_SLICE: Final = 10_000  # records; commits wait while a slice goes, so it is kept short
 
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
-    """One item as it came. `position`: 0 before it is appended. `body`: the item's msgpack, known to decode as `kind`."""
+class LogRecord(msgspec.Struct, frozen=True, gc=False):
+    """One item as it came. `position`: 0 before it is appended. `body`: the item's msgpack, known to decode as `kind`.
+
+    A Struct, for each item becomes one three times over; a frozen dataclass takes several times as long to make.
+    """
 
     position: int
     device_id: str
@@ -52,7 +57,8 @@ class IngestLog(Protocol):
     def append(self, records: Sequence[LogRecord]) -> None: ...
 
     def read(self, after_position: int, limit: int) -> list[LogRecord]:
-        """At most `limit` records with higher positions, in order."""
+        """At most `limit` records with higher positions, in order; fewer, but at least one, where their bodies are so large
+        that together they would exceed MAX_READ_BYTES."""
         ...
 
     def end(self) -> int:
@@ -106,6 +112,7 @@ class SqliteIngestLog:
             self._writer = _connect(path)
             self._reader = _connect(path)
             self._log_id = _prepare(self._writer, path)
+            self._end = _end(self._writer)
         except sqlite3.Error as error:
             raise StorageError(f"{path}: {error}") from error
 
@@ -116,19 +123,37 @@ class SqliteIngestLog:
     def append(self, records: Sequence[LogRecord]) -> None:
         with self._write_lock, _transaction(self._writer):
             self._writer.executemany(_INSERT, map(_to_row, records))
+            end = _end(self._writer)
+        self._end = end
 
     def read(self, after_position: int, limit: int) -> list[LogRecord]:
-        with self._read_lock:
-            return [_from_row(row) for row in self._reader.execute(_SELECT, (after_position, limit))]
+        records: list[LogRecord] = []
+        n_bytes = 0
+        with self._read_lock, closing(self._reader.execute(_SELECT, (after_position, limit))) as rows:
+            for row in rows:
+                record = _from_row(row)
+                n_bytes += len(record.body)
+                if records and n_bytes > MAX_READ_BYTES:
+                    break
+                records.append(record)
+        return records
 
     def end(self) -> int:
-        with self._read_lock:
-            row = self._reader.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
-        return int(row[0]) if row else 0
+        return self._end
 
     def prune(self, up_to_position: int) -> int:
-        with self._write_lock, _transaction(self._writer):
-            return self._writer.execute("DELETE FROM records WHERE position <= ?", (up_to_position,)).rowcount
+        n_gone = 0
+        while first := self._first(up_to_position):
+            last = min(up_to_position, first + _PRUNE_SLICE - 1)
+            with self._write_lock, _transaction(self._writer):
+                n_gone += self._writer.execute("DELETE FROM records WHERE position <= ?", (last,)).rowcount
+        return n_gone
+
+    def _first(self, up_to_position: int) -> int | None:
+        """The lowest position that is left, None where none is at or below `up_to_position`."""
+        with self._read_lock:
+            row = self._reader.execute("SELECT min(position) FROM records WHERE position <= ?", (up_to_position,)).fetchone()
+        return None if row[0] is None else int(row[0])
 
     def close(self) -> None:
         with self._read_lock, self._write_lock:
@@ -159,21 +184,27 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> str:
     return str(connection.execute("SELECT log_id FROM meta").fetchone()[0])
 
 
+def _end(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+    return int(row[0]) if row else 0
+
+
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing. Also a COMMIT may fail, on a full disk say; then SQLite may have rolled back by itself, or not."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 def _to_row(record: LogRecord) -> tuple[object, ...]:
-    at = record.at
-    identity = (record.device_id, record.epoch, record.lane, record.seq, record.first_seq, record.kind)
-    return (*identity, at.wall_ns, at.mono_ns, at.boot_id, at.synced, record.body, record.received_ns)
+    _, device_id, epoch, lane, seq, first_seq, kind, at, body, received_ns = msgspec.structs.astuple(record)
+    return device_id, epoch, lane, seq, first_seq, kind, at.wall_ns, at.mono_ns, at.boot_id, at.synced, body, received_ns
 
 
 def _from_row(row: tuple[int, str, str, str, int, int, str, int, int, str, int, bytes, int]) -> LogRecord:

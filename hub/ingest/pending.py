@@ -1,4 +1,4 @@
-"""What still waits in the log, and who is failing: for the summary, for readiness, and for pruning."""
+"""What still waits in the log, and who is failing: for the summary and for readiness."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from hub.ingest.consumer import Follower
 from hub.ingest.log import IngestLog
+from hub.ingest.service import IngestService
 
 
 class Backlog:
     """Reads positions; changes nothing."""
 
-    def __init__(self, log: IngestLog, followers: Sequence[Follower]) -> None:
+    def __init__(self, log: IngestLog, service: IngestService, followers: Sequence[Follower]) -> None:
         self._log = log
+        self._service = service
         self._followers = followers
 
     def pending(self) -> dict[str, int]:
@@ -21,5 +23,6 @@ class Backlog:
         return {follower.name: max(0, end - follower.position()) for follower in self._followers}
 
     def failures(self) -> dict[str, str]:
-        """Why a consumer is failing, by name; empty when all is well."""
-        return {follower.name: follower.failure for follower in self._followers if follower.failure is not None}
+        """Why ingest or a consumer is failing, by name; empty when all is well."""
+        found = {"ingest": self._service.failure} | {follower.name: follower.failure for follower in self._followers}
+        return {name: failure for name, failure in found.items() if failure is not None}

@@ -9,6 +9,7 @@ at its own pace; an idle hub commits one batch at once. When too much waits, `su
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,11 @@ from typing import Final
 
 from hub.ingest.admission import Admitted
 from hub.ingest.committer import Committer
+from hub.state.database import cause_of
 from models.contract.envelope import Ack
 from models.errors import EnvelopeError, LinkError
 
+_log = logging.getLogger(__name__)
 MAX_WAITING: Final = 512  # batches
 MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 MAX_GROUP: Final = 128
@@ -55,6 +58,7 @@ class IngestService:
         self._arrived = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
+        self.failure: str | None = None  # why the latest commit failed; None when it did not
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ingest-commit")
 
     def start(self) -> None:
@@ -92,11 +96,19 @@ class IngestService:
         try:
             outcomes = await asyncio.get_running_loop().run_in_executor(self._worker, self._commit_now, group)
         except Exception as error:  # whatever the storage raised goes to those who wait for it, and the next group is tried
+            self._note(f"{type(error).__name__}: {cause_of(error)}")
             for waiting in group:
                 _settle(waiting.outcome, error)
             return
+        self._note(None)
         for waiting, outcome in zip(group, outcomes, strict=True):
             _settle(waiting.outcome, outcome)
+
+    def _note(self, failure: str | None) -> None:
+        """Log when failing begins, changes or ends: not each time, a full disk can last for days."""
+        if failure != self.failure:
+            _log.error("nothing can be taken in: %s", failure) if failure else _log.warning("ingest works again")
+        self.failure = failure
 
     def _commit_now(self, group: Sequence[_Waiting]) -> list[Ack | EnvelopeError]:
         outcomes = self._committer.commit([waiting.batch for waiting in group], self._now_ns())

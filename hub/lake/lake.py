@@ -22,8 +22,6 @@ import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from hub.ingest.log import LogRecord
-from hub.lake.rows import rows_of
 from hub.lake.tables import PARTITIONS, SCHEMAS, TABLES, TableName
 from models.errors import StorageError
 
@@ -85,10 +83,6 @@ class DeltaLake:
         write_deltalake(delta, rows, mode="append", commit_properties=note)
         if "://" not in self._root:
             _sync_commit(Path(self._uri(table)), delta.version())
-
-    def append_aggregates(self, records: Sequence[LogRecord], log_id: str, position: int) -> None:
-        """The aggregates among `records`, as one commit."""
-        self.append("aggregates", rows_of("aggregates", records), log_id, position)
 
     def position(self, table: TableName, log_id: str) -> int:
         return self._open(table).transaction_version(_app_id(log_id)) or 0

@@ -38,7 +38,7 @@ def query(sql: str, lake: Lake) -> pa.Table:
         relation = connection.sql(sql)
         return pa.table({}) if relation is None else relation.to_arrow_table()
     except duckdb.Error as error:
-        raise QueryError(str(error)) from None
+        raise QueryError("; ".join(filter(None, map(str.strip, str(error).splitlines()[:2])))) from None
     finally:
         connection.close()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
-from itertools import accumulate
+from datetime import date
+from functools import lru_cache
+from itertools import accumulate, chain
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +16,7 @@ from hub.ingest.log import LogRecord
 from hub.lake.tables import SCHEMAS, SCORE, TABLE_OF, TableName
 from models.contract.items import Body, SlotScore, decode_body
 
+_DAY_NS: Final = 86_400 * 1_000_000_000
 _FROM_RECORD: Final = ("device_id", "epoch", "lane", "seq", "received_ns")
 _FROM_STAMP: Final = ("wall_ns", "mono_ns", "boot_id", "synced")
 
@@ -26,27 +29,28 @@ def rows_of(table: TableName, records: Sequence[LogRecord]) -> pa.Table:
     return pa.Table.from_arrays([_column(field, mine, bodies) for field in schema], schema=schema)
 
 
-def day_of(unix_ns: int) -> date:
-    """The UTC day of a Unix time in ns."""
-    return datetime.fromtimestamp(unix_ns // 1_000_000_000, UTC).date()
+@lru_cache(4096)
+def _date(day: int) -> date:
+    """The date of a day counted from 1970-01-01: there are few in a batch, and making one takes longer than all else."""
+    return date.fromordinal(date(1970, 1, 1).toordinal() + day)
 
 
 def _column(field: pa.Field, records: list[LogRecord], bodies: list[Any]) -> pa.Array:
     name = field.name
     if name in _FROM_RECORD:
-        return pa.array([getattr(record, name) for record in records], field.type)
+        return pa.array(map(attrgetter(name), records), field.type, size=len(records))
     if name in _FROM_STAMP:
-        return pa.array([getattr(record.at, name) for record in records], field.type)
+        return pa.array(map(attrgetter(f"at.{name}"), records), field.type, size=len(records))
     if name == "day":
-        return pa.array([day_of(_time_of(record, body)) for record, body in zip(records, bodies, strict=True)], field.type)
+        return pa.array(map(_day_of, records, bodies), field.type, size=len(records))
     build: Callable[[list[Any]], pa.Array] | None = _LISTS.get(name)
-    values = [getattr(body, name) for body in bodies]
+    values = list(map(attrgetter(name), bodies))
     return build(values) if build is not None else pa.array(values, field.type)
 
 
-def _time_of(record: LogRecord, body: Body) -> int:
-    """What a row is filed under: when it was measured; health, which measures nothing, when it was said."""
-    return getattr(body, "start_ns", record.at.wall_ns)
+def _day_of(record: LogRecord, body: Body) -> date:
+    """The UTC day that a row is filed under: of when it was measured; health, which measures nothing, of when it was said."""
+    return _date(getattr(body, "start_ns", record.at.wall_ns) // _DAY_NS)
 
 
 def _float_lists(packed: list[bytes]) -> pa.Array:
@@ -58,8 +62,8 @@ def _float_lists(packed: list[bytes]) -> pa.Array:
 
 def _score_lists(scores: list[list[SlotScore]]) -> pa.Array:
     offsets = list(accumulate(map(len, scores), initial=0))
-    flat = [score for window in scores for score in window]
-    columns = [pa.array([getattr(score, field.name) for score in flat], field.type) for field in SCORE]
+    flat = list(chain.from_iterable(scores))
+    columns = [pa.array(map(attrgetter(field.name), flat), field.type, size=len(flat)) for field in SCORE]
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(columns, fields=list(SCORE)))
 
 

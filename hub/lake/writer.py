@@ -34,6 +34,9 @@ class LakeWriter:
         with self._engine.connect() as connection:
             return get_position(connection, self.name, self._log_id)
 
+    def written(self) -> int:
+        return max(self.position(), *(self._lake.position(table, self._log_id) for table in TABLES))
+
     def consume(self, records: Sequence[LogRecord]) -> None:
         """Raises DeltaError, OSError; what was committed by then is not written again."""
         for table in TABLES:
@@ -42,7 +45,8 @@ class LakeWriter:
             set_position(connection, self.name, self._log_id, records[-1].position)
 
     def _write(self, table: TableName, records: Sequence[LogRecord]) -> None:
-        mine = [record for record in records if TABLE_OF.get(record.kind) == table]
+        kinds = {kind for kind, name in TABLE_OF.items() if name == table}
+        mine = [record for record in records if record.kind in kinds]
         if not mine:
             return
         written = self._lake.position(table, self._log_id)

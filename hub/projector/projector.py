@@ -32,6 +32,9 @@ class Projector:
         with self._engine.connect() as connection:
             return get_position(connection, self.name, self._log_id)
 
+    def written(self) -> int:
+        return self.position()
+
     def consume(self, records: Sequence[LogRecord]) -> None:
         """All projections and the position, or nothing."""
         with self._engine.begin() as connection:

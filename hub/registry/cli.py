@@ -12,18 +12,10 @@ from pathlib import Path
 import click
 
 from hub.registry.registry import Registry
-from hub.settings import DEFAULT_DIR, load_hub
+from hub.settings import load_hub
 from hub.state.database import open_state
+from hub.terminal import data_option, json_option
 from models.contract.names import MAX_BUNDLE_BYTES
-
-_data = click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_DIR,
-    show_default=True,
-    help="The hub's directory.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
 
 @click.group()
@@ -32,9 +24,9 @@ def bundles() -> None:
 
 
 @bundles.command("list")
-@_data
+@data_option
 @click.option("--profile", help="Only this profile's.")
-@_json
+@json_option
 def list_bundles(data: Path, profile: str | None, as_json: bool) -> None:
     """Bundles, newest first."""
     with _registry(data) as registry:
@@ -51,7 +43,7 @@ def list_bundles(data: Path, profile: str | None, as_json: bool) -> None:
 
 @bundles.command()
 @click.argument("bundle_id")
-@_data
+@data_option
 def show(bundle_id: str, data: Path) -> None:
     """A bundle's manifest and model card, as JSON."""
     with _registry(data) as registry:
@@ -60,7 +52,7 @@ def show(bundle_id: str, data: Path) -> None:
 
 @bundles.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@_data
+@data_option
 def publish(file: Path, data: Path) -> None:
     """Check FILE, a bundle archive, and put it into the registry. It reaches no device before a rollout."""
     if file.stat().st_size > MAX_BUNDLE_BYTES:

@@ -10,7 +10,7 @@ Invariants:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection, Engine, Row, func, insert, or_, select
@@ -23,6 +23,8 @@ from models.bundle.signature import bundle_message
 from models.contract.signing import SigningKey
 from models.errors import BundleCorrupt, BundleError
 from models.files import write_durably
+
+_ENTRY: Final = ("bundle_id", "profile", "version", "spec_hash", "sha256", "size", "created_ns", "run_id")
 
 
 class Registry:
@@ -56,7 +58,7 @@ class Registry:
 
     def list(self, profile: str | None = None) -> list[dict[str, Any]]:
         """Newest first, without cards, JSON-able."""
-        query = select(bundles).order_by(bundles.c.created_ns.desc(), bundles.c.version.desc())
+        query = select(*(bundles.c[name] for name in _ENTRY)).order_by(bundles.c.created_ns.desc(), bundles.c.version.desc())
         if profile is not None:
             query = query.where(bundles.c.profile == profile)
         with reading(self._engine).begin() as connection:
@@ -121,5 +123,4 @@ def _published(connection: Connection, bundle: Bundle) -> bool:
 
 
 def _entry(row: Row[Any]) -> dict[str, Any]:
-    names = ("bundle_id", "profile", "version", "spec_hash", "sha256", "size", "created_ns", "run_id")
-    return {name: getattr(row, name) for name in names}
+    return {name: getattr(row, name) for name in _ENTRY}

@@ -13,17 +13,9 @@ from typing import Any
 import click
 
 from hub.rollout.service import RolloutService
-from hub.settings import DEFAULT_DIR, load_hub
+from hub.settings import load_hub
 from hub.state.database import open_state
-
-_data = click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_DIR,
-    show_default=True,
-    help="The hub's directory.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+from hub.terminal import data_option, json_option, plain
 
 
 @click.group()
@@ -33,12 +25,12 @@ def rollout() -> None:
 
 @rollout.command()
 @click.argument("bundle_id")
-@_data
+@data_option
 @click.option("--skip-shadow", is_flag=True, help="Begin with the canary: the candidate decides there at once.")
 @click.option("--canaries", type=click.IntRange(min=1), help="How many devices go first (default: a tenth, each kind once).")
 @click.option("--waves", type=click.IntRange(min=1), default=1, show_default=True, help="Cohorts that follow the canary.")
 @click.option("--min-windows", type=click.IntRange(min=1), help="Clean windows that each stage needs (default: 60).")
-@_json
+@json_option
 def start(bundle_id: str, data: Path, as_json: bool, **options: Any) -> None:
     """Start a rollout of BUNDLE_ID."""
     with _service(data) as service:
@@ -49,9 +41,9 @@ def start(bundle_id: str, data: Path, as_json: bool, **options: Any) -> None:
 
 
 @rollout.command("list")
-@_data
+@data_option
 @click.option("--profile", help="Only this profile's.")
-@_json
+@json_option
 def list_rollouts(data: Path, profile: str | None, as_json: bool) -> None:
     """Rollouts, newest first."""
     with _service(data) as service:
@@ -60,16 +52,16 @@ def list_rollouts(data: Path, profile: str | None, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     for summary in found:
-        click.echo(_line(summary))
+        click.echo(plain(_line(summary)))
     if not found:
         click.echo("no rollouts yet")
 
 
 @rollout.command()
 @click.argument("rollout_id", required=False)
-@_data
+@data_option
 @click.option("--watch", is_flag=True, help="Show each change until it has ended.")
-@_json
+@json_option
 def status(rollout_id: str | None, data: Path, watch: bool, as_json: bool) -> None:
     """What a rollout (default: the latest) waits for, and what was decided so far."""
     with _service(data) as service:
@@ -89,7 +81,7 @@ def status(rollout_id: str | None, data: Path, watch: bool, as_json: bool) -> No
 
 @rollout.command()
 @click.argument("rollout_id")
-@_data
+@data_option
 def pause(rollout_id: str, data: Path) -> None:
     """Hold a rollout at its stage."""
     with _service(data) as service:
@@ -99,7 +91,7 @@ def pause(rollout_id: str, data: Path) -> None:
 
 @rollout.command()
 @click.argument("rollout_id")
-@_data
+@data_option
 def resume(rollout_id: str, data: Path) -> None:
     """Let a paused rollout go on."""
     with _service(data) as service:
@@ -109,7 +101,7 @@ def resume(rollout_id: str, data: Path) -> None:
 
 @rollout.command()
 @click.argument("rollout_id")
-@_data
+@data_option
 def abort(rollout_id: str, data: Path) -> None:
     """End a rollout; devices return to the incumbent at their next check-in."""
     with _service(data) as service:
@@ -119,7 +111,7 @@ def abort(rollout_id: str, data: Path) -> None:
 
 @rollout.command("rollback")
 @click.argument("rollout_id")
-@_data
+@data_option
 def roll_back(rollout_id: str, data: Path) -> None:
     """Return every device to the incumbent, also after a rollout is done; `status --watch` shows when they have."""
     with _service(data) as service:
@@ -154,7 +146,7 @@ def _show(found: dict[str, Any], shown: list[str], as_json: bool) -> list[str]:
     lines += [f"  now {gate['verdict']:<5} {gate['gate']}: {gate['reason']}" for gate in found["gates"]]
     for line in lines:
         if line not in shown:
-            click.echo(line)
+            click.echo(plain(line))
     return lines
 
 

@@ -48,9 +48,10 @@ def choose_canaries(members: Sequence[Member], count: int, seed: str) -> list[st
 
 
 def split_waves(members: Sequence[Member], n_waves: int, seed: str) -> list[list[str]]:
-    """At most `n_waves` cohorts of about the same size, each with its share of every stratum; empty ones are left out."""
+    """At most `n_waves` (>= 1) cohorts of about the same size, each with its share of every stratum; none is empty."""
     order = _by_turns(members, seed + "/waves")
-    return [sorted(wave) for wave in (order[start::n_waves] for start in range(max(1, n_waves))) if wave]
+    n_waves = min(n_waves, len(order))
+    return [sorted(order[start::n_waves]) for start in range(n_waves)]
 
 
 def _by_turns(members: Sequence[Member], seed: str) -> list[str]:

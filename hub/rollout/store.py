@@ -56,7 +56,7 @@ def load(connection: Connection, rollout_id: str, *, lock: bool = False) -> Roll
     row = connection.execute(query.with_for_update() if lock else query).first()
     if row is None:
         known = [r.rollout_id for r in latest(connection, limit=5)]
-        raise RolloutError(f"no rollout {rollout_id!r}; the latest are {', '.join(known) or 'none yet'}")
+        raise RolloutError(f"no rollout {rollout_id!r}; {_the_latest(known)}")
     return _from_row(row)
 
 
@@ -138,8 +138,12 @@ def bundle_row(connection: Connection, bundle_id: str) -> Row[Any]:
     if row is None:
         query = select(bundles.c.bundle_id).order_by(bundles.c.created_ns.desc()).limit(5)
         known = connection.execute(query).scalars().all()
-        raise RolloutError(f"no bundle {bundle_id!r}; the latest are {', '.join(known) or 'none yet'}")
+        raise RolloutError(f"no bundle {bundle_id!r}; {_the_latest(known)}")
     return row
+
+
+def _the_latest(known: Sequence[str]) -> str:
+    return f"the latest are {', '.join(known)}" if known else "there is none yet"
 
 
 def fleet_bundle(connection: Connection, profile: str) -> str | None:

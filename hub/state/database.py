@@ -29,12 +29,14 @@ def open_state(url: str) -> Engine:
     """The state behind `url`, migrated. Raises StorageError: newer version, unreadable, no rights; ConfigError: bad URL."""
     engine = connect_state(url)
     try:
-        with engine.begin() as connection:
-            _migrate(connection, url)
+        with reading(engine).begin() as connection:
+            up_to_date = _revision(connection) == HEAD
+        if not up_to_date:
+            with engine.begin() as connection:
+                _migrate(connection, url)
     except SQLAlchemyError as error:
         engine.dispose()
-        cause = getattr(error, "orig", None) or error
-        raise StorageError(f"state {_shown(url)}: {str(cause).splitlines()[0]}") from error
+        raise StorageError(f"state {_shown(url)}: {cause_of(error)}") from error
     except StorageError:
         engine.dispose()
         raise
@@ -58,6 +60,13 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(sqlite_begin="DEFERRED")
 
 
+def cause_of(error: Exception) -> str:
+    """One line on what went wrong. SQLAlchemy's own text goes on with the statement and its values, which are nobody's
+    business but the log's."""
+    lines = str(getattr(error, "orig", None) or error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def _set_up_sqlite(raw: Any, _entry: ConnectionPoolEntry) -> None:
     raw.isolation_level = None  # the driver would begin on its own, later than we want
     cursor = raw.cursor()
@@ -74,7 +83,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _migrate(connection: Connection, url: str) -> None:
-    """Bring the tables to HEAD; nothing is imported or written where they are there already."""
+    """Bring the tables to HEAD, unless another process just has."""
     found = _revision(connection)
     if found == HEAD:
         return

@@ -105,6 +105,7 @@ alerts = Table(
     Column("top", JSON, nullable=False),  # [[channel, share], ...]
     Column("received_ns", BigInteger, nullable=False),
     Index("alerts_by_time", "opened_ns"),
+    Index("alerts_by_end", "closed_ns"),  # the few that are open among all that ever were
 )
 sensor_faults = Table(
     "sensor_faults",
@@ -119,6 +120,7 @@ sensor_faults = Table(
     Column("opened_ns", BigInteger, nullable=False),
     Column("closed_ns", BigInteger),
     Index("sensor_faults_by_time", "opened_ns"),
+    Index("sensor_faults_by_end", "closed_ns"),
 )
 commissionings = Table(
     "commissionings",

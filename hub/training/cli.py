@@ -12,21 +12,16 @@ import click
 
 from hub.lake.lake import open_lake
 from hub.registry.registry import Registry
-from hub.settings import DEFAULT_DIR, load_hub
+from hub.settings import load_hub
 from hub.state.database import open_state
+from hub.terminal import data_option, json_option
 from hub.training.dataset import Rules
 from hub.training.job import TrainingJob
 from hub.training.keras_dense import KerasDense
 
 
 @click.command()
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=DEFAULT_DIR,
-    show_default=True,
-    help="The hub's directory.",
-)
+@data_option
 @click.option("--profile", required=True, help="Which profile's windows to learn from.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed and lake give the same model.")
 @click.option(
@@ -36,7 +31,7 @@ from hub.training.keras_dense import KerasDense
     show_default=True,
     help="Usable windows without which nothing is trained.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable outcome on stdout.")
+@json_option
 def train(data: Path, profile: str, seed: int, min_windows: int, as_json: bool) -> None:
     """Train a model from the lake, evaluate it, and publish it as a bundle. Roll it out with `tocsin hub rollout start`."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a run that is told to end says so in its row

@@ -11,15 +11,13 @@ Invariants:
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, insert, update
 
 from hub.lake.lake import Lake
 from hub.registry.registry import Registry
@@ -32,6 +30,7 @@ from hub.training.exporter import export_int8
 from hub.training.framework import native_silence
 from hub.training.injection import FeatureMap
 from hub.training.loading import load_normals, load_sites, load_windows
+from hub.training.runs import end_dead_runs, mark_of_this_process
 from hub.training.trainer import Floats, Progress, Trainer
 from models.bundle.archive import Golden, pack_bundle
 from models.bundle.manifest import Manifest
@@ -78,9 +77,9 @@ class TrainingJob:
     def run(self, profile_name: str, *, seed: int, rules: Rules, progress: Progress) -> Outcome:
         """Train, judge and publish. Raises TrainingError: too little data, or the model is refused; ConfigError: profile."""
         profile = load_profile(profile_name, self._profiles_dir)
-        self._bury_the_dead()
+        end_dead_runs(self._engine, self._clock_ns())
         run_id = f"{profile.name}-{self._clock_ns():x}"
-        record: dict[str, Any] = {"seed": seed, "pid": os.getpid(), "host": platform.node()}
+        record: dict[str, Any] = {"seed": seed, **mark_of_this_process()}
         row = {"run_id": run_id, "profile": profile.name, "state": "running", "started_ns": self._clock_ns(), "record": record}
         with self._engine.begin() as connection:
             connection.execute(insert(training_runs).values(row))
@@ -168,14 +167,6 @@ class TrainingJob:
         with self._engine.begin() as connection:
             connection.execute(update(training_runs).where(training_runs.c.run_id == run_id).values(values))
 
-    def _bury_the_dead(self) -> None:
-        """Runs of this machine whose process is gone without a word (power cut, kill -9) have failed."""
-        with reading(self._engine).begin() as connection:
-            running = connection.execute(select(training_runs).where(training_runs.c.state == "running")).all()
-        for row in running:
-            if row.record.get("host") == platform.node() and not _alive(row.record.get("pid", 0)):
-                self._end(row.run_id, "failed", row.record, error="its process ended before it did")
-
 
 def representative(train: Floats) -> Floats:
     """What quantization ranges are taken from: the training windows, and a quarter of them stretched threefold, so that
@@ -207,16 +198,3 @@ def _graded(judged: Evaluation) -> str:
         f"AUC on injected faults {aucs['int8']['all']:.3f} (float {aucs['float']['all']:.3f}, "
         f"baseline {aucs['baseline']['all']:.3f}), {record['latency_us_median']:.0f} µs a window"
     )
-
-
-def _alive(pid: int) -> bool:
-    """Whether that is another process that runs; this one is at its beginning and has no run that it could mean."""
-    if pid in (0, os.getpid()):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # somebody else's, but there
-    return True

@@ -2,7 +2,9 @@
 
 1. Reading is bounded by `SPAN_S` and by the asset; what is sent is bounded by `MAX_POINTS`. Where there are more windows,
    neighbours are drawn as one, by the most unusual of them: a short alarm is never thinned away.
-2. A gap is a gap: windows that were not judged (commissioning, a sensor fault) and spans without windows have no value.
+2. Windows are placed by event time. Where the device's clock is far behind, or it has been away for longer than `SPAN_S`,
+   the span ends with its newest window: what there is, is shown.
+3. A gap is a gap: windows that were not judged (commissioning, a sensor fault) and spans without windows have no value.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
@@ -74,18 +77,22 @@ def with_gaps(t: Floats, values: Floats) -> tuple[Floats, Floats]:
 
 def _read_windows(lake: Windows, tile: Tile, now_ns: int) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """(ends in Unix s, p-values with NaN where there is none, commissioning), oldest first."""
-    from_ns = now_ns - SPAN_S * NS_PER_S
-    wanted = (
-        (ds.field("profile") == tile.profile)
-        & (ds.field("day") >= datetime.fromtimestamp(from_ns / NS_PER_S - 86400, UTC).date())  # older files stay closed
-        & (ds.field("device_id") == tile.device_id)
-        & (ds.field("asset") == tile.asset)
-        & (ds.field("end_ns") >= from_ns)
-    )
-    table = lake.dataset("aggregates").to_table(columns=["end_ns", "commissioning", "scores"], filter=wanted)
+    dataset = lake.dataset("aggregates")
+    mine = (ds.field("profile") == tile.profile) & (ds.field("device_id") == tile.device_id) & (ds.field("asset") == tile.asset)
+    table = _since(dataset, mine, now_ns - SPAN_S * NS_PER_S)
+    if not table.num_rows:
+        newest_ns = pc.max(dataset.to_table(columns=["end_ns"], filter=mine)["end_ns"]).as_py()
+        table = table if newest_ns is None else _since(dataset, mine, newest_ns - SPAN_S * NS_PER_S)
     table = table.sort_by("end_ns")
     ends_s = np.asarray(table["end_ns"].to_numpy(), np.float64) / NS_PER_S
     return ends_s, _first_p(table["scores"].combine_chunks()), np.asarray(table["commissioning"].to_numpy(), np.bool_)
+
+
+def _since(dataset: ds.Dataset, mine: ds.Expression, from_ns: int) -> pa.Table:
+    """The windows of `mine` that ended at `from_ns` or later, in event time."""
+    first_day = datetime.fromtimestamp(max(0, from_ns // NS_PER_S - 86400), UTC).date()
+    recent = (ds.field("day") >= first_day) & (ds.field("end_ns") >= from_ns)  # by day, older files stay closed
+    return dataset.to_table(columns=["end_ns", "commissioning", "scores"], filter=mine & recent)
 
 
 def _first_p(scores: pa.ListArray) -> Floats:

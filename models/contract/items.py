@@ -12,22 +12,24 @@ Vectors and matrices travel as little-endian float32 bytes: 4 bytes a value, dec
 
 from __future__ import annotations
 
-from typing import Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from models.contract.clock import Stamp
 from models.contract.names import Hash, Name, Text
 from models.errors import ItemError
 
-Kind = Literal["alert", "sensor_fault", "commissioning", "health", "aggregate", "evidence", "eviction"]
+Kind = Literal["alert", "sensor_fault", "action", "commissioning", "health", "aggregate", "evidence", "eviction"]
 Lane = Literal["alerts", "aggregates", "evidence"]
 LANES: Final[tuple[Lane, ...]] = get_args(Lane)
 LANE_OF: Final[dict[str, Lane]] = {
     "alert": "alerts",
     "sensor_fault": "alerts",
+    "action": "alerts",
     "commissioning": "alerts",
     "health": "aggregates",
     "aggregate": "aggregates",
@@ -35,6 +37,7 @@ LANE_OF: Final[dict[str, Lane]] = {
 }
 BASELINE: Final = "baseline"  # the detector id of the robust statistical detector, which every device has
 Severity = Literal["warning", "critical"]
+ActorKind = Literal["mqtt", "serial", "webhook", "program"]
 FaultKind = Literal["stuck", "missing", "out_of_range", "spike", "link"]
 
 
@@ -125,6 +128,26 @@ class SensorFault(Body, frozen=True, kw_only=True):
     closed_ns: int | None = None
 
 
+class Action(Body, frozen=True, kw_only=True):
+    """What a device did, or on purpose did not do, by a rule of its configuration.
+
+    `target`: where to, told without what is secret in it. `event_id`: of the alert or the sensor fault. `asset`: empty for
+    a fault of a whole source. `reason`: why it failed or was suppressed; what would have been done where it was a dry run.
+    `took_ms`: from the event's being stored to the end of the action.
+    """
+
+    rule: Name
+    actor: ActorKind
+    target: Text
+    event: Literal["alert", "sensor_fault"]
+    event_id: Name
+    edge: Literal["opened", "closed"]
+    asset: Annotated[str, Meta(max_length=64)]
+    outcome: Literal["done", "failed", "suppressed", "dry_run"]
+    reason: Text = ""
+    took_ms: int = 0
+
+
 class Commissioning(Body, frozen=True, kw_only=True):
     """What a device learned of an asset's normal: `location` and `scale` are float32 bytes, one value a feature."""
 
@@ -178,6 +201,7 @@ class Eviction(Body, frozen=True, kw_only=True):
 BODIES: Final[dict[str, type[Body]]] = {
     "alert": Alert,
     "sensor_fault": SensorFault,
+    "action": Action,
     "commissioning": Commissioning,
     "health": Health,
     "aggregate": Aggregate,

@@ -91,7 +91,7 @@ def test_without_a_hub_the_device_works_alone(tmp_path: Path) -> None:
         ('asset = "pump-1"', 'asset = "pump-1"\nbaud = "fast"', "serial[0].baud: Expected 'int', got 'str'"),
         ('asset = "pump-1"', 'asset = "pump-1"\nformat = "xml"', "serial[0].format: Invalid enum value 'xml'"),
         ('asset = "pump-1"', 'asset = "pump-1"\nformat = "csv"', "serial[0]: format csv needs asset and columns"),
-        ('topics = ["plant/{asset}/{channel}"]', "topics = []", "mqtt[0].topics: Expected 'array' of length >= 1"),
+        ('topics = ["plant/{asset}/{channel}"]', "topics = []", "mqtt[0]: topics: at least one"),
         ('join_token_file = "token"', 'join_token_file = "tokn"', "hub.join_token_file: an existing file, not 'tokn'"),
         ('id = "here"', 'id = "pump-1"', "assets[1].id: a name of its own; 'pump-1' is there twice"),
         ('name = "bus"', 'name = "line"', "mqtt[0].name: a name of its own; 'line' is there twice"),
@@ -106,7 +106,10 @@ def test_a_mistake_is_named_with_file_key_and_expectation(old: str, new: str, sa
 
 def test_a_device_without_any_source_is_refused(tmp_path: Path) -> None:
     sources = GOOD[GOOD.index("[[serial]]") :]
-    assert refused(tmp_path, GOOD.replace(sources, "")) == "at least one source: [[serial]], [[mqtt]] or [[host]]"
+    assert (
+        refused(tmp_path, GOOD.replace(sources, ""))
+        == "at least one source: [[serial]], [[mqtt]], [[host]], [[modbus]] or [[sysfs]]"
+    )
 
 
 def test_a_device_without_any_asset_is_refused(tmp_path: Path) -> None:

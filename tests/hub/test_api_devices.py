@@ -127,6 +127,48 @@ def test_what_a_device_no_longer_reports_is_gone(client: HubClient) -> None:
     assert found["slots"] == []
 
 
+def test_a_failure_told_of_a_bundle_that_is_held_keeps_the_time_at_which_it_was_first_told(client: HubClient) -> None:
+    device = client.enrolled()
+    told = {
+        "failures": [BundleFailure(bundle_id="pump-1", reason="latency")],
+        "slots": [SlotReport(profile="pump", slot="previous", bundle_id="pump-1")],
+    }
+    checkin(client, device.checkin(**told))
+    [first] = client.get("/v1/devices/gw-01")["failures"]
+    checkin(client, device.checkin(**told, at_ns=NOW_NS + 1))
+    assert client.get("/v1/devices/gw-01")["failures"] == [first]
+
+
+def test_a_figure_that_is_no_number_is_left_out_and_the_rest_of_the_checkin_stands(client: HubClient) -> None:
+    device = client.enrolled()
+    odd = AssetReport(asset="p1", profile="pump", spec_hash=SPEC, state="alarm", p_value=float("inf"))
+    slow = SlotReport(profile="pump", slot="active", bundle_id="pump-1", score_us_median=float("nan"))
+    checkin(client, device.checkin(assets=[odd], slots=[slow]))
+    [found] = client.get("/v1/devices")
+    assert [(asset["state"], asset["p_value"]) for asset in found["assets"]] == [("alarm", None)]
+    assert [slot["score_us_median"] for slot in found["slots"]] == [None]
+
+
+def test_a_checkin_with_numbers_that_fit_no_table_is_refused(client: HubClient) -> None:
+    device = client.enrolled()
+    asset = {"asset": "p1", "profile": "pump", "spec_hash": SPEC, "state": "normal"}
+    many = SlotReport(profile="pump", slot="active", bundle_id="pump-1", n_windows=2**63)
+    for bad in ({"assets": [AssetReport(**asset, since_ns=2**64 - 1)]}, {"slots": [many]}, {"starts": -1}):
+        reply = client.http.post("/v1/checkin", content=device.checkin(**bad))
+        assert (reply.status_code, reply.json()["type"]) == (400, "urn:tocsin:bad-envelope")
+    assert client.get("/v1/devices/gw-01")["checkin"] is None
+
+
+def test_a_device_that_was_just_forgotten_leaves_no_trace_by_checking_in(client: HubClient) -> None:
+    device = client.enrolled()
+    engine = connect_state(client.hub.state_url)
+    with engine.begin() as connection:
+        forget_device(connection, device.device_id)
+    engine.dispose()
+    assert client.http.post("/v1/checkin", content=device.checkin()).status_code == 401
+    assert client.get("/v1/summary")["assets"] == {}
+
+
 @pytest.mark.parametrize("older", [{"starts": 2, "at_ns": NOW_NS - 1}, {"starts": 1, "at_ns": NOW_NS + 5}])
 def test_a_replayed_checkin_is_answered_and_not_stored(client: HubClient, older: dict[str, int]) -> None:
     device = client.enrolled()

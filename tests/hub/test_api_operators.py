@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 
 from sqlalchemy import insert
 
@@ -37,6 +38,42 @@ def test_changing_needs_the_admin_token(client: HubClient) -> None:
     for path in POSTS:
         assert client.http.post(f"/v1/{path}", content=b"{}").status_code == 401
         assert client.http.post(f"/v1/{path}", content=b"", headers=client.auth).status_code in (404, 422)
+
+
+def test_a_strangers_body_is_not_taken_in(client: HubClient) -> None:
+    """The answer comes though the body never does, of however many bytes it was to be."""
+    address = (client.http.base_url.host, client.http.base_url.port)
+    for path in POSTS:
+        head = (
+            f"POST /v1/{path} HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\nContent-Length: 9999999999\r\n\r\n{{"
+        )
+        with socket.create_connection(address, timeout=10) as stranger:
+            stranger.sendall(head.encode())
+            assert stranger.recv(100).startswith(b"HTTP/1.1 401 ")
+
+
+def test_an_operators_body_has_a_limit_whether_or_not_its_length_is_stated(client: HubClient) -> None:
+    headers = client.auth | {"Content-Type": "application/json"}
+    chunks = (b" " * 2**20 for _ in range(9))
+    assert client.http.post("/v1/rollouts", content=chunks, headers=headers).status_code == 413
+    assert client.http.post("/v1/rollouts", content=b" " * 9 * 2**20, headers=headers).status_code == 413
+
+
+def test_a_storage_error_tells_neither_statement_nor_values(client: HubClient) -> None:
+    device = client.enrolled()
+    engine = connect_state(client.hub.state_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE ledger RENAME TO elsewhere")
+    reply = client.http.post("/v1/ingest", content=device.batch(aggregates(1, 1)))
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
+    assert reply.json()["detail"] == "no such table: ledger"
+    ready = client.http.get("/readyz")
+    assert (ready.status_code, ready.json()["failures"]) == (503, {"ingest": "OperationalError: no such table: ledger"})
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO ledger")
+    engine.dispose()
+    assert client.ingest(device.batch(aggregates(1, 1))).cursors == {"aggregates": 1}
+    assert client.http.get("/readyz").status_code == 200
 
 
 def test_the_page_link_signs_in_and_the_cookie_reads_the_api(client: HubClient) -> None:

@@ -38,7 +38,7 @@ def served(hub: Hub) -> Iterator[tuple[subprocess.Popen[str], str]]:
     try:
         line = process.stdout.readline()
         assert line.startswith("Tocsin hub at http://127.0.0.1:"), line or process.communicate()
-        yield process, line.split(" at ")[1].split("/?token=")[0]
+        yield process, line.split(" at ")[1].split(";")[0]
     finally:
         process.kill()
         process.communicate()

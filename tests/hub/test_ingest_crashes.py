@@ -7,17 +7,19 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, delete, select
 
+from hub.app import build_app
 from hub.ingest.admission import Admitted
 from hub.ingest.committer import LEDGER, Committer
 from hub.ingest.consumer import Follower
 from hub.ingest.log import LogRecord, SqliteIngestLog
+from hub.ingest.pending import Backlog
 from hub.ingest.positions import get_position, read_by_all
-from hub.ingest.service import Busy, IngestService
+from hub.ingest.service import MAX_WAITING_BYTES, Busy, IngestService
 from hub.lake.lake import DeltaLake, open_lake
 from hub.lake.query import LakeCounter
 from hub.lake.rows import rows_of
@@ -27,7 +29,7 @@ from hub.projector.alerts import Alerts
 from hub.projector.projector import Projector
 from hub.settings import Hub
 from hub.state.database import open_state
-from hub.state.schema import alerts
+from hub.state.schema import alerts, consumers
 from models.contract.envelope import Ack
 from models.contract.items import Item
 from models.errors import EnvelopeError, StorageError
@@ -183,13 +185,42 @@ def test_only_what_every_consumer_has_read_is_pruned_and_it_is_not_taken_again(p
 def test_a_log_restored_from_an_older_copy_is_refused(parts: Components) -> None:
     parts.commit(aggregates(1, 6))
     parts.write_lake()
+    parts = with_older_log(parts)
+    follower = Follower(parts.log, LakeWriter(parts.lake, parts.engine, parts.log.log_id))
+    with pytest.raises(StorageError, match="restored from an older copy"):
+        follower.check()
+    parts.close()
+
+
+def test_a_lake_that_is_ahead_of_a_restored_hub_is_seen_before_it_takes_new_records_for_known(parts: Components) -> None:
+    parts.commit(aggregates(1, 6))
+    parts.write_lake()
+    with parts.engine.begin() as connection:
+        connection.execute(delete(consumers))  # state and log from before, the lake as it is
+    parts = with_older_log(parts)
+    writer = LakeWriter(parts.lake, parts.engine, parts.log.log_id)
+    assert writer.position() == 0
+    with pytest.raises(StorageError, match="lake has read up to 6"):
+        Follower(parts.log, writer).check()
+    parts.close()
+
+
+def test_a_ledger_that_is_ahead_of_the_log_is_refused_when_the_hub_starts(parts: Components) -> None:
+    parts.commit(aggregates(1, 6))
+    parts = with_older_log(parts)
+    parts.close()
+    with pytest.raises(StorageError, match="ledger has read up to 6"):
+        build_app(parts.hub)
+
+
+def with_older_log(parts: Components) -> Components:
+    """As if the ingest log had been restored from when it held two records."""
+    parts.close()
     with sqlite3.connect(parts.hub.paths.ingest) as raw:
         raw.execute("DELETE FROM records WHERE seq > 2")
         raw.execute("UPDATE sqlite_sequence SET seq = 2")
     raw.close()
-    follower = Follower(parts.log, LakeWriter(parts.lake, parts.engine, parts.log.log_id))
-    with pytest.raises(StorageError, match="restored from an older copy"):
-        follower.check()
+    return Components.open(parts.hub)
 
 
 def test_a_projection_that_fails_moves_neither_rows_nor_position(parts: Components) -> None:
@@ -215,6 +246,8 @@ def test_a_failing_follower_says_why_and_goes_on_when_it_can(parts: Components, 
 
         def position(self) -> int:
             return self.seen
+
+        written = position
 
         def consume(self, records: Sequence[LogRecord]) -> None:
             if not self.healed:
@@ -300,7 +333,34 @@ def test_when_too_much_waits_the_next_is_asked_to_come_back(hub: Hub) -> None:
     engine.dispose()
 
 
-def test_a_storage_failure_reaches_those_who_wait_and_the_next_group_is_tried(hub: Hub) -> None:
+def test_what_waits_is_bounded_in_bytes_too_and_what_was_committed_waits_no_more(hub: Hub) -> None:
+    engine, log = open_state(hub.state_url), SlowLog(hub)
+
+    def batch(n: int, n_bytes: int) -> Admitted:
+        return replace(admitted(aggregates(n, n), f"gw-{n:02}"), n_bytes=n_bytes)
+
+    async def scenario() -> None:
+        service = IngestService(Committer(engine, log), on_commit=lambda: None)
+        service.start()
+        tasks = [asyncio.create_task(service.submit(batch(1, 1)))]
+        await asyncio.to_thread(log.appending.wait, 10)
+        tasks.append(asyncio.create_task(service.submit(batch(2, MAX_WAITING_BYTES))))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await service.submit(batch(3, 1))
+        log.proceed.set()
+        await asyncio.gather(*tasks)
+        await asyncio.gather(service.submit(batch(4, 1)), service.submit(batch(5, 1)))
+        await service.stop()
+
+    asyncio.run(scenario())
+    log.close()
+    engine.dispose()
+
+
+def test_a_storage_failure_reaches_those_who_wait_and_the_next_group_is_tried(
+    hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
     engine, log = open_state(hub.state_url), SqliteIngestLog(hub.paths.ingest)
     committer = Committer(engine, log)
     with engine.begin() as connection:
@@ -309,15 +369,19 @@ def test_a_storage_failure_reaches_those_who_wait_and_the_next_group_is_tried(hu
     async def scenario() -> None:
         service = IngestService(committer, on_commit=lambda: None)
         service.start()
-        with pytest.raises(Exception, match="full"):
-            await service.submit(admitted(aggregates(1, 1)))
+        for _ in range(2):
+            with pytest.raises(Exception, match="full"):
+                await service.submit(admitted(aggregates(1, 1)))
+        assert Backlog(log, service, []).failures() == {"ingest": "IntegrityError: full"}
         with engine.begin() as connection:
             connection.exec_driver_sql("DROP TRIGGER broken")
         assert (await service.submit(admitted(aggregates(1, 2)))).cursors == {"aggregates": 2}
+        assert Backlog(log, service, []).failures() == {}
         await service.stop()
 
     asyncio.run(scenario())
     assert [record.seq for record in log.read(0, 10)] == [1, 2]
+    assert caplog.messages == ["nothing can be taken in: IntegrityError: full", "ingest works again"]  # each said once
     log.close()
     engine.dispose()
 

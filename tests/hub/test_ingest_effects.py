@@ -89,6 +89,7 @@ def test_a_poison_item_is_quarantined_alone(client: HubClient) -> None:
     items = [*aggregates(1, 2), poison(3), poison(4, kind="hologram"), *aggregates(5, 6)]
     ack = client.ingest(device.batch(items))
     assert ack.cursors["aggregates"] == 6
+    assert client.ingest(device.batch(items)).rejected == ack.rejected  # told again, and counted once
     assert [(rejection.seq, rejection.lane) for rejection in ack.rejected] == [(3, "aggregates"), (4, "aggregates")]
     assert "hologram" in ack.rejected[1].reason
     kept = client.get("/v1/quarantine")
@@ -115,6 +116,12 @@ def test_bodies_that_decode_but_make_no_sense_are_quarantined(client: HubClient)
     assert len(ack.rejected) == len(items), ack.rejected
     assert ack.cursors == {"aggregates": 7, "alerts": 2}
     assert client.get("/v1/alerts") == []
+
+
+def test_the_reason_for_a_rejection_is_short_however_long_the_fault(client: HubClient) -> None:
+    ack = client.ingest(client.enrolled().batch([poison(1, kind="hologram" * 10_000)]))
+    assert [len(rejection.reason) for rejection in ack.rejected] == [500]
+    assert [len(row["reason"]) for row in client.get("/v1/quarantine")] == [500]
 
 
 def test_a_new_epoch_starts_again_at_one_and_shows_as_a_restart(client: HubClient) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
-from hub.ingest.log import IngestLog, LogRecord, SqliteIngestLog
+from hub.ingest.log import MAX_READ_BYTES, IngestLog, LogRecord, SqliteIngestLog
 from models.errors import StorageError
 from tests.hub.simulated_device import stamp
 
@@ -83,6 +83,16 @@ def test_reading_goes_on_after_a_position_and_stops_at_the_limit(open_log: OpenL
     assert log.read(log.end(), 100) == []
 
 
+def test_one_reading_holds_a_bounded_number_of_bytes_and_at_least_one_record(open_log: OpenLog) -> None:
+    log = open_log()
+    half = bytes(MAX_READ_BYTES // 2)
+    log.append([record(1, body=half), record(2, body=half), record(3), record(4, body=half * 3), record(5)])
+    assert seqs(first := log.read(0, 100)) == [1, 2]
+    assert seqs(second := log.read(first[-1].position, 100)) == [3]
+    assert seqs(third := log.read(second[-1].position, 100)) == [4]
+    assert seqs(log.read(third[-1].position, 100)) == [5]
+
+
 def test_positions_are_never_given_twice(open_log: OpenLog) -> None:
     log = open_log()
     log.append([record(1), record(2)])
@@ -108,6 +118,58 @@ def test_a_failed_append_leaves_nothing(open_log: OpenLog) -> None:
     assert log.read(0, 10) == []
     log.append([record(1)])
     assert seqs(log.read(0, 10)) == [1]
+
+
+def test_pruning_goes_by_slices_and_leaves_nothing_behind(open_log: OpenLog) -> None:
+    log = open_log()
+    log.append([record(n) for n in range(1, 25_001)])
+    assert log.prune(24_990) == 24_990
+    assert seqs(log.read(0, 100)) == list(range(24_991, 25_001))
+    assert log.prune(24_990) == 0
+
+
+def test_a_disk_that_is_full_when_it_comes_to_the_commit_leaves_a_log_that_goes_on(tmp_path: Path) -> None:
+    with FullDisk(tmp_path / "ingest.db") as log:
+        log.append([record(1)])
+        log.full = True
+        for _ in range(2):
+            with pytest.raises(sqlite3.OperationalError, match="full"):
+                log.append([record(2), record(3)])
+        assert (seqs(log.read(0, 10)), log.end()) == ([1], 1)
+        log.full = False
+        log.append([record(2)])
+        assert (seqs(log.read(0, 10)), log.end()) == ([1, 2], 2)
+
+
+class FullDisk(SqliteIngestLog):
+    """A log whose commits fail, with the transaction still open, while `full`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.full = False
+        self._writer = Refusing(self._writer, self)  # type: ignore[assignment]
+
+    def __enter__(self) -> FullDisk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Refusing:
+    """A connection that refuses to commit while its log says so."""
+
+    def __init__(self, connection: sqlite3.Connection, log: FullDisk) -> None:
+        self._connection = connection
+        self._log = log
+
+    def execute(self, statement: str, *arguments: object) -> sqlite3.Cursor:
+        if statement == "COMMIT" and self._log.full:
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._connection.execute(statement, *arguments)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
 
 
 class LogAgainstAList(RuleBasedStateMachine):

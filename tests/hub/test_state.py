@@ -12,9 +12,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
 
 from hub.state import schema
-from hub.state.database import HEAD, MIGRATIONS_DIR, connect_state, open_state, reading
+from hub.state.database import HEAD, MIGRATIONS_DIR, cause_of, connect_state, open_state, reading
 from hub.state.upsert import upsert
 from models.errors import ConfigError, StorageError
 
@@ -103,6 +104,27 @@ def test_writers_in_several_connections_wait_for_each_other(tmp_path: Path) -> N
         thread.join()
     with engine.connect() as connection:
         assert connection.execute(select(schema.consumers.c.position)).scalar() == 100
+    engine.dispose()
+
+
+def test_opening_what_is_up_to_date_waits_for_no_writer(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hub.db"
+    engine = open_state(url)
+    with engine.begin():  # holds the write lock
+        open_state(url).dispose()
+    engine.dispose()
+
+
+def test_the_cause_of_a_database_error_holds_neither_statement_nor_values(tmp_path: Path) -> None:
+    engine = open_state(f"sqlite:///{tmp_path}/hub.db")
+    row = insert(schema.consumers).values(name="secret", position=1)
+    with engine.begin() as connection:
+        connection.execute(row)
+        with pytest.raises(IntegrityError) as raised:
+            connection.execute(row)
+    assert "secret" in str(raised.value)
+    assert cause_of(raised.value) == "UNIQUE constraint failed: consumers.name"
+    assert cause_of(OSError()) == "OSError"
     engine.dispose()
 
 

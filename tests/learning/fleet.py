@@ -40,6 +40,7 @@ class Device:
     refuses: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     faulty: bool = False
+    commissioning: bool = False
     seq: int = 0
 
     def take(self, reply: CheckInReply) -> None:
@@ -172,6 +173,7 @@ class Fleet:
             n_readings=250,
             scores=[self._score(name) for name in ordered],
             faulty=["flow"] if device.faulty else [],
+            commissioning=device.commissioning,
         )
 
     def _score(self, detector: str) -> SlotScore:

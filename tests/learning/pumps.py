@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from sqlalchemy import Engine, insert
 
 from hub.ingest.log import LogRecord
 from hub.lake.lake import DeltaLake
+from hub.lake.rows import rows_of
 from hub.state.schema import commissionings, devices
 from models.contract.clock import Stamp
 from models.contract.config import load_profile
@@ -75,7 +77,7 @@ class PumpFleet:
     def fill(self, engine: Engine, lake: DeltaLake) -> None:
         """Into the lake, with what the devices learned while commissioning."""
         records = self.records()
-        lake.append_aggregates(records, "log", len(records))
+        lake.append("aggregates", rows_of("aggregates", records), "log", len(records))
         with engine.begin() as connection:
             for number, (device_id, vectors) in enumerate(self.vectors.items()):
                 connection.execute(insert(devices).values(device_row(device_id, f"site-{number % 2}")))

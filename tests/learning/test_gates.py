@@ -62,6 +62,13 @@ def test_every_gate_gives_its_figures_and_a_reason(stage: StageFigures) -> None:
     assert all(verdict.reason and verdict.figures for verdict in verdicts)
 
 
+def test_a_handful_of_windows_halts_nothing_however_bad_they_are() -> None:
+    n = SETTINGS.halt_windows
+    few, enough = (_device(n_windows=k, n_alarm_candidate=k) for k in (n - 1, n))
+    assert GATES["alarm_rate"](StageFigures(SETTINGS, [few]))[0] == "wait"
+    assert GATES["alarm_rate"](StageFigures(SETTINGS, [enough]))[0] == "halt"
+
+
 @given(_counts, st.integers(1, 50))
 def test_more_alarms_of_the_candidate_never_lift_a_halt(counts: Counts, more: int) -> None:
     def alarm_gate(n_alarm: int) -> str:

@@ -123,6 +123,17 @@ def test_windows_of_faulty_sensors_move_nothing(fleet: Fleet) -> None:
     assert all(row.n_windows == 0 and row.n_faulty == 200 for row in rows)
 
 
+def test_windows_of_an_asset_that_still_learns_its_normal_are_no_evidence(fleet: Fleet) -> None:
+    for device in fleet.devices.values():
+        device.commissioning = True
+    rollout_id = _start(fleet, FLOOD)
+    for _ in range(20):
+        fleet.step(windows=10)
+    assert fleet.service.get(rollout_id)["state"] == "running"
+    with fleet.engine.begin() as connection:
+        assert connection.execute(select(stage_evidence)).all() == []
+
+
 def test_a_refusal_on_one_canary_halts(fleet: Fleet) -> None:
     for device in fleet.devices.values():
         device.refuses.add(GOOD)
@@ -150,6 +161,38 @@ def test_an_agent_that_keeps_restarting_halts(fleet: Fleet) -> None:
     fleet.devices[canary].starts += 3
     fleet.run(rollout_id, "rolled_back")
     assert f"restarts: {canary} restarted 3 times" in fleet.service.get(rollout_id)["reason"]
+
+
+def test_restarts_are_counted_anew_in_each_stage(fleet: Fleet) -> None:
+    rollout_id = _start(fleet, GOOD)
+    fleet.step(windows=1)
+    canary = fleet.service.get(rollout_id)["plan"]["stages"][0]["devices"][0]
+    fleet.devices[canary].starts += 2
+    while fleet.service.get(rollout_id)["stage"] == "shadow":
+        fleet.step()
+    fleet.devices[canary].starts += 2
+    fleet.run(rollout_id, "done")
+
+
+def test_a_device_that_held_the_candidate_before_the_stage_began_has_yet_to_say_that_it_does(fleet: Fleet) -> None:
+    first = _start(fleet, GOOD)
+    fleet.step(windows=1)
+    fleet.service.abort(first, now_ns=fleet.now_ns)
+    fleet.now_ns += 10**9
+    gates = fleet.service.get(_start(fleet, GOOD, canaries=6))["gates"]
+    assert next(gate for gate in gates if gate["gate"] == "presence")["figures"]["present"] == 0
+
+
+def test_a_device_that_may_hold_the_candidate_unheard_is_waited_for_before_it_is_rolled_back(fleet: Fleet) -> None:
+    rollout_id = _start(fleet, GOOD)
+    canary = fleet.service.get(rollout_id)["plan"]["stages"][0]["devices"][0]
+    fleet.devices[canary].online = False
+    fleet.service.roll_back(rollout_id, now_ns=fleet.now_ns + 10**9)
+    fleet.step()
+    assert fleet.service.get(rollout_id)["state"] == "halted"
+    fleet.devices[canary].online = True
+    fleet.step()
+    assert fleet.service.get(rollout_id)["state"] == "rolled_back"
 
 
 def test_a_canary_that_is_away_is_waited_for(fleet: Fleet) -> None:

@@ -75,6 +75,32 @@ def test_a_link_to_an_adapter_that_is_not_there_yet_may_become_either_kind(tmp_p
     assert _values(text, "DeviceAllow") == ["char-ttyUSB rw", "char-ttyACM rw"]
 
 
+_MODBUS = (
+    '[[modbus]]\nname = "m"\nserial_port = "/dev/ttyAMA0"\nasset = "box"\nregisters = [{ channel = "cpu_load", address = 0 }]\n'
+)
+_RELAY = '[[actions]]\nname = "stop"\non = "alert"\n[actions.serial]\nport = "/dev/ttyS1"\ncommand = "x"\n'
+_HOOK = '[[actions]]\nname = "tell"\non = "alert"\n[actions.webhook]\nurl = "http://h.example/x"\nsecret_file = "key"\n'
+_PROGRAM = '[[actions]]\nname = "run"\non = "alert"\n[actions.program]\ncommand = ["{}"]\n'
+
+
+def test_ports_of_modbus_lines_and_of_rules_are_allowed_too(tmp_path: Path) -> None:
+    text = unit_text(_loaded(tmp_path, _HOST + _MODBUS + _RELAY), _PLACE)
+    assert _values(text, "DeviceAllow") == ["/dev/ttyAMA0 rw", "/dev/ttyS1 rw"]
+    assert _values(text, "SupplementaryGroups") == ["dialout"]
+
+
+def test_a_rules_secret_must_be_readable_and_its_program_visible(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret")
+    assert named_files(_loaded(tmp_path, _HOST + _HOOK)) == [Path("/etc/tocsin/tocsin.toml"), Path("/etc/tocsin/key")]
+    program = tmp_path / "relay"  # pytest's folder is one for temporary files
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    check_visible(_loaded(tmp_path, _HOST + _PROGRAM.format("/bin/true")), _PLACE)
+    if program.is_relative_to("/tmp"):
+        with pytest.raises(ConfigError, match="PrivateTmp"):
+            check_visible(_loaded(tmp_path, _HOST + _PROGRAM.format(program)), _PLACE)
+
+
 def test_the_state_directory_is_the_only_place_to_write(tmp_path: Path) -> None:
     below_lib = unit_text(_loaded(tmp_path, state_dir="/var/lib/tocsin/box"), _PLACE)
     assert (_values(below_lib, "StateDirectory"), _values(below_lib, "ReadWritePaths")) == (["tocsin/box"], [])

@@ -15,11 +15,25 @@ import pytest
 
 from agent.backoff import Backoff
 from agent.sources import host
-from agent.sources.config import HostConfig, MqttConfig, SerialConfig
+from agent.sources.config import (
+    HostConfig,
+    ModbusConfig,
+    MqttConfig,
+    Register,
+    SerialConfig,
+    SparkplugAsset,
+    SysfsConfig,
+    SysfsSensor,
+)
 from agent.sources.host import HostSource, take_sample
+from agent.sources.modbus import ModbusSource
 from agent.sources.mqtt import MqttSource
 from agent.sources.serial_port import SerialSource
 from agent.sources.source import Source
+from agent.sources.sysfs import SysfsSource
+from firmware_sim.firmware.sparkplug import EdgeNode
+from firmware_sim.links.modbus import ModbusLine, ModbusPeer
+from firmware_sim.links.sysfs import SensorTree
 from tests.sources.conftest import KNOWN, NOW_NS, Port, Recorder
 from tests.waiting import wait_until
 
@@ -71,7 +85,70 @@ def host_bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     return Bench(source, lambda: None, broken.set, broken.clear)
 
 
-@pytest.fixture(params=[serial_bench, mqtt_bench, host_bench], ids=["serial", "mqtt", "host"])
+def sparkplug_bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    broker = request.getfixturevalue("broker")
+    node = EdgeNode("plant", "edge-1", {"press-7": ("flow",)})
+    asset = SparkplugAsset(id="plant/edge-1/press-7", asset="pump-1")
+    config = MqttConfig(name="cell", port=broker.port, payload="sparkplug", sparkplug=(asset,))
+
+    def feed() -> None:
+        births = [(message.topic, message.payload, 0, False) for message in node.births(NOW_NS)]
+        with suppress(OSError):  # while the broker is down
+            paho_publish.multiple(births, port=broker.port)
+
+    return Bench(MqttSource(config, lambda: NOW_NS, KNOWN, "gw-1", FAST), feed, broker.stop, broker.start)
+
+
+def modbus_bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    peer = ModbusPeer({1: {(3, 0): 1}})
+    return polled(request, peer, host="127.0.0.1", port=peer.port)
+
+
+def modbus_line_bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    path = request.getfixturevalue("tmp_path") / "ttyBus"
+    return polled(request, ModbusLine({1: {(3, 0): 1}}, path), serial_port=str(path), parity="none")
+
+
+def polled(request: pytest.FixtureRequest, peer: ModbusPeer, **where: Any) -> Bench:
+    peer.start()
+    request.addfinalizer(peer.stop)
+    config = ModbusConfig(
+        name="plc", asset="pump-1", interval_s=0.05, timeout_s=0.3, registers=(Register(channel="flow", address=0),), **where
+    )
+    return Bench(ModbusSource(config, lambda: NOW_NS, KNOWN, FAST), lambda: None, peer.stop, peer.start)
+
+
+def sysfs_bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    tree = SensorTree(request.getfixturevalue("tmp_path"))
+    chips = [tree.add_hwmon("flow_meter", {"fan1_input": "1"})]
+    config = SysfsConfig(
+        name="board",
+        asset="pump-1",
+        interval_s=0.05,
+        sensors=(SysfsSensor(channel="flow", sensor="flow_meter/fan1"),),
+        hwmon_root=str(tree.hwmon_root),
+        iio_root=str(tree.iio_root),
+    )
+    return Bench(
+        SysfsSource(config, lambda: NOW_NS, KNOWN, FAST),
+        lambda: None,
+        lambda: tree.remove(chips.pop()),
+        lambda: chips.append(tree.add_hwmon("flow_meter", {"fan1_input": "2"})),
+    )
+
+
+BENCHES = {
+    "serial": serial_bench,
+    "mqtt": mqtt_bench,
+    "host": host_bench,
+    "sparkplug": sparkplug_bench,
+    "modbus-tcp": modbus_bench,
+    "modbus-rtu": modbus_line_bench,
+    "sysfs": sysfs_bench,
+}
+
+
+@pytest.fixture(params=BENCHES.values(), ids=BENCHES.keys())
 def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     bench: Bench = request.param(request, monkeypatch)
     yield bench

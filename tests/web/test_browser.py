@@ -84,7 +84,8 @@ def is_live(page: Any) -> None:
 
 def test_signing_in_by_the_form_leads_to_the_overview(url: str, fleet: Engine, tab: Tab) -> None:
     tab.page.goto(url)
-    tab.page.keyboard.type(TOKEN)  # the field has the focus
+    tab.page.wait_for_selector("#token:focus")
+    tab.page.keyboard.type(TOKEN)
     tab.page.keyboard.press("Enter")
     tab.page.wait_for_selector("#fleet")
     assert tab.page.url == f"{url}/"

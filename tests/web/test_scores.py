@@ -47,4 +47,16 @@ def test_a_week_of_windows_comes_as_no_more_points_than_a_screen_has(lake: Delta
 
 def test_windows_older_than_the_span_are_left_in_the_lake(lake: DeltaLake) -> None:
     seed_windows(lake, NOW - 8 * 86_400 * S, n=50)
+    seed_windows(lake, NOW, n=50)
+    assert min(read_scores(lake, PUMP_2, (), NOW)["t"]) > NOW / S - 3600
+
+
+def test_a_device_whose_clock_is_years_behind_has_a_plot_all_the_same(lake: DeltaLake) -> None:
+    then = 2 * 86_400 * S  # a gateway without a battery clock, just after 1970
+    seed_windows(lake, then, n=50)
+    figures = read_scores(lake, PUMP_2, (), NOW)
+    assert (len(figures["t"]), figures["t"][-1]) == (50, then / S - 10)
+
+
+def test_an_asset_that_never_sent_a_window_has_an_empty_plot(lake: DeltaLake) -> None:
     assert read_scores(lake, PUMP_2, (), NOW)["t"] == []

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("device_id", "alert_id"),
     )
     op.create_index("alerts_by_time", "alerts", ["opened_ns"], unique=False)
+    op.create_index("alerts_by_end", "alerts", ["closed_ns"], unique=False)
     op.create_table(
         "assets",
         sa.Column("device_id", sa.String(length=64), nullable=False),
@@ -178,6 +179,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("device_id", "fault_id"),
     )
     op.create_index("sensor_faults_by_time", "sensor_faults", ["opened_ns"], unique=False)
+    op.create_index("sensor_faults_by_end", "sensor_faults", ["closed_ns"], unique=False)
     op.create_table(
         "stage_evidence",
         sa.Column("rollout_id", sa.String(length=64), nullable=False),
