@@ -109,8 +109,8 @@ class App:
 
     # --- life ----------------------------------------------------------------------------------------------------
 
-    def run(self, ready: Call = lambda: None) -> None:
-        """Work until `stop`; `ready` is called once everything has started."""
+    def run(self, ready: Call = lambda: None, progress: Call = lambda: None) -> None:
+        """Work until `stop`; `ready` is called once everything has started, `progress` after each step of the pipeline."""
         self._restore()
         self._updater.resume()
         self._actions.start(self._open_alerts())
@@ -121,7 +121,7 @@ class App:
         log.info("watching %s from %s", ", ".join(self._pipeline.assets), ", ".join(s.name for s in self._sources))
         ready()
         try:
-            self._work()
+            self._work(progress)
         finally:
             self._shut_down()
 
@@ -135,7 +135,7 @@ class App:
             if watch is not None and not watch.restore(saved):
                 log.warning("%s: its feature spec has changed; commissioning starts anew", asset)
 
-    def _work(self) -> None:
+    def _work(self, progress: Call) -> None:
         """The pipeline thread: take what comes, store what it leads to, acknowledge."""
         next_tick_s = time.monotonic() + _TICK_S
         while not self._stop.is_set():
@@ -146,6 +146,7 @@ class App:
                 outcome = self._pipeline.tick(now.mono_ns)
                 self._store(outcome, [*self._links.tick(now.wall_ns), *self._silence.tick(self._pipeline.assets.values(), now)])
                 next_tick_s = time.monotonic() + _TICK_S
+            progress()
 
     def _take(self, what: Burst | Call) -> None:
         if not isinstance(what, Burst):

@@ -9,6 +9,8 @@ from typing import Literal
 
 import click
 
+from models.errors import ConfigError
+
 Edge = Literal["opened", "closed"]
 
 CONFIG = click.option(
@@ -30,21 +32,65 @@ def run(config_path: Path, log_level: str) -> None:
 
     Exit codes: 78 the configuration is wrong; 1 the state directory cannot be used.
     """
-    import logging
+    import faulthandler
+    import os
     import signal
 
     from agent.app import App
     from agent.config import load_config
     from agent.health import one_arena
+    from agent.service.notify import Notifier
+    from agent.status_text import status_line
     from agent.version import version
 
     one_arena()
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    faulthandler.enable()  # the watchdog aborts a hung agent: then the log gets the stack of every thread
+    _log_to_stderr(log_level)
     app = App(load_config(config_path), version())
+    notifier = Notifier.from_environment(os.environ, lambda: status_line(app.status()))
+
+    def stop(*_: object) -> None:
+        notifier.stopping()
+        app.stop()
+
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: app.stop())
-    app.run()
+        signal.signal(signum, stop)
+    app.run(notifier.ready, notifier.progress)
+
+
+def _log_to_stderr(level: str) -> None:
+    import logging
+    import os
+
+    from agent.service.journal import JournalFormatter, writes_to_journal
+
+    handler = logging.StreamHandler(sys.stderr)
+    to_journal = writes_to_journal(os.environ, sys.stderr.fileno())
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JournalFormatter() if to_journal else plain)
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+
+
+@agent.command()
+@CONFIG
+@click.option("--dry-run", is_flag=True, help="Print the unit and change nothing; needs no root.")
+@click.option("--no-start", is_flag=True, help="Enable the service for the next boot, but leave it as it is now.")
+def install(config_path: Path, dry_run: bool, no_start: bool) -> None:
+    """Run the agent as a hardened systemd service, from now on and after each boot."""
+    from agent.service.install import install as install_service
+    from agent.service.install import planned
+    from agent.service.unit import check_visible, unit_text
+
+    if not dry_run:
+        install_service(config_path, not no_start, click.echo)
+        return
+    loaded, place = planned(config_path)
+    click.echo(unit_text(loaded, place), nl=False)
+    try:
+        check_visible(loaded, place)
+    except ConfigError as error:
+        click.echo(f"as it is, this could not be installed: {error}", err=True)
 
 
 @agent.command("check-config")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,6 +30,16 @@ def status_lines(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"  ! refused {bundle}: {reason}"
     yield from _action_lines(status.get("actions") or {})
     yield from _outbox_lines(status, now_ns)
+
+
+def status_line(status: Mapping[str, Any]) -> str:
+    """All of it in one line, for `systemctl status`: `2 normal, 1 alarm; 1 sensor fault; outbox 12 items, 3.4 kB`."""
+    states = Counter(asset["state"] for asset in status["assets"].values())
+    parts = [", ".join(f"{count} {state}" for state, count in sorted(states.items()))]
+    if status["faults"]:
+        parts.append(f"{len(status['faults'])} sensor fault{'s' if len(status['faults']) > 1 else ''}")
+    parts.append(f"outbox {status['backlog_items']} items, {_bytes(status['backlog_bytes'])}")
+    return "; ".join(parts)
 
 
 def _asset_line(name: str, asset: Mapping[str, Any], now_ns: int) -> str:

@@ -14,6 +14,7 @@
     │   └── SelfTestFailed     it loads, but its golden vectors do not score as they should
     ├── TrainingError          the hub makes no bundle, and says why
     ├── RolloutError           the hub changes no assignment, and says why
+    ├── InstallError           the service is not installed, and says what to do
     └── StorageError           stop safely: state on disk cannot be used as it is
 
 Duplicate, gap, late and warming up are ordinary outcomes: they are returned values, never exceptions.
@@ -97,6 +98,10 @@ class TrainingError(TocsinError):
 
 class RolloutError(TocsinError):
     """An unknown bundle or rollout, or a step that its present state does not allow."""
+
+
+class InstallError(TocsinError):
+    """This machine, or this user on it, cannot install the service; an earlier installation stays as it was."""
 
 
 class StorageError(TocsinError):

@@ -1,0 +1,1 @@
+"""The agent under systemd: the unit it runs as, how it is installed, and what it tells the service manager."""
