@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, help_line) for name, (*_, help_line) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="tocsin")
 def cli() -> None:
     """Tocsin watches machines where they stand, and rings when something is wrong."""
