@@ -37,7 +37,7 @@ def demo(
     """Show the whole loop on this machine: sensors, devices, hub, a first model, and back.
 
     Starts a broker, a hub, simulated machines on real pseudo-terminals and MQTT, and seven real agents; then tells the
-    story in six chapters and sums up what was shown. Takes about four minutes; exit code 1 where a claim did not hold.
+    story in six chapters and sums up what was shown. Takes about three minutes; exit code 1 where a claim did not hold.
     """  # fmt: skip
     from rich.console import Console
 
