@@ -21,13 +21,14 @@ from contextlib import suppress
 from typing import Any, Final
 
 from agent.actions.construct import make_actions
-from agent.asset import AssetWatch, Serving
+from agent.asset import AssetWatch
 from agent.clock import SystemClock
 from agent.config import LoadedConfig
 from agent.control import ControlSocket
 from agent.health import Vitals
 from agent.hub_link import HttpHubLink
 from agent.identity import Identity
+from agent.judges import Serving
 from agent.link_faults import LinkMonitor
 from agent.outbox import Outbox
 from agent.pipeline import Outcome, Pipeline

@@ -2,24 +2,21 @@
 
     commissioning --(enough good windows)--> normal --(hysteresis opens)--> alarm --(hysteresis closes)--> normal
 
-Every detector that is there scores every window: the one that decides (the active model, else the baseline), and beside
-it the others, so that the hub can compare a candidate with what it would replace on the same windows.
+What a window's scores are and mean is the judges' business (`judges.py`); what they lead to is told here.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bundle.manifest import Tail
+from agent.judges import Judges, Serving
 from models.contract.clock import NS_PER_S
 from models.contract.items import (
-    BASELINE,
     Aggregate,
     Alert,
     Body,
@@ -33,13 +30,10 @@ from models.contract.items import (
 )
 from models.contract.names import stable_id
 from models.contract.profile import Profile
-from models.detectors.calibration import MIN_SCORES, cross_scores, fit_tail, p_value
+from models.detectors.calibration import MIN_SCORES
 from models.detectors.commissioning import Learned, learn
-from models.detectors.decision import Hysteresis
-from models.detectors.detector import Detector, Scored
 from models.detectors.faults import FaultTracker
 from models.detectors.quality import CleanWindow, QualityControl
-from models.detectors.robust import RobustDetector
 from models.features.normal import LocalNormal
 from models.features.spec import FeatureSpec
 from models.windows import RawWindow, Windower
@@ -49,14 +43,6 @@ _MAX_EVIDENCE_BYTES: Final = 256 * 1024  # well within an envelope, however fast
 _SAVE_EVERY: Final = 10  # windows of commissioning that a power cut may cost
 _CRITICAL: Final = 1e-2  # a single window this much less likely than one tolerated false alarm is critical
 State = Literal["commissioning", "normal", "alarm"]
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """A detector in a slot. `fleet_tail`: where the bundle brings its own calibration instead of the asset's."""
-
-    detector: Detector
-    fleet_tail: Tail | None = None
 
 
 class SavedState(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,15 +59,6 @@ class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     faults: list[SensorFault] = []
 
 
-@dataclass(slots=True)
-class _Judge:
-    """A detector calibrated for this asset, with its own hysteresis."""
-
-    detector: Detector
-    tail: Tail
-    hysteresis: Hysteresis
-
-
 class AssetWatch:
     """Takes readings (through `windower`) and closed windows (`judge`); tells `state`, `p_value`, `since_ns`."""
 
@@ -96,8 +73,7 @@ class AssetWatch:
         self._candidates: list[NDArray[np.float32]] = []
         self._candidates_start_ns = 0
         self._learned: Learned | None = None
-        self._serving: list[Serving] = [Serving(RobustDetector())]
-        self._judges: list[_Judge] = []
+        self._judges = Judges(profile)
         self._alert: Alert | None = None
         hop_cells = max(1, round(profile.windowing.hop * profile.windowing.rate_hz))
         self._recent: deque[tuple[int, NDArray[np.float64]]] = deque(maxlen=_EVIDENCE_WINDOWS)
@@ -163,26 +139,12 @@ class AssetWatch:
 
     def serve(self, active: Serving | None, shadow: Serving | None) -> None:
         """Let `active` decide (None = the baseline does) and `shadow` be scored beside it."""
-        baseline = Serving(RobustDetector())
-        self._serving = [s for s in (active, baseline, shadow) if s is not None]
+        self._judges.serve(active, shadow)
         self._calibrate()
 
     def _calibrate(self) -> None:
-        if self._learned is None:
-            return
-        kept = {judge.detector.detector_id: judge for judge in self._judges}
-        self._judges = [self._judge_of(serving, kept) for serving in self._serving]
-        if self._alert is not None:  # an open alert is for whoever decides from now on to close
-            self._judges[0].hysteresis.take_over()
-
-    def _judge_of(self, serving: Serving, kept: dict[str, _Judge]) -> _Judge:
-        """A detector that moves from slot to slot keeps its calibration and its hysteresis."""
-        known = kept.get(serving.detector.detector_id)
-        if known is not None and serving.detector.detector_id != BASELINE:
-            return known
-        assert self._learned is not None
-        tail = serving.fleet_tail or fit_tail(cross_scores(serving.detector, self._learned.reference))
-        return _Judge(serving.detector, tail, known.hysteresis if known else Hysteresis(self.profile))
+        if self._learned is not None:
+            self._judges.calibrate(self._learned, alert_open=self._alert is not None)
 
     # --- windows -------------------------------------------------------------------------------------------------
 
@@ -198,10 +160,10 @@ class AssetWatch:
         scores: list[SlotScore] = []
         top: list[tuple[str, float]] = []
         commissioning = self._learned is None
-        if commissioning:
+        if self._learned is None:
             bodies += self._commission(window, vector)
         elif np.isfinite(vector).any():
-            scores, deciding = self._score(vector)
+            scores, deciding = self._judges.score(self._learned.normal.apply(vector))
             top = self.spec.channel_shares(deciding.contributions)[:3]
             bodies += self._decide(window.end_ns, scores[0], top)
         bodies.append(
@@ -256,20 +218,6 @@ class AssetWatch:
             )
         ]
 
-    def _score(self, vector: NDArray[np.float32]) -> tuple[list[SlotScore], Scored]:
-        """Every detector's verdict on one vector, the deciding one first, and what the deciding one looked at."""
-        assert self._learned is not None
-        z = self._learned.normal.apply(vector)
-        scores, deciding = [], None
-        for judge in self._judges:
-            scored = judge.detector.score(z)
-            deciding = deciding or scored
-            p = p_value(judge.tail, scored.score)
-            alarm = judge.hysteresis.update(p)
-            scores.append(SlotScore(detector=judge.detector.detector_id, score=scored.score, p_value=p, alarm=alarm))
-        assert deciding is not None
-        return scores, deciding
-
     def _decide(self, end_ns: int, score: SlotScore, top: list[tuple[str, float]]) -> list[Body]:
         """Open, sharpen or close this asset's alert by the deciding detector's hysteresis."""
         self.p_value = score.p_value
@@ -299,7 +247,7 @@ class AssetWatch:
         return alert
 
     def _severity(self, p: float) -> Severity:
-        return "critical" if p <= _CRITICAL / self._judges[0].hysteresis.bound else "warning"
+        return "critical" if p <= _CRITICAL / self._judges.bound else "warning"
 
     def _evidence(self, alert_id: str) -> Evidence:
         """The last few windows before the alert, as aligned values; of very fast channels, the last part of them."""

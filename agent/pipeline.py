@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from agent.asset import AssetWatch, SavedState, Serving
+from agent.asset import AssetWatch, SavedState
+from agent.judges import Serving
 from models.contract.items import Aggregate, Body
 from models.contract.reading import Reading, Readings
 

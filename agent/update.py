@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from agent.asset import Serving
 from agent.hub_link import HubLink
+from agent.judges import Serving
 from agent.slots import Held, ProfileSlots, SlotStore
 from models.bundle.archive import Bundle, digest, read_bundle
 from models.bundle.selftest import load_detector, self_test

@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from agent.asset import Serving
     from agent.backtest.run import Verdict
+    from agent.judges import Serving
     from models.contract.profile import Profile
     from models.contract.table import Table
 
@@ -80,7 +80,7 @@ def backtest(
 def _serving(bundle: Path | None, profile: Profile) -> Serving | None:
     if bundle is None:
         return None
-    from agent.asset import Serving
+    from agent.judges import Serving
     from models.bundle.archive import read_bundle
     from models.bundle.selftest import load_detector, self_test
     from models.errors import ConfigError

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from agent.asset import AssetWatch, Serving
+from agent.asset import AssetWatch
+from agent.judges import Serving
 from agent.pipeline import Pipeline
 from models.contract.clock import NS_PER_S
 from models.contract.items import Aggregate, Alert, Body

@@ -6,7 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from agent.asset import AssetWatch, SavedState, Serving
+from agent.asset import AssetWatch, SavedState
+from agent.judges import Serving
 from models.contract.items import Aggregate, Alert, Body, Commissioning, SensorFault
 from models.detectors.autoencoder import TfliteAutoencoder
 from models.detectors.calibration import fit_tail

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from agent.asset import Serving
+from agent.judges import Serving
 from agent.slots import SlotStore
 from agent.update import Updater
 from models.bundle.archive import Golden
