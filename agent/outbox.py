@@ -51,14 +51,14 @@ class Outbox:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute("PRAGMA wal_autocheckpoint=500")
+        self.backlog_items: int = 0
+        self.backlog_bytes: int = 0
         with self._transaction():
             self.epoch = self._first("SELECT value FROM meta WHERE key='epoch'") or self._new_epoch()
             self.starts = int(self._first("SELECT value FROM meta WHERE key='starts'") or 0) + 1
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('starts', ?)", (str(self.starts),))
             self._db.executemany("INSERT OR IGNORE INTO lanes VALUES (?, 1)", [(lane,) for lane in LANES])
         self._next_seq: dict[str, int] = dict(self._db.execute("SELECT lane, next_seq FROM lanes"))
-        self.backlog_items: int
-        self.backlog_bytes: int
         self.backlog_items, self.backlog_bytes = self._db.execute(
             "SELECT count(*), ifnull(sum(n_bytes), 0) FROM items"
         ).fetchone()
@@ -76,17 +76,17 @@ class Outbox:
     def _transaction(self) -> Iterator[None]:
         """All or nothing. Raises StorageError where SQLite cannot: a full or failing disk, a file that was damaged."""
         with self._lock:
+            counted = self.backlog_items, self.backlog_bytes
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield
                 self._db.execute("COMMIT")
-            except sqlite3.Error as error:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise StorageError(f"{self._path}: {error}") from error
-            except BaseException:
+            except BaseException as error:
+                self.backlog_items, self.backlog_bytes = counted
                 if self._db.in_transaction:  # on a full disk SQLite may have rolled back by itself
                     self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise StorageError(f"{self._path}: {error}") from error
                 raise
 
     # --- writing -------------------------------------------------------------------------------------------------

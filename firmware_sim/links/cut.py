@@ -14,13 +14,12 @@ _CONNECT_S: Final = 5.0
 
 
 class CuttableLink:
-    """Forwards `127.0.0.1:port` to `target`, in a thread of its own. `n_bytes`: carried so far, both ways."""
+    """Forwards `127.0.0.1:port` to `target`, in a thread of its own."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.n_bytes = 0
         self._whole = threading.Event()
         self._whole.set()
         self._stopping = threading.Event()
@@ -74,7 +73,6 @@ class CuttableLink:
             data = end.recv(_CHUNK)
             if data:
                 other.sendall(data)
-                self.n_bytes += len(data)
                 return
         except OSError:
             pass

@@ -188,6 +188,18 @@ def test_a_full_disk_stores_nothing_by_halves_and_the_sequence_stays_whole(outbo
     assert places(everything(outbox)) == [("aggregates", 1, 1), ("aggregates", 2, 2)]
 
 
+def test_an_acknowledgement_that_fails_half_way_deletes_nothing_and_miscounts_nothing(outbox: Outbox) -> None:
+    outbox.append([health(1), evidence(1, n_values=10)], stamp())
+    before = (outbox.backlog_items, outbox.backlog_bytes, places(everything(outbox)))
+    outbox._db.execute(
+        "CREATE TEMP TRIGGER broken BEFORE DELETE ON items WHEN OLD.lane='evidence' "
+        "BEGIN SELECT RAISE(ABORT, 'bad sector'); END"
+    )
+    with pytest.raises(StorageError, match="bad sector"):
+        outbox.acknowledge(outbox.epoch, {"aggregates": 1, "evidence": 1})
+    assert (outbox.backlog_items, outbox.backlog_bytes, places(everything(outbox))) == before
+
+
 # --- other people's files -----------------------------------------------------------------------------------------
 
 
