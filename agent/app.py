@@ -6,7 +6,7 @@
                                         what is stored ──> actions: a bounded queue and a thread for each rule
 
 Only the pipeline thread touches the pipeline; whoever wants something of it puts a call into the inbox. A burst is
-acknowledged to its source once what it led to is on disk.
+acknowledged to its source once what it led to is on disk (`committer.py`).
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ import platform
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from agent.actions.construct import make_actions
 from agent.asset import AssetWatch
 from agent.clock import SystemClock
+from agent.committer import Committer
 from agent.config import LoadedConfig
 from agent.control import ControlSocket
+from agent.database import Database
 from agent.health import Vitals
 from agent.hub_link import HttpHubLink
 from agent.identity import Identity
 from agent.judges import Serving
 from agent.link_faults import LinkMonitor
 from agent.outbox import Outbox
-from agent.pipeline import Outcome, Pipeline
+from agent.pipeline import Pipeline
 from agent.report import Report
 from agent.silence import SilenceMonitor
 from agent.slots import SlotStore
@@ -60,8 +62,10 @@ class App:
         self._stop = threading.Event()
         self._inbox: queue.Queue[Burst | Call] = queue.Queue(_INBOX_BURSTS)
         self._clock = SystemClock()
-        self._outbox = Outbox(loaded.state_dir / "outbox.db", round(config.device.max_outbox_mb * 1e6))
+        self._database = Database(loaded.state_dir / "outbox.db")
+        self._outbox = Outbox(self._database, round(config.device.max_outbox_mb * 1e6))
         self._pipeline = Pipeline([AssetWatch(asset, profile) for asset, profile in loaded.profiles.items()])
+        self._committer = Committer(self._database, self._outbox, self._pipeline, self._clock, self._tell)
         self._links = LinkMonitor()
         self._silence = SilenceMonitor()
         self._slots = SlotStore(loaded.state_dir)
@@ -135,17 +139,17 @@ class App:
             watch = self._pipeline.assets.get(asset)
             if watch is not None and not watch.restore(saved):
                 log.warning("%s: its feature spec has changed; commissioning starts anew", asset)
+        self._committer.resume()
 
     def _work(self, progress: Call) -> None:
-        """The pipeline thread: take what comes, store what it leads to, acknowledge."""
+        """The pipeline thread: take what comes, commit what it leads to."""
         next_tick_s = time.monotonic() + _TICK_S
         while not self._stop.is_set():
             with suppress(queue.Empty):
                 self._take(self._inbox.get(timeout=max(0.0, next_tick_s - time.monotonic())))
             if time.monotonic() >= next_tick_s:
                 now = self._clock.now()
-                outcome = self._pipeline.tick(now.mono_ns)
-                self._store(outcome, [*self._links.tick(now.wall_ns), *self._silence.tick(self._pipeline.assets.values(), now)])
+                self._committer.tick([*self._links.tick(now.wall_ns), *self._silence.tick(self._pipeline.assets.values(), now)])
                 next_tick_s = time.monotonic() + _TICK_S
             progress()
 
@@ -154,18 +158,12 @@ class App:
             what()
             return
         self._vitals.raw_bytes += what.n_bytes
-        now = self._clock.now()
-        self._store(self._pipeline.handle(what.readings, now.mono_ns), self._links.heard(what, now.wall_ns))
-        if what.acknowledge is not None:
-            what.acknowledge()
+        self._committer.take(what, self._links.heard(what, self._clock.now().wall_ns))
 
-    def _store(self, outcome: Outcome, faults: list[SensorFault]) -> None:
-        bodies: list[Body] = [*faults, *outcome.bodies]
-        now = self._clock.now()
-        self._outbox.append(bodies, now, outcome.states)
-        if bodies:
-            commissioning = [watch.asset for watch in self._pipeline.assets.values() if watch.state == "commissioning"]
-            self._actions.notice(bodies, self._open_alerts(), commissioning, now)
+    def _tell(self, bodies: Sequence[Body]) -> None:
+        """What is on disk, to whoever wants to know."""
+        commissioning = [watch.asset for watch in self._pipeline.assets.values() if watch.state == "commissioning"]
+        self._actions.notice(bodies, self._open_alerts(), commissioning, self._clock.now())
         urgent = [body for body in bodies if isinstance(body, Alert | SensorFault)]
         for body in urgent:
             _announce(body)
@@ -241,13 +239,14 @@ class App:
             source.stop()
         while not self._inbox.empty():
             self._take(self._inbox.get_nowait())
+        self._committer.commit()
         states = {watch.asset: watch.saved() for watch in self._pipeline.assets.values()}
         self._outbox.append([], self._clock.now(), states)
         self._actions.stop()
         self._control.stop()
         if self._link is not None:
             self._link.close()
-        self._outbox.close()
+        self._database.close()
 
     # --- telling -------------------------------------------------------------------------------------------------
 

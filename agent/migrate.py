@@ -44,6 +44,8 @@ def _version_1(database: Database) -> None:
             ("lane", "seq"),
         ),
         "asset_state": ({"asset": str, "state": bytes}, "asset"),
+        "journal": ({"id": int, "source": str, "data": bytes}, "id"),
+        "progress": ({"id": int, "horizons": bytes}, "id"),
     }
     for name, (columns, key) in tables.items():
         database.table(name).create(columns, pk=key, not_null=set(columns), strict=True)

@@ -16,18 +16,14 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from agent.asset import SavedState
-from agent.migrate import SCHEMA_VERSION
+from agent.database import Database
 from models.contract.clock import Stamp
 from models.contract.items import KIND_OF, LANE_OF, LANES, Body, Eviction, Item, Lane, encode_body
 from models.errors import StorageError
@@ -41,16 +37,13 @@ _EVICTION_BYTES: Final = 256  # what an eviction's own row takes, at most: to be
 class Outbox:
     """Thread-safe. Raises StorageError where the file is from a newer version or no database."""
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
-        self._path = path
+    def __init__(self, database: Database, max_bytes: int) -> None:
+        self._database = database
         self.max_bytes = max_bytes
         self.stored_bytes = 0  # since the start, to tell the rate
-        self._lock = threading.RLock()
-        _ensure_schema(path)
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA wal_autocheckpoint=500")
+        self._lock = database.lock
+        self._db = database.connection
+        self.progress: dict[str, int] = {}
         self.backlog_items: int = 0
         self.backlog_bytes: int = 0
         with self._transaction():
@@ -58,6 +51,8 @@ class Outbox:
             self.starts = int(self._first("SELECT value FROM meta WHERE key='starts'") or 0) + 1
             self._db.execute("INSERT OR REPLACE INTO meta VALUES ('starts', ?)", (str(self.starts),))
             self._db.executemany("INSERT OR IGNORE INTO lanes VALUES (?, 1)", [(lane,) for lane in LANES])
+        row = self._db.execute("SELECT horizons FROM progress").fetchone()
+        self.progress = msgspec.msgpack.decode(row[0], type=dict[str, int]) if row else {}
         self._next_seq: dict[str, int] = dict(self._db.execute("SELECT lane, next_seq FROM lanes"))
         self.backlog_items, self.backlog_bytes = self._db.execute(
             "SELECT count(*), ifnull(sum(n_bytes), 0) FROM items"
@@ -75,24 +70,27 @@ class Outbox:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """All or nothing. Raises StorageError where SQLite cannot: a full or failing disk, a file that was damaged."""
-        with self._lock:
-            counted = self.backlog_items, self.backlog_bytes
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
+        counted = self.backlog_items, self.backlog_bytes
+        try:
+            with self._database.transaction():
                 yield
-                self._db.execute("COMMIT")
-            except BaseException as error:
-                self.backlog_items, self.backlog_bytes = counted
-                if self._db.in_transaction:  # on a full disk SQLite may have rolled back by itself
-                    self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise StorageError(f"{self._path}: {error}") from error
-                raise
+        except BaseException:
+            self.backlog_items, self.backlog_bytes = counted
+            raise
 
     # --- writing -------------------------------------------------------------------------------------------------
 
-    def append(self, bodies: Sequence[Body], at: Stamp, states: Mapping[str, SavedState] | None = None) -> None:
+    def append(
+        self,
+        bodies: Sequence[Body],
+        at: Stamp,
+        states: Mapping[str, SavedState] | None = None,
+        progress: Mapping[str, int] | None = None,
+    ) -> None:
         """Store `bodies`, and what assets have learned beside them, in one transaction; durable when this returns."""
+        if progress:
+            with self._transaction():
+                self._db.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", (msgspec.msgpack.encode(progress),))
         if not bodies and not states:
             return
         stamp = msgspec.msgpack.encode(at)
@@ -224,21 +222,3 @@ def _eviction(rows: Sequence[tuple[int, int, str, bytes, bytes, int]], n_bytes: 
             starts.append(wall_ns)
             ends.append(wall_ns)
     return Eviction(reason="outbox full", n_items=n_items, n_bytes=n_bytes, start_ns=min(starts), end_ns=max(ends))
-
-
-def _ensure_schema(path: Path) -> None:
-    """Migrate where needed, in a child process; refuse a newer file without touching it."""
-    try:
-        connection = sqlite3.connect(path)
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        connection.close()
-    except sqlite3.DatabaseError as error:
-        raise StorageError(f"{path}: {error}; move it away to start with an empty outbox") from None
-    if version > SCHEMA_VERSION:
-        raise StorageError(
-            f"{path}: written by a newer Tocsin (schema {version}, this one knows {SCHEMA_VERSION}); left untouched"
-        )
-    if version < SCHEMA_VERSION:
-        done = subprocess.run([sys.executable, "-m", "agent.migrate", str(path)], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise StorageError(f"{path}: migration failed: {done.stderr.strip().splitlines()[-1:]}")

@@ -16,12 +16,19 @@ from models.contract.items import Aggregate, Body
 from models.contract.reading import Reading, Readings
 
 
+Needs = Mapping[str, int]  # by asset: the event time up to which its windows must have closed, Unix ns
+
+
 @dataclass(slots=True)
 class Outcome:
-    """What a burst led to: `bodies` go to the outbox, `states` beside them, in one transaction."""
+    """What a burst led to: `bodies` go to the outbox, `states` beside them, in one transaction.
+
+    `needs`: when the burst's own readings will have been used up; see `Pipeline.is_settled`.
+    """
 
     bodies: list[Body] = field(default_factory=list)
     states: dict[str, SavedState] = field(default_factory=dict)
+    needs: Needs = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -57,11 +64,33 @@ class Pipeline:
                 watch.windower.add_block(channel, reading.captured_at_ns, reading.values, now_ns)
                 self.counters.readings += len(reading.values)
                 touched[watch.asset] = watch
-        return self._close(touched.values(), None)
+        needs = {asset: watch.windower.newest_ns or 0 for asset, watch in touched.items()}
+        outcome = self._close(touched.values(), None)
+        outcome.needs = needs
+        return outcome
 
     def tick(self, now_ns: int) -> Outcome:
         """Let silence close windows; call it now and then."""
         return self._close(self.assets.values(), now_ns)
+
+    def is_settled(self, needs: Needs) -> bool:
+        """Whether every reading that came up to `needs` is in a closed window, or counted as in none."""
+        for asset, newest_ns in needs.items():
+            windower = self.assets[asset].windower
+            if windower.doubts or (windower.horizon_ns or 0) < newest_ns:
+                return False
+        return True
+
+    def horizons(self) -> dict[str, int]:
+        """By asset: up to where its windows have closed. What `resume` wants after a restart."""
+        known = {asset: watch.windower.horizon_ns for asset, watch in self.assets.items()}
+        return {asset: horizon_ns for asset, horizon_ns in known.items() if horizon_ns is not None}
+
+    def resume(self, horizons: Mapping[str, int], now_ns: int) -> None:
+        """Go on after `horizons`; before any reading."""
+        for asset, horizon_ns in horizons.items():
+            if asset in self.assets:
+                self.assets[asset].windower.resume(horizon_ns, now_ns)
 
     def serve(self, profile: str, active: Serving | None, shadow: Serving | None) -> None:
         """Put models before all assets of `profile`; see `AssetWatch.serve`."""

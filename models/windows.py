@@ -10,9 +10,12 @@ Invariants:
    `CONFIRMATIONS` different times in a row agree; until then they are held, not dropped. Then the windows start afresh
    from there. A reading at a believed time in between lets go of those that are held.
 5. Memory is bounded: at most `MAX_HELD` readings a channel; beyond that the oldest go, counted as overflow.
-6. The first window after a start is a whole one: readings of the cut-off window before it are not judged.
-7. Every reading is in a window, or counted: late, overflow, or left out (cut off at a start, or of a time never believed).
-   How readings are grouped into calls changes nothing.
+6. The first window after a start is a whole one: readings of the cut-off window before it are not judged. After `resume`
+   the windows go on where they were, if the readings do, too.
+7. Every reading is in a window, or counted: late, overflow, repeated, or left out (cut off at a start, or of a time never
+   believed). How readings are grouped into calls changes nothing.
+8. Readings of one channel with the same time and the same value are one reading that came more than once: sources deliver
+   at least once. What comes again after its window has closed is late, which a first coming would be, too.
 
 Alignment: readings that fall into the same grid cell are averaged, gaps are interpolated linearly, ends held. A channel
 that is `missing` by the profile's rule is all NaN. See `Windowing` in models/contract/profile.py.
@@ -56,12 +59,13 @@ class RawWindow:
 class _Channel:
     """Readings of one channel that no closed window has used up yet."""
 
-    __slots__ = ("ascending", "times", "values")
+    __slots__ = ("ascending", "n_repeated", "times", "values")
 
     def __init__(self) -> None:
         self.times = array("q")
         self.values = array("d")
         self.ascending = True
+        self.n_repeated = 0
 
     def clear(self) -> None:
         del self.times[:], self.values[:]
@@ -74,13 +78,29 @@ class _Channel:
         if not self.ascending:
             order = np.argsort(times, kind="stable")
             times, values = times[order], values[order]
+        once = _once(times, values)
+        self.n_repeated += len(times) - len(once[0])
+        in_place = self.ascending and len(times) == len(once[0])
+        times, values = once
         low, high, keep = np.searchsorted(times, [start_ns, end_ns, keep_after_ns], side="right")
-        if self.ascending:
+        if in_place:
             del self.times[:keep], self.values[:keep]
         else:
             self.times, self.values = array("q", times[keep:].tobytes()), array("d", values[keep:].tobytes())
             self.ascending = True
         return times[low:high], values[low:high]
+
+
+def _once(times: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """`times`, ascending, and `values` without what is there more than once."""
+    if len(times) < 2 or not (times[1:] == times[:-1]).any():
+        return times, values
+    order = np.lexsort((values, times))
+    t, v = times[order], values[order]
+    again = np.zeros(len(t), dtype=bool)
+    again[1:] = (t[1:] == t[:-1]) & ((v[1:] == v[:-1]) | (np.isnan(v[1:]) & np.isnan(v[:-1])))
+    kept = np.sort(order[~again])
+    return times[kept], values[kept]
 
 
 class Windower:
@@ -100,7 +120,12 @@ class Windower:
         self._next_end_ns = 0
         self._horizon_ns = 0  # start of the next window: what is not after it comes too late
         self._first_start_ns = 0
+        self._resuming = False
+        self._resumed_ns = 0  # up to here, what comes is what an earlier life has had
+        slowest = max(NS_PER_S / (c.rate_hz or windowing.rate_hz) for c in profile.channels)
+        self._seamless_ns = round(max(slowest, windowing.max_gap_s * NS_PER_S)) + self._period_ns
         self._n_late = 0
+        self._n_repeated = 0
         self.n_overflow = 0
         self.n_left_out = 0
         self.n_restarts = 0
@@ -118,6 +143,8 @@ class Windower:
             self._heard_ns = now_ns
         if self._suspects:
             self._let_suspects_go()
+        if self._resuming:
+            self._go_on(t_ns, now_ns)
         if t_ns <= self._horizon_ns:
             self._leave_out(np.array([t_ns]))
             return
@@ -134,7 +161,7 @@ class Windower:
         if not len(times):
             return
         newest, first, last = self._newest_ns, int(times.min()), int(times.max())
-        if newest is None or self._suspects or max(newest, last) - min(newest, first) >= self._jump_ns:
+        if newest is None or self._suspects or self._resuming or max(newest, last) - min(newest, first) >= self._jump_ns:
             for t_ns, value in zip(times.tolist(), values.tolist(), strict=True):
                 self.add(channel, t_ns, value, now_ns)
             return
@@ -158,10 +185,12 @@ class Windower:
             self._trim(buffer)
 
     def _leave_out(self, times: NDArray[np.int64]) -> None:
-        """Count readings that no window will hold: of the cut-off window before the first, or too late."""
-        n_cut_off = int((times <= self._first_start_ns).sum())
+        """Count readings that no window will hold: an earlier life's, of the cut-off window before the first, or too late."""
+        n_repeated = int((times <= self._resumed_ns).sum())
+        n_cut_off = int((times <= max(self._first_start_ns, self._resumed_ns)).sum()) - n_repeated
+        self._n_repeated += n_repeated
         self.n_left_out += n_cut_off
-        self._n_late += len(times) - n_cut_off
+        self._n_late += len(times) - n_cut_off - n_repeated
 
     def _trim(self, buffer: _Channel) -> None:
         """Make room in bursts, for each costs a move of all that stays."""
@@ -176,6 +205,21 @@ class Windower:
         self._first_start_ns = self._horizon_ns
         self._newest_ns = t_ns
         self._heard_ns = now_ns
+
+    def resume(self, horizon_ns: int, now_ns: int) -> None:
+        """Go on after `horizon_ns`, up to which every window was closed in an earlier life; call it before any reading."""
+        self._move_to(horizon_ns + self._window_ns)
+        self._newest_ns = horizon_ns
+        self._heard_ns = now_ns
+        self._resuming = True
+        self._resumed_ns = horizon_ns
+
+    def _go_on(self, t_ns: int, now_ns: int) -> None:
+        """The first reading of this life that lies behind the horizon: does it go on there, or was there a gap?"""
+        if t_ns > self._horizon_ns:
+            self._resuming = False
+            if t_ns - self._horizon_ns > self._seamless_ns:
+                self._begin(t_ns, now_ns)
 
     def _move_to(self, end_ns: int) -> None:
         self._next_end_ns = end_ns
@@ -197,6 +241,7 @@ class Windower:
             self.n_left_out += len(buffer.times)
             buffer.clear()
         held.sort(key=lambda reading: reading[0])
+        self._resumed_ns = 0
         self._begin(held[0][0], now_ns)
         for held_ns, held_channel, held_value in held:
             self.add(held_channel, held_ns, held_value, now_ns)
@@ -204,6 +249,21 @@ class Windower:
     def _let_suspects_go(self) -> None:
         self.n_left_out += len(self._suspects)
         self._suspects = []
+
+    @property
+    def horizon_ns(self) -> int | None:
+        """Readings up to here have been judged or counted for good; None before the first reading."""
+        return None if self._newest_ns is None else self._horizon_ns
+
+    @property
+    def n_repeated(self) -> int:
+        """Readings that came more than once."""
+        return self._n_repeated + sum(channel.n_repeated for channel in self._channels)
+
+    @property
+    def doubts(self) -> bool:
+        """Whether readings are held whose time is not believed yet."""
+        return bool(self._suspects)
 
     @property
     def newest_ns(self) -> int | None:

@@ -99,7 +99,8 @@ class MqttConfig(SourceConfig, frozen=True, kw_only=True):
     password_file: str | None = None
     tls: bool = False
     ca_file: str | None = None
-    protocol: Literal["3.1.1", "5"] = "3.1.1"
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    max_inflight: Annotated[int, Meta(ge=1, le=65_535)] | None = None
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 60
     timestamps: Timestamps = "device"
     sparkplug: Annotated[tuple[SparkplugAsset, ...], Meta(max_length=100)] = ()

@@ -1,44 +1,52 @@
 """The MQTT source: topics of a broker, at QoS 1, each message acknowledged once what it led to is stored.
 
-- A burst is what one round of the connection brought: the pipeline commits once a burst, whatever its size. How many
-  messages a broker sends ahead of acknowledgements is its own limit (mosquitto: `max_inflight_messages`, 20 by default,
-  which bounds the rate to 20 a commit; raise it on busy brokers).
+- A burst is what one round of the connection brought. Its acknowledgement may wait until the windows that its readings
+  belong to have closed and are stored; the broker keeps the messages until then, so that nothing of them needs to be
+  written here. Where the session is crowded (`mqtt_session`), the burst says that it can't wait: the pipeline then writes
+  the readings into its journal and acknowledges all that it holds of this source.
+- What the broker sends again is recognized, and counted in `repeated`. After a restart that is left to the readings' own
+  times (`models/windows.py`); without a time of their own they are dated by their arrival, so what was under way at a
+  crash counts where it came again. Publishers that matter should send their time.
 - Whatever cannot be read (not in its format, not text, larger than MAX_PAYLOAD_BYTES) is counted and acknowledged with
   its burst: a poison message comes once.
 - A retained message without a time of its own is left out and counted in `retained`: it may be a second old or a year.
-- Messages that waited at the broker while the device was away come all at once. Those without a time of their own are
-  dated by their arrival; publishers that matter should send their time.
+- Messages that waited at the broker while the device was away come all at once.
+- `protocol = "auto"` speaks MQTT 5, and 3.1.1 to a broker that does not know it. In 5 a broker is told how much it may send
+  ahead; in 3.1.1 it decides by itself (mosquitto: 20), which makes every ten messages a write to the journal.
 - While `deliver` blocks, nothing is read and no ping is sent. paho pings after `keepalive_s` of silence and a broker
   gives up after 1.5 of it, so a block of up to `keepalive_s` / 2 never costs the connection (30 s by default). After a
   longer one the broker may have closed it; the session is still there and unacknowledged messages come again.
 - Sparkplug has a session of its own above all this (`sparkplug`): its topics follow from its nodes, its retained messages
   are left out, and requests for births are published from here.
-- At `stop`, bursts that the pipeline has not acknowledged within a second come again after the next start.
+- What is not acknowledged at `stop` comes again after the next start.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from paho.mqtt.client import MQTTMessage
-
 from agent.backoff import Backoff
 from agent.sources.config import MqttConfig
-from agent.sources.decode import Channels, Tally, channels_by_asset
+from agent.sources.decode import Channels, Decoded, Tally, channels_by_asset
 from agent.sources.link import Link
-from agent.sources.mqtt_connection import Connection
+from agent.sources.mqtt_connection import RECEIVE_MAXIMUM, Connection
+from agent.sources.mqtt_session import Session
+from agent.sources.mqtt_wire import Message
 from agent.sources.payload import PayloadDecoder
 from agent.sources.source import Burst, SourceState
 from agent.sources.topics import compile_topics
-from models.errors import FrameError
+from models.contract.names import MAX_PAYLOAD_BYTES
+from models.errors import FrameError, LinkError
 
 if TYPE_CHECKING:
     from agent.sources.sparkplug import SparkplugDecoder
 
 _BACKOFF: Final = Backoff()
-_SETTLE_S: Final = 1.0
+_UNKNOWN: Final = Decoded(n_unknown=1)
+_USUAL_LIMIT: Final = 20  # messages ahead of acknowledgements, where MQTT 3.1.1 says nothing: mosquitto's default
 
 
 class MqttSource:
@@ -64,7 +72,9 @@ class MqttSource:
         channels, device_time = channels_by_asset(known), config.timestamps == "device"
         self._payloads = PayloadDecoder(config.payload, channels, device_time)
         self._sparkplug = None if config.payload != "sparkplug" else _sparkplug(config, channels, device_time)
-        self._link = Link(config.name, now_ns, backoff, jitter, extra=("messages", "retained"))
+        self._link = Link(config.name, now_ns, backoff, jitter, extra=("messages", "retained", "repeated"))
+        self._is_5 = config.protocol != "3.1.1"
+        self._held = Session(self._link.wake.set, self._limit())
 
     def start(self, deliver: Callable[[Burst], None]) -> None:
         self._link.start(lambda: self._session(deliver))
@@ -80,11 +90,23 @@ class MqttSource:
         detail = f"{state.detail}; {sparkplug.detail}" if state.link == "up" and sparkplug.detail else state.detail
         return SourceState(state.link, detail, state.since_ns, state.counters | sparkplug.counters)
 
+    def _limit(self) -> int:
+        return self._config.max_inflight or (RECEIVE_MAXIMUM if self._is_5 else _USUAL_LIMIT)
+
     def _session(self, deliver: Callable[[Burst], None]) -> None:
         """From connecting to losing the connection. Raises LinkError."""
         filters = self._topics.filters if self._sparkplug is None else self._sparkplug.filters
-        connection = Connection(self._config, self._client_id, filters, self._link.wake)
+        connection = Connection(self._config, self._client_id, filters, self._held, self._link.wake, self._is_5)
         connection.open()
+        try:
+            self._connected(connection, deliver)
+        except LinkError:
+            if self._config.protocol == "auto" and not connection.answered:
+                self._is_5 = not self._is_5
+                self._held.limit = self._limit()
+            raise
+
+    def _connected(self, connection: Connection, deliver: Callable[[Burst], None]) -> None:
         if self._sparkplug is not None:
             self._sparkplug.connected()
         try:
@@ -94,16 +116,29 @@ class MqttSource:
                     self._link.up(f"{self._config.host}:{self._config.port} as {self._client_id}")
                     for topic, command in self._sparkplug.commands(self._now_ns()) if self._sparkplug is not None else ():
                         connection.publish(topic, command)
-                if messages and not self._link.stopping:
-                    deliver(self._burst(messages, connection.acknowledger(messages)))
-            connection.settle(_SETTLE_S)
+                if not self._link.stopping:
+                    self._pass_on(messages, deliver)
+            connection.settle()
         finally:
             connection.close()
 
-    def _burst(self, messages: Sequence[MQTTMessage], acknowledge: Callable[[], None] | None) -> Burst:
+    def _pass_on(self, messages: Sequence[Message], deliver: Callable[[Burst], None]) -> None:
+        """Deliver what has not been delivered before, or say that what is held can't wait any longer."""
+        now_s = time.monotonic()
+        if not messages:
+            if self._held.overdue(now_s):
+                deliver(Burst(self.name, can_wait=False))
+            return
+        known = self._held.n_repeated
+        fresh = self._held.fresh(messages, now_s)
+        self._link.count(repeated=self._held.n_repeated - known)
+        if fresh:
+            deliver(self._burst(fresh, self._held.hold(fresh)))
+
+    def _burst(self, messages: Sequence[Message], acknowledge: Callable[[], None] | None) -> Burst:
         tally = Tally()
-        n_retained = sum(self._take(message, tally) for message in messages)
-        n_bytes = sum(len(message.payload) for message in messages)
+        n_retained = sum([self._take(message, tally) for message in messages])
+        n_bytes = sum([message.size for message in messages])
         self._link.count(
             readings=tally.n_readings,
             bytes=n_bytes,
@@ -112,38 +147,41 @@ class MqttSource:
             messages=len(messages),
             retained=n_retained,
         )
-        return Burst(self.name, tally.readings, n_bytes, tally.frame_errors, tally.last_error, acknowledge)
+        can_wait = not self._held.crowded
+        return Burst(self.name, tally.readings, n_bytes, tally.frame_errors, tally.last_error, acknowledge, can_wait)
 
-    def _take(self, message: MQTTMessage, tally: Tally) -> bool:
+    def _take(self, message: Message, tally: Tally) -> bool:
         """Adds to `tally` what `message` says; True where it was retained, undated, and therefore left out."""
         try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            tally.add_error("a topic that is not UTF-8")
-            return False
-        if self._sparkplug is not None:
-            if not message.retain:
-                self._take_sparkplug(self._sparkplug, topic, bytes(message.payload), tally)
-            return message.retain
-        place = self._topics.match(topic)
-        if place is None:
-            tally.n_unknown += 1
-            return False
-        try:
-            decoded = self._payloads.decode(bytes(message.payload), place, self._now_ns())
+            decoded = self._decoded(message)
         except FrameError as error:
-            tally.add_error(f"{topic}: {error}")
+            tally.add_error(str(error))
             return False
-        if message.retain and decoded.readings and not decoded.timed:
-            return True
+        if decoded is None or (message.retain and decoded.readings and not decoded.timed):
+            return message.retain
         tally.add(decoded)
         return False
 
-    def _take_sparkplug(self, sparkplug: SparkplugDecoder, topic: str, payload: bytes, tally: Tally) -> None:
+    def _decoded(self, message: Message) -> Decoded | None:
+        """None for what is left out because it was retained. Raises FrameError."""
+        if message.payload is None:
+            raise FrameError(f"payload of {message.size} bytes; at most {MAX_PAYLOAD_BYTES}")
+        topic = _text(message.topic)
         try:
-            tally.add(sparkplug.decode(topic, payload, self._now_ns()))
+            if self._sparkplug is not None:
+                return None if message.retain else self._sparkplug.decode(topic, message.payload, self._now_ns())
+            place = self._topics.match(topic)
+            return _UNKNOWN if place is None else self._payloads.decode(message.payload, place, self._now_ns())
         except FrameError as error:
-            tally.add_error(f"{topic}: {error}")
+            raise FrameError(f"{topic}: {error}") from None
+
+
+def _text(topic: bytes) -> str:
+    """Raises FrameError."""
+    try:
+        return topic.decode()
+    except UnicodeDecodeError:
+        raise FrameError("a topic that is not UTF-8") from None
 
 
 def _sparkplug(config: MqttConfig, channels: Channels, device_time: bool) -> SparkplugDecoder:

@@ -1,15 +1,14 @@
 """One connection to an MQTT broker, from CONNECT to its end; paho-mqtt's client, driven from a single thread.
 
 Invariants:
-1. The client is touched by the connection's own thread only. paho's `ack` sends from whichever thread calls it, and two
-   threads that send can interleave their bytes; so acknowledgements are queued here, and the queue wakes the thread.
-2. Every connection has a client of its own, and acknowledgements belong to the connection that brought their messages.
-   A message id means nothing on another connection: an acknowledgement that comes too late is dropped, and the broker
-   sends the message again.
-3. The session outlives the connection (no clean session; in MQTT 5 it never expires), under a stable client id.
-4. One round takes in at most MAX_MESSAGES messages or MAX_BYTES of payload, and whatever one more message holds. The
-   rest waits in the socket. MQTT 3.1.1 has no way to refuse a large message (the broker's `message_size_limit` does);
-   an MQTT 5 broker is told to withhold packets beyond MAX_BYTES.
+1. The client and its wire (`mqtt_wire`) are touched by the connection's own thread only. What is to be acknowledged is
+   queued in the session, and the queue wakes the thread.
+2. Every connection has a client of its own. The session (`mqtt_session`) outlives it, here and at the broker: no clean
+   session; in MQTT 5 it never expires; under a stable client id.
+3. One round takes in what the socket holds, `mqtt_wire.FILL_BYTES` at most; the rest waits there. Rounds are LINGER_S apart
+   at least, unless the session is crowded: a thousand single messages a second would else be a thousand rounds.
+4. An MQTT 5 broker may send RECEIVE_MAXIMUM messages ahead of acknowledgements and none larger than MAX_BYTES; what a
+   3.1.1 broker sends that is larger is read past, counted and acknowledged.
 """
 
 from __future__ import annotations
@@ -19,8 +18,7 @@ import select
 import socket
 import ssl
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -32,30 +30,47 @@ from paho.mqtt.properties import Properties
 
 from agent.sources.config import MqttConfig
 from agent.sources.link import Wake
+from agent.sources.mqtt_session import Session
+from agent.sources.mqtt_wire import Message, Wire
 from models.errors import LinkError
 
-MAX_MESSAGES: Final = 500
 MAX_BYTES: Final = 1024 * 1024
+RECEIVE_MAXIMUM: Final = 65_535
+LINGER_S: Final = 0.005
 _CONNECT_S: Final = 5.0  # for TCP and TLS
 _READY_S: Final = 15.0  # for the broker to answer CONNECT and SUBSCRIBE
 _GOODBYE_S: Final = 0.3
 _ROUND_S: Final = 1.0  # how often pings are thought of
 _NEVER_EXPIRES: Final = 0xFFFFFFFF
+_UNSUPPORTED_VERSION: Final = 0x84  # MQTT 5.0, 3.2.2.2; paho says the 1 of MQTT 3.1.1 so, too
+
+
+class _Client(paho.Client):
+    """paho's client on a wire that keeps the messages for itself."""
+
+    wire: Wire
+
+    def _create_socket(self) -> Any:
+        sock: Any = super()._create_socket()
+        self.wire = Wire(sock, self.protocol == paho.MQTTv5, MAX_BYTES)
+        return self.wire
 
 
 class Connection:
-    """`open` it, then call `round` until that raises LinkError, then `close` it."""
+    """`open` it, then call `round` until that raises LinkError, then `close` it. `is_5`: MQTT 5, else 3.1.1."""
 
-    def __init__(self, config: MqttConfig, client_id: str, filters: Sequence[str], wake: Wake) -> None:
+    def __init__(
+        self, config: MqttConfig, client_id: str, filters: Sequence[str], session: Session, wake: Wake, is_5: bool
+    ) -> None:
         self._config = config
         self._filters = filters
+        self._session = session
         self._wake = wake
-        self._inbox: list[paho.MQTTMessage] = []
-        self._inbox_bytes = 0
-        self._acks: deque[list[int]] = deque()
-        self._n_open = 0
+        self._is_5 = is_5
         self._failure = ""
         self._deadline_s = 0.0
+        self._next_s = 0.0
+        self.answered = False  # whether the broker knows this version of MQTT
         self.subscribed = False
         self._client = self._new_client(client_id)
 
@@ -64,10 +79,10 @@ class Connection:
         config = self._config
         try:
             self._authenticate()
-            if config.protocol == "5":
+            if self._is_5:
                 properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
                 properties.SessionExpiryInterval = _NEVER_EXPIRES
-                properties.ReceiveMaximum = 2 * MAX_MESSAGES
+                properties.ReceiveMaximum = RECEIVE_MAXIMUM
                 properties.MaximumPacketSize = MAX_BYTES
                 self._client.connect(config.host, config.port, config.keepalive_s, clean_start=False, properties=properties)
             else:
@@ -76,51 +91,60 @@ class Connection:
             raise LinkError(f"{config.host}:{config.port}: {error}") from error
         self._deadline_s = time.monotonic() + _READY_S
 
-    def round(self, timeout_s: float = _ROUND_S, read: bool = True) -> list[paho.MQTTMessage]:
+    def round(self, timeout_s: float = _ROUND_S) -> list[Message]:
         """Waits for something to do, at most `timeout_s`; does it; the messages that came. Raises LinkError when it is over.
 
         Order matters after a long pause: what has come is read first, so that an answer to a ping that waits in the
         socket is seen before its absence is held against the broker.
         """
-        sock: Any = self._client.socket()
-        if sock is not None:
-            held = read and isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
-            readers = [sock, self._wake] if read else [self._wake]
-            writers = [sock] if self._client.want_write() else []
-            readable, _, _ = select.select(readers, writers, [], 0.0 if held else timeout_s)
-            if held or sock in readable:
-                self._read()
+        messages: list[Message] = []
+        if self._client.socket() is not None:
+            wire = self._client.wire
+            if not self._session.crowded:
+                self._linger()
+            self._client.loop_write()
+            if self._wait(wire, timeout_s):
+                messages = self._read(wire)
+            while wire.has_others and self._client.loop_read() == paho.MQTT_ERR_SUCCESS:
+                pass
             self._wake.clear()
             self._send()
+            self._next_s = time.monotonic() + LINGER_S
         if self._client.socket() is None or self._failure:
             raise LinkError(f"{self._config.host}:{self._config.port}: {self._failure or 'connection lost'}")
         if not self.subscribed and time.monotonic() > self._deadline_s:
             raise LinkError(f"{self._config.host}:{self._config.port}: no answer to CONNECT within {_READY_S:.0f} s")
-        messages, self._inbox, self._inbox_bytes = self._inbox, [], 0
         return messages
 
-    def acknowledger(self, messages: Sequence[paho.MQTTMessage]) -> Callable[[], None] | None:
-        """What acknowledges `messages`, once, from any thread; None where none of them asks for it."""
-        mids = [message.mid for message in messages if message.qos == 1]
-        if not mids:
-            return None
-        self._n_open += 1
+    def _read(self, wire: Wire) -> list[Message]:
+        try:
+            wire.fill()
+        except LinkError as error:
+            self._failure = str(error)
+        return wire.take()
 
-        def acknowledge() -> None:
-            self._acks.append(mids)
-            self._wake.set()
+    def _linger(self) -> None:
+        """Let messages gather; acknowledgements and the end of the source do not wait for that."""
+        pause_s = self._next_s - time.monotonic()
+        if pause_s > 0:
+            select.select([self._wake], [], [], pause_s)
 
-        return acknowledge
+    def _wait(self, wire: Wire, timeout_s: float) -> bool:
+        """Whether there is something to read."""
+        if wire.pending():
+            return True
+        line, wake = wire.fileno(), self._wake.fileno()
+        readable, _, _ = select.select([line, wake], [line] if wire.wants_write else [], [], timeout_s)
+        return line in readable
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Sends at QoS 0, with the next round at the latest; what a broken connection does not take is gone."""
         self._client.publish(topic, payload, qos=0)
 
-    def settle(self, timeout_s: float) -> None:
-        """Waits for outstanding acknowledgements and sends them, taking in nothing new. Raises LinkError."""
-        deadline_s = time.monotonic() + timeout_s
-        while self._n_open and (left_s := deadline_s - time.monotonic()) > 0:
-            self.round(left_s, read=False)
+    def settle(self) -> None:
+        """Sends what may be acknowledged by now, taking in nothing new."""
+        if self._client.socket() is not None:
+            self._send()
 
     def close(self) -> None:
         """Says goodbye where there is somebody to say it to, and waits a moment until the broker hangs up.
@@ -128,26 +152,26 @@ class Connection:
         By then it has read every acknowledgement before the goodbye. A client that comes back sooner, under the same
         id, would make it throw away what it has not read, and those messages would come again. The session stays.
         """
-        sock: Any = self._client.socket()
-        if sock is None:
+        wire: Any = self._client.socket()
+        if wire is None:
             return
-        with socket.socket(fileno=os.dup(sock.fileno())) as wire:  # paho closes its own at once
+        with socket.socket(fileno=os.dup(wire.fileno())) as line:  # paho closes its own at once
             self._client.disconnect()
             self._client.loop_write()
-            wire.settimeout(_GOODBYE_S)
+            wire.flush()
+            line.settimeout(_GOODBYE_S)
             with suppress(OSError):
                 deadline_s = time.monotonic() + _GOODBYE_S
-                while time.monotonic() < deadline_s and wire.recv(65536):
+                while time.monotonic() < deadline_s and line.recv(65536):
                     pass
-        sock.close()
+        wire.close()
 
-    def _new_client(self, client_id: str) -> paho.Client:
-        is_5 = self._config.protocol == "5"
-        client = paho.Client(
+    def _new_client(self, client_id: str) -> _Client:
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
-            clean_session=None if is_5 else False,
-            protocol=paho.MQTTv5 if is_5 else paho.MQTTv311,
+            clean_session=None if self._is_5 else False,
+            protocol=paho.MQTTv5 if self._is_5 else paho.MQTTv311,
             reconnect_on_failure=False,
             manual_ack=True,
         )
@@ -155,7 +179,6 @@ class Connection:
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
         client.on_socket_register_write = lambda *_: None  # its presence leaves all sending to `_send`
         return client
 
@@ -167,26 +190,20 @@ class Connection:
         if config.uses_tls:
             self._client.tls_set_context(ssl.create_default_context(cafile=config.ca_file))
 
-    def _read(self) -> None:
-        while len(self._inbox) < MAX_MESSAGES and self._inbox_bytes < MAX_BYTES:
-            before = len(self._inbox)
-            if self._client.loop_read() != paho.MQTT_ERR_SUCCESS or len(self._inbox) == before:
-                return  # nothing more for now, or another kind of packet: the next round goes on
-
     def _send(self) -> None:
-        while self._acks:
-            mids = self._acks.popleft()
-            self._n_open -= bool(mids)
-            for mid in mids:
-                self._client.ack(mid, qos=1)
-            mids.clear()  # a second call of the same acknowledger must not release a later message of the same id
-        self._client.loop_write()
+        wire = self._client.wire
+        wire.acknowledge(self._session.due())
         self._client.loop_misc()
+        if self._client.socket() is not None:  # a missed ping ends the connection
+            self._client.loop_write()
+        wire.flush()
 
     def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self.answered = reason.value != _UNSUPPORTED_VERSION
         if reason.is_failure:
             self._failure = f"refused: {reason}"
         else:
+            self._session.opened(bool(flags.session_present), time.monotonic())
             client.subscribe([(topic, 1) for topic in self._filters])
 
     def _on_subscribe(self, client: paho.Client, userdata: Any, mid: int, reasons: Any, properties: Any) -> None:
@@ -197,7 +214,3 @@ class Connection:
 
     def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         self._failure = self._failure or f"connection lost: {reason}"
-
-    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
-        self._inbox.append(message)
-        self._inbox_bytes += len(message.payload)

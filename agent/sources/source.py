@@ -7,10 +7,12 @@ Threading contract:
   back-pressure, and a source must not buffer beyond what one burst holds.
 - `acknowledge` of a burst is called from the pipeline's thread once what the burst led to is stored, also for a burst
   that carries no readings; calling it again does nothing. Sources whose protocol has no acknowledgement leave it None.
-- A broker may hold back the next message until earlier ones are acknowledged: the pipeline must never make an
-  acknowledgement wait for readings that are still to come.
-- `stop` returns within 2 s, even while `deliver` blocks. After it has returned, `deliver` is never called again; a
-  source that acknowledges waits up to 1 s of that for what it has delivered.
+- An acknowledgement may wait until the windows that the readings belong to have closed and are stored, if the burst
+  `can_wait`. A broker may hold back the next message until earlier ones are acknowledged, so before it does the source
+  delivers a burst that can't wait, if need be an empty one: then whatever is held of this source is to be stored and
+  acknowledged without waiting for readings that are still to come.
+- `stop` returns within 2 s, even while `deliver` blocks. After it has returned, `deliver` is never called again, and what
+  was not acknowledged before comes again after the next start.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from models.contract.reading import Readings
 @dataclass(frozen=True, slots=True)
 class Burst:
     """What one read brought. `n_bytes`: as they came over the wire. `frame_errors`: torn, oversized or garbage frames,
-    counted and skipped; `last_error` says what was wrong with the latest of them."""
+    counted and skipped; `last_error` says what was wrong with the latest of them. `acknowledge`, `can_wait`: see above."""
 
     source: str
     readings: Sequence[Readings] = ()
@@ -33,6 +35,7 @@ class Burst:
     frame_errors: int = 0
     last_error: str = ""
     acknowledge: Callable[[], None] | None = None
+    can_wait: bool = True
 
 
 @dataclass(frozen=True, slots=True)

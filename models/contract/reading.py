@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One value at one time. `captured_at_ns`: Unix ns, when measured. `value`: in the channel's unit; NaN = absent."""
 
     asset: str

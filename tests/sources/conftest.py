@@ -101,6 +101,7 @@ class Relay:
     def __init__(self, target: int) -> None:
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._accepting = True
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self.n_connections = 0
@@ -111,6 +112,13 @@ class Relay:
         for sock in (end for pair in self._pairs for end in pair):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def refuse(self) -> None:
+        """From now on, who connects is hung up on."""
+        self._accepting = False
+
+    def accept(self) -> None:
+        self._accepting = True
 
     def close(self) -> None:
         with suppress(OSError):
@@ -124,6 +132,9 @@ class Relay:
         with suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                if not self._accepting:
+                    near.close()
+                    continue
                 far = socket.create_connection(("127.0.0.1", self._target))
                 self._pairs.append((near, far))
                 self.n_connections += 1

@@ -1,0 +1,164 @@
+"""From what bursts lead to, to what is on disk: few transactions, and an acknowledgement only after the right one.
+
+    burst -> pipeline -> bodies, states ---- gathered ---> one transaction -> told, acknowledged
+                    \\-> held until the windows that its readings belong to are closed and stored
+
+Durability by kind:
+    alerts, sensor faults, commissionings, actions    on disk before anybody is told of them
+    aggregates, evidence, what assets have learned    on disk within COMMIT_S of their window's closing
+    readings                                          not acknowledged before what they led to is on disk: the broker has
+                                                      them as long; or, of a burst that can't wait, in the journal
+
+Invariants:
+1. What is acknowledged is on disk: as the aggregate of a closed window, or in the journal.
+2. A window's items, and the note that its readings have been used up, are one transaction: after a crash no reading is
+   counted twice and none is missed, whatever the broker sends again.
+3. Whatever a burst says, it is held: acknowledgements never overtake the disk.
+
+One commit for all windows that close together is also what a flash card wants: ten assets, one write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent.asset import SavedState
+from agent.database import Database
+from agent.journal import Journal
+from agent.outbox import Outbox
+from agent.pipeline import Needs, Outcome, Pipeline
+from agent.sources.source import Burst
+from models.contract.clock import NS_PER_S, Clock
+from models.contract.items import KIND_OF, LANE_OF, Body
+from models.contract.reading import Readings
+
+COMMIT_S: Final = 0.5
+_MAX_BODIES: Final = 200  # gathered: bounds memory where a recording is replayed at any speed
+Tell = Callable[[Sequence[Body]], None]
+
+
+@dataclass(slots=True)
+class _Held:
+    """A burst, or a row of the journal, that waits for its windows."""
+
+    source: str
+    needs: Needs
+    readings: Sequence[Readings] = ()
+    acknowledge: Callable[[], None] | None = None
+    row: int | None = None
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What the next transaction will store."""
+
+    bodies: list[Body] = field(default_factory=list)
+    states: dict[str, SavedState] = field(default_factory=dict)
+    closed: bool = False  # whether a window closed, so that progress is to be noted
+    since_ns: int | None = None  # monotonic
+    urgent: bool = False
+
+
+class Committer:
+    """Belongs to the pipeline's thread. `tell` hears of bodies once they are on disk, in order."""
+
+    def __init__(self, database: Database, outbox: Outbox, pipeline: Pipeline, clock: Clock, tell: Tell) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._journal = Journal(database)
+        self._pipeline = pipeline
+        self._clock = clock
+        self._tell = tell
+        self._gathered = _Gathered()
+        self._held: list[_Held] = []
+
+    def resume(self) -> None:
+        """Go on where an earlier life was; before any burst."""
+        now = self._clock.now()
+        self._pipeline.resume(self._outbox.progress, now.mono_ns)
+        for row, source, readings in self._journal.rows():
+            outcome = self._pipeline.handle(readings, now.mono_ns)
+            self._held.append(_Held(source, outcome.needs, row=row))
+            self._gather(outcome, ())
+
+    def take(self, burst: Burst, faults: Sequence[Body]) -> None:
+        """One burst of a source; `faults`: what its frames led to. Commits where something can't wait."""
+        outcome = self._pipeline.handle(burst.readings, self._clock.now().mono_ns)
+        if burst.acknowledge is not None:
+            self._held.append(_Held(burst.source, outcome.needs, burst.readings, burst.acknowledge))
+        self._gather(outcome, faults)
+        gathered = self._gathered
+        if gathered.urgent or len(gathered.bodies) >= _MAX_BODIES or not burst.can_wait:
+            self.commit(None if burst.can_wait else burst.source)
+
+    def tick(self, faults: Sequence[Body]) -> None:
+        """Let passing time close windows, and store what has waited for long enough."""
+        now_ns = self._clock.now().mono_ns
+        self._gather(self._pipeline.tick(now_ns), faults)
+        since_ns = self._gathered.since_ns
+        if since_ns is None:
+            self._acknowledge_settled()
+        elif self._gathered.urgent or now_ns - since_ns >= COMMIT_S * NS_PER_S:
+            self.commit()
+
+    def commit(self, impatient: str | None = None) -> None:
+        """Store what is gathered, and of the `impatient` source what its readings were; then tell and acknowledge."""
+        gathered = self._gathered
+        settled, waiting = self._sorted()
+        released = [held for held in waiting if held.source == impatient and held.acknowledge is not None]
+        dropped = [held.row for held in settled if held.row is not None]
+        with self._database.transaction():
+            progress = self._pipeline.horizons() if gathered.closed else None
+            self._outbox.append(gathered.bodies, self._clock.now(), gathered.states, progress)
+            if dropped:
+                self._journal.drop(dropped)
+            journaled = _journaled(self._journal, released) if released else None
+        self._gathered = _Gathered()
+        self._held = [held for held in waiting if held not in released] if released else waiting
+        if journaled is not None:
+            self._held.append(journaled)
+        if gathered.bodies:
+            self._tell(gathered.bodies)
+        for held in (*settled, *released):
+            if held.acknowledge is not None:
+                held.acknowledge()
+
+    def _acknowledge_settled(self) -> None:
+        """Where nothing is gathered, all that is settled is on disk: readings that no window wants, or none at all."""
+        settled, self._held = self._sorted()
+        for held in settled:
+            if held.acknowledge is not None:
+                held.acknowledge()
+        self._held += [held for held in settled if held.row is not None]  # the next transaction drops it
+
+    def _sorted(self) -> tuple[list[_Held], list[_Held]]:
+        """(settled: all windows of its readings have closed, waiting)."""
+        settled: list[_Held] = []
+        waiting: list[_Held] = []
+        for held in self._held:
+            (settled if self._pipeline.is_settled(held.needs) else waiting).append(held)
+        return settled, waiting
+
+    def _gather(self, outcome: Outcome, faults: Sequence[Body]) -> None:
+        bodies = [*faults, *outcome.bodies]
+        if not bodies and not outcome.states:
+            return
+        gathered = self._gathered
+        if gathered.since_ns is None:
+            gathered.since_ns = self._clock.now().mono_ns
+        gathered.bodies += bodies
+        gathered.states |= outcome.states
+        gathered.closed = gathered.closed or bool(outcome.bodies)
+        gathered.urgent = gathered.urgent or any(LANE_OF[KIND_OF[type(body)]] == "alerts" for body in bodies)
+
+
+def _journaled(journal: Journal, released: Sequence[_Held]) -> _Held:
+    """One row for the readings of several bursts of one source; what holds its place among the waiting."""
+    needs: dict[str, int] = {}
+    for held in released:
+        for asset, newest_ns in held.needs.items():
+            needs[asset] = max(newest_ns, needs.get(asset, newest_ns))
+    readings = [reading for held in released for reading in held.readings]
+    return _Held(released[0].source, needs, row=journal.write(released[0].source, readings))
