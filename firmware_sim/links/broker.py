@@ -35,6 +35,7 @@ class Broker(Protocol):
     host: str
     port: int
     kind: BrokerKind
+    pid: int
 
     def stop(self) -> None: ...
 
@@ -93,6 +94,7 @@ class _ChildBroker:
         except OSError as error:
             self._remove_files()
             raise self._failed(str(error)) from None
+        self.pid = self._process.pid
         self._wait_until_ready()
 
     def stop(self) -> None:
