@@ -80,7 +80,7 @@ def test_blocks_and_readings_are_the_same_also_when_clocks_jump(events: list[Eve
     singly, one = windows_of(events, sizes, as_blocks=False, hop_s=None)
     blocks, other = windows_of(events, sizes, as_blocks=True, hop_s=None)
     assert blocks == singly
-    assert (one.n_restarts, one.n_left_out, one._suspects) == (other.n_restarts, other.n_left_out, other._suspects)
+    assert (one.n_restarts, one.n_left_out, one._suspects.readings) == (other.n_restarts, other.n_left_out, other._suspects.readings)
 
 
 @given(histories(jumps=True), st.lists(st.integers(1, 9), min_size=1))
@@ -88,7 +88,7 @@ def test_every_reading_is_in_a_window_or_counted(events: list[Event], sizes: lis
     windows, windower = windows_of(events, sizes, as_blocks=False, hop_s=None)
     in_windows = sum(len(t) for _, _, times, _ in windows for t in times)
     n_late = sum(n for _, n, _, _ in windows) + windower._n_late
-    waiting = sum(len(channel.times) for channel in windower._channels) + len(windower._suspects)
+    waiting = sum(len(channel.times) for channel in windower._channels) + len(windower._suspects.readings)
     assert in_windows + n_late + waiting + windower.n_left_out + windower.n_overflow == len(events)
 
 
