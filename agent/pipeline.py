@@ -63,6 +63,11 @@ class Pipeline:
         """Let silence close windows; call it now and then."""
         return self._close(self.assets.values(), now_ns)
 
+    def step(self, before_ns: int, after_ns: int) -> None:
+        """The device's clock was set; it is `before_ns` resp. `after_ns` ahead of the monotonic clock. See `Windower.step`."""
+        for watch in self.assets.values():
+            watch.windower.step(before_ns, after_ns)
+
     def serve(self, profile: str, active: Serving | None, shadow: Serving | None) -> None:
         """Put models before all assets of `profile`; see `AssetWatch.serve`."""
         for watch in self.assets.values():

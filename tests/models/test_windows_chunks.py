@@ -80,7 +80,11 @@ def test_blocks_and_readings_are_the_same_also_when_clocks_jump(events: list[Eve
     singly, one = windows_of(events, sizes, as_blocks=False, hop_s=None)
     blocks, other = windows_of(events, sizes, as_blocks=True, hop_s=None)
     assert blocks == singly
-    assert (one.n_restarts, one.n_left_out, one._suspects.readings) == (other.n_restarts, other.n_left_out, other._suspects.readings)
+    assert (one.n_restarts, one.n_left_out, one._suspects.readings) == (
+        other.n_restarts,
+        other.n_left_out,
+        other._suspects.readings,
+    )
 
 
 @given(histories(jumps=True), st.lists(st.integers(1, 9), min_size=1))
