@@ -1,4 +1,4 @@
-"""The device's real clock: the boot id, what the kernel says of NTP, and the timeline (`timeline.py`) over the system's clocks."""
+"""The device's real clock: boot id, what the kernel says of NTP, and the timeline (`timeline.py`) over the system's clocks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def kernel_says_synced() -> bool:
 class SystemClock:
     """Thread-safe. Asks the kernel for the synchronization state every half minute, and whenever the clock was set.
 
-    The arguments are for those who turn clocks in tests: Unix time, monotonic time, and whether NTP is there.
+    The arguments are for those who turn clocks in tests: Unix time, monotonic time, whether NTP is there, and the boot.
     """
 
     def __init__(
@@ -46,8 +46,9 @@ class SystemClock:
         wall: Callable[[], int] = time.time_ns,
         mono: Callable[[], int] = mono_ns,
         synced: Callable[[], bool] = kernel_says_synced,
+        boot_id: str = "",
     ) -> None:
-        self._boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else f"process-{time.time_ns()}"
+        self._boot_id = boot_id or (_BOOT_ID.read_text().strip() if _BOOT_ID.exists() else f"process-{time.time_ns()}")
         self._wall, self._mono, self._synced = wall, mono, synced
         self._lock = threading.Lock()
         wall_ns, now_ns = self._read()
