@@ -135,6 +135,7 @@ class Windower:
         self._heard_ns = 0  # when that was heard, by the device's monotonic clock
         self._start_is_sure = False  # once a second time has been heard
         self._ahead: tuple[int, int] | None = None  # (time, heard) that awaits a second opinion
+        self._leapt_from = (_LONG_AGO_NS, 0)  # (time, heard) of the newest reading before the latest leap ahead
         self._step: tuple[int, int] | None = None  # (before, after): see `step`
         self._next_end_ns = 0
         self._last_end_ns = _LONG_AGO_NS  # what is not after it has been in a window
@@ -233,6 +234,7 @@ class Windower:
             self._ahead = (t_ns, now_ns)
         elif t_ns != self._ahead[0]:
             lower, higher = sorted((self._ahead, (t_ns, now_ns)))
+            self._leapt_from = (newest, self._heard_ns)
             self._newest_ns, self._heard_ns = lower
             self._ahead = None
             self._advance(*higher)
@@ -304,6 +306,7 @@ class Windower:
         self._start_is_sure = True
         self._segment_start_ns = t_ns - self._period_ns  # a reading stands for the period before it
         self._first_start_ns = self._last_end_ns = _LONG_AGO_NS
+        self._leapt_from = (_LONG_AGO_NS, 0)
         self._newest_ns, self._heard_ns = t_ns, now_ns
         self._move_to(-(-t_ns // self._hop_ns) * self._hop_ns)
 
@@ -361,7 +364,8 @@ class Windower:
     def _cut(self, end_ns: int, keep_after_ns: int, partial: bool) -> RawWindow:
         start = self._horizon_ns
         cuts = [channel.cut(start, end_ns, keep_after_ns) for channel in self._channels]
-        end_mono_ns = max(0, end_ns - (self._newest_ns or 0) + self._heard_ns)
+        newest_ns, heard_ns = self._leapt_from if start < self._leapt_from[0] else (self._newest_ns or 0, self._heard_ns)
+        end_mono_ns = max(0, end_ns - newest_ns + heard_ns)
         n_late, self._n_late = self._n_late, 0
         return RawWindow(start, end_ns, [t for t, _ in cuts], [v for _, v in cuts], n_late, partial, end_mono_ns)
 
