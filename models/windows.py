@@ -244,15 +244,22 @@ class Windower:
         if self._first_start_ns - self._hop_ns < t_ns <= self._first_start_ns:
             self.n_left_out += 1
             return
-        held = self._suspects
-        if held.readings and (
-            abs(t_ns - held.readings[-1][0]) >= self._jump_ns or (len(held.readings) >= _MAX_SUSPECTS and not held.agree)
-        ):
+        if self._suspects.readings and self._is_another_clock(t_ns):
+            if self._suspects.agree:
+                self._follow(self._suspects)
+                self.add(channel, t_ns, value, now_ns)
+                return
             self._let_suspects_go()
-            held = self._suspects
+        held = self._suspects
         held.add(t_ns, channel, value, now_ns)
         if held.agree and (self._is_far(t_ns) or self._has_fallen_back(held)):
             self._follow(held)
+
+    def _is_another_clock(self, t_ns: int) -> bool:
+        """Whether a suspect does not go on from where the others are, or they have been held for too long."""
+        held, last_ns = self._suspects, self._suspects.readings[-1][0]
+        too_many = len(held.readings) >= _MAX_SUSPECTS and not held.agree
+        return too_many or abs(t_ns - last_ns) >= self._jump_ns or t_ns < last_ns - self._window_ns
 
     def _is_far(self, t_ns: int) -> bool:
         return abs(t_ns - self._newest_ns) >= self._jump_ns  # type: ignore[operator]
