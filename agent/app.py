@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agent.actions.construct import make_actions
 from agent.asset import AssetWatch
@@ -40,10 +40,14 @@ from agent.slots import SlotStore
 from agent.sources.source import Burst, Source
 from agent.state_dir import hold
 from agent.sync import Sync
+from agent.timeline import told
 from agent.update import Updater
 from agent.uplink import Uplink
 from models.contract.items import Action, Alert, Body, SensorFault
 from models.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from agent.schedule import Schedule  # imports a library that a device without a hub does not need
 
 log = logging.getLogger("tocsin.agent")
 _INBOX_BURSTS: Final = 64
@@ -56,15 +60,17 @@ Call = Callable[[], None]
 class App:
     """One agent. `run` works until `stop` is set, then flushes and returns."""
 
-    def __init__(self, loaded: LoadedConfig, version: str) -> None:
+    def __init__(self, loaded: LoadedConfig, version: str, clock: SystemClock | None = None) -> None:
         config = loaded.config
         self._lock = hold(loaded.state_dir)
         self._stop = threading.Event()
         self._inbox: queue.Queue[Burst | Call] = queue.Queue(_INBOX_BURSTS)
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._database = Database(loaded.state_dir / "outbox.db")
         self._outbox = Outbox(self._database, round(config.device.max_outbox_mb * 1e6))
-        self._pipeline = Pipeline([AssetWatch(asset, profile) for asset, profile in loaded.profiles.items()])
+        self._pipeline = Pipeline(
+            [AssetWatch(asset, profile, self._clock.boot_id) for asset, profile in loaded.profiles.items()]
+        )
         self._committer = Committer(self._database, self._outbox, self._pipeline, self._clock, self._tell)
         self._links = LinkMonitor()
         self._silence = SilenceMonitor()
@@ -89,7 +95,8 @@ class App:
         self._uplink = self._make_uplink(loaded, version)
         self._hub = config.hub
         self._actions = make_actions(loaded, version, self._clock.now(), self._store_action)
-        self._scheduler: Any = None
+        self._scheduler: Schedule | None = None
+        self._system_steps = 0
         self._control = ControlSocket(loaded.state_dir, self.status)
 
     def _make_uplink(self, loaded: LoadedConfig, version: str) -> Uplink | None:
@@ -110,6 +117,7 @@ class App:
             enrol=lambda: self._identity.enrol(link, token_file, version, loaded.config.device.site, hardware),
             checkin_body=lambda: self._report.checkin(self._clock.now()),
             stopping=self._stop.is_set,
+            heard_hub_time=self._clock.attest,
         )
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -143,13 +151,15 @@ class App:
 
     def _work(self, progress: Call) -> None:
         """The pipeline thread: take what comes, commit what it leads to."""
+        self._heed_clock()
         next_tick_s = time.monotonic() + _TICK_S
         while not self._stop.is_set():
             with suppress(queue.Empty):
                 self._take(self._inbox.get(timeout=max(0.0, next_tick_s - time.monotonic())))
             if time.monotonic() >= next_tick_s:
                 now = self._clock.now()
-                self._committer.tick([*self._links.tick(now.wall_ns), *self._silence.tick(self._pipeline.assets.values(), now)])
+                self._heed_clock()
+                self._committer.tick([*self._links.tick(now), *self._silence.tick(self._pipeline.assets.values(), now)])
                 next_tick_s = time.monotonic() + _TICK_S
             progress()
 
@@ -158,7 +168,20 @@ class App:
             what()
             return
         self._vitals.raw_bytes += what.n_bytes
-        self._committer.take(what, self._links.heard(what, self._clock.now().wall_ns))
+        self._heed_clock()
+        self._committer.take(what, self._links.heard(what, self._clock.now()))
+
+    def _heed_clock(self) -> None:
+        """Take in what has happened to the clock, before any reading that is dated by it."""
+        marks = self._clock.take_marks()
+        for mark in marks:
+            self._pipeline.step(mark.before_ns - mark.mono_ns, mark.after_ns - mark.mono_ns)
+            log.log(logging.WARNING if mark.reason == "step" else logging.INFO, "clock: %s", told(mark))
+        if marks:
+            self._committer.add(marks)
+        if self._system_steps != self._clock.system_steps and self._scheduler is not None:
+            self._system_steps = self._clock.system_steps
+            self._scheduler.restart()
 
     def _tell(self, bodies: Sequence[Body]) -> None:
         """What is on disk, to whoever wants to know."""
@@ -168,7 +191,7 @@ class App:
         for body in urgent:
             _announce(body)
         if urgent and self._scheduler is not None:
-            self._hurry()
+            self._scheduler.hurry("sync")
 
     def _store_action(self, action: Action) -> None:
         """Called by the actions' threads. Where the disk refuses, the action itself is done all the same."""
@@ -201,29 +224,17 @@ class App:
     def _schedule(self) -> None:
         if self._uplink is None or self._hub is None:
             return
-        from apscheduler.executors.pool import ThreadPoolExecutor
-        from apscheduler.schedulers.background import BackgroundScheduler
+        from agent.schedule import Schedule
 
-        scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(2)},
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-            timezone="UTC",
+        self._scheduler = Schedule(
+            {
+                "sync": (self._uplink.run_sync, self._hub.sync_s),
+                "checkin": (self._uplink.run_checkin, self._hub.checkin_s),
+                "health": (self._store_health, self._hub.health_s),
+            }
         )
-        for name, action, every_s in (
-            ("sync", self._uplink.run_sync, self._hub.sync_s),
-            ("checkin", self._uplink.run_checkin, self._hub.checkin_s),
-            ("health", self._store_health, self._hub.health_s),
-        ):
-            scheduler.add_job(action, "interval", id=name, seconds=every_s, jitter=every_s / 4)
-        self._scheduler = scheduler
-        scheduler.start()
-        self._hurry("checkin")
-
-    def _hurry(self, job: str = "sync") -> None:
-        """Let a job run now instead of at its next turn."""
-        from datetime import UTC, datetime
-
-        self._scheduler.modify_job(job, next_run_time=datetime.now(UTC))
+        self._scheduler.start()
+        self._scheduler.hurry("checkin")
 
     def _store_health(self) -> None:
         sent = self._uplink.sync.counters.sent_bytes if self._uplink else 0
@@ -232,7 +243,7 @@ class App:
     def _shut_down(self) -> None:
         """Sources first, then what they left in the inbox, then the link; the outbox keeps what was not sent."""
         if self._scheduler is not None:
-            self._scheduler.shutdown(wait=False)
+            self._scheduler.stop()
         if self._uplink is not None:
             self._uplink.wait_idle(_STOP_S)
         for source in self._sources:

@@ -36,7 +36,7 @@ from models.detectors.faults import FaultTracker
 from models.detectors.quality import CleanWindow, QualityControl
 from models.features.normal import LocalNormal
 from models.features.spec import FeatureSpec
-from models.windows import RawWindow, Windower
+from models.windows import Grid, RawWindow, Windower
 
 _EVIDENCE_WINDOWS: Final = 3
 _MAX_EVIDENCE_BYTES: Final = 256 * 1024  # well within an envelope, however fast the channels
@@ -62,13 +62,16 @@ class SavedState(msgspec.Struct, frozen=True, kw_only=True):
 class AssetWatch:
     """Takes readings (through `windower`) and closed windows (`judge`); tells `state`, `p_value`, `since_ns`."""
 
-    def __init__(self, asset: str, profile: Profile) -> None:
+    def __init__(self, asset: str, profile: Profile, boot_id: str = "") -> None:
+        """`boot_id`: a device without a battery clock sees the same times again at each boot; ids must not repeat."""
         self.asset = asset
+        self._boot_id = boot_id
         self.profile = profile
         self.spec = FeatureSpec(profile)
         self.windower = Windower(profile)
         self.channel_index = {name: i for i, name in enumerate(profile.channel_names)}
         self._quality = QualityControl(profile)
+        self._grid = Grid(profile)
         self._faults = FaultTracker(asset)
         self._candidates: list[NDArray[np.float32]] = []
         self._candidates_start_ns = 0
@@ -150,12 +153,15 @@ class AssetWatch:
 
     def judge(self, raw: RawWindow) -> list[Body]:
         """Everything that one closed window leads to, in the order in which it should be told."""
+        if raw.partial:
+            return [self._cut_short(raw)]
         window = self._quality.clean(raw)
         vector = self.spec.compute(window.matrix)
         if self._recent and window.end_ns - self._recent[-1][0] != self._hop_ns:
             self._recent.clear()  # evidence has no gap inside
         self._recent.append((window.end_ns, window.matrix[-self._hop_cells :]))
-        bodies: list[Body] = [*self._faults.update(window.faults, window.start_ns, window.end_ns)]
+        nonce = (self._boot_id, raw.end_mono_ns)
+        bodies: list[Body] = [*self._faults.update(window.faults, window.start_ns, window.end_ns, nonce)]
         self.dirty = self.dirty or bool(bodies)
         scores: list[SlotScore] = []
         top: list[tuple[str, float]] = []
@@ -165,7 +171,7 @@ class AssetWatch:
         elif np.isfinite(vector).any():
             scores, deciding = self._judges.score(self._learned.normal.apply(vector))
             top = self.spec.channel_shares(deciding.contributions)[:3]
-            bodies += self._decide(window.end_ns, scores[0], top)
+            bodies += self._decide(window.end_ns, scores[0], top, nonce)
         bodies.append(
             Aggregate(
                 asset=self.asset,
@@ -181,9 +187,30 @@ class AssetWatch:
                 commissioning=commissioning,
                 alarm=self._alert is not None,
                 n_late=window.n_late,
+                end_mono_ns=raw.end_mono_ns,
             )
         )
         return bodies
+
+    def _cut_short(self, raw: RawWindow) -> Aggregate:
+        """A window that a jump of the clock left too short to be judged: told for completeness, it decides nothing."""
+        self._recent.clear()
+        self._quality.forget_times()
+        matrix, _ = self._grid.align(raw)
+        return Aggregate(
+            asset=self.asset,
+            profile=self.profile.name,
+            spec_hash=self.spec.hash,
+            start_ns=raw.start_ns,
+            end_ns=raw.end_ns,
+            features=pack_floats(self.spec.compute(matrix)),
+            n_readings=raw.n_readings,
+            commissioning=self._learned is None,
+            alarm=self._alert is not None,
+            n_late=raw.n_late,
+            partial=True,
+            end_mono_ns=raw.end_mono_ns,
+        )
 
     def _commission(self, window: CleanWindow, vector: NDArray[np.float32]) -> list[Body]:
         """Collect a good window; once there are enough, learn from them."""
@@ -218,12 +245,12 @@ class AssetWatch:
             )
         ]
 
-    def _decide(self, end_ns: int, score: SlotScore, top: list[tuple[str, float]]) -> list[Body]:
+    def _decide(self, end_ns: int, score: SlotScore, top: list[tuple[str, float]], nonce: tuple[str, int]) -> list[Body]:
         """Open, sharpen or close this asset's alert by the deciding detector's hysteresis."""
         self.p_value = score.p_value
         p = score.p_value if score.p_value is not None else 1.0
         if score.alarm and self._alert is None:
-            alert_id = stable_id(self.asset, self.asset, score.detector, end_ns)
+            alert_id = stable_id(self.asset, self.asset, score.detector, end_ns, *nonce)
             self._alert = self._tell(Alert(
                 alert_id=alert_id, asset=self.asset, profile=self.profile.name, detector=score.detector,
                 severity=self._severity(p), opened_ns=end_ns, p_value=p, score=score.score, top=top,

@@ -79,13 +79,13 @@ class Committer:
         now = self._clock.now()
         self._pipeline.resume(self._outbox.progress, now.mono_ns)
         for row, source, readings in self._journal.rows():
-            outcome = self._pipeline.handle(readings, now.mono_ns)
+            outcome = self._pipeline.handle(readings, now.mono_ns, again=True)
             self._held.append(_Held(source, outcome.needs, row=row))
             self._gather(outcome, ())
 
     def take(self, burst: Burst, faults: Sequence[Body]) -> None:
         """One burst of a source; `faults`: what its frames led to. Commits where something can't wait."""
-        outcome = self._pipeline.handle(burst.readings, self._clock.now().mono_ns)
+        outcome = self._pipeline.handle(burst.readings, self._clock.now().mono_ns, burst.again)
         if burst.acknowledge is not None:
             self._held.append(_Held(burst.source, outcome.needs, burst.readings, burst.acknowledge))
         self._gather(outcome, faults)
@@ -102,6 +102,10 @@ class Committer:
             self._acknowledge_settled()
         elif self._gathered.urgent or now_ns - since_ns >= COMMIT_S * NS_PER_S:
             self.commit()
+
+    def add(self, bodies: Sequence[Body]) -> None:
+        """What happened apart from any burst, to be stored with the next commit."""
+        self._gather(Outcome(), bodies)
 
     def commit(self, impatient: str | None = None) -> None:
         """Store what is gathered, and of the `impatient` source what its readings were; then tell and acknowledge."""
@@ -156,9 +160,9 @@ class Committer:
 
 def _journaled(journal: Journal, released: Sequence[_Held]) -> _Held:
     """One row for the readings of several bursts of one source; what holds its place among the waiting."""
-    needs: dict[str, int] = {}
+    needs: dict[str, tuple[int, int]] = {}
     for held in released:
-        for asset, newest_ns in held.needs.items():
-            needs[asset] = max(newest_ns, needs.get(asset, newest_ns))
+        for asset, position in held.needs.items():
+            needs[asset] = max(position, needs.get(asset, position))
     readings = [reading for held in released for reading in held.readings]
     return _Held(released[0].source, needs, row=journal.write(released[0].source, readings))

@@ -15,7 +15,6 @@ Space is bounded: beyond `max_bytes` of stored items the oldest go, evidence fir
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -26,7 +25,6 @@ from agent.asset import SavedState
 from agent.database import Database
 from models.contract.clock import Stamp
 from models.contract.items import KIND_OF, LANE_OF, LANES, Body, Eviction, Item, Lane, encode_body
-from models.errors import StorageError
 
 _EVICTION_ORDER: Final[tuple[Lane, ...]] = ("evidence", "aggregates", "alerts")
 _EVICT_TO: Final = 0.9  # of the budget, so that eviction comes in bursts, not with every item

@@ -7,16 +7,17 @@ file, a simulation in virtual time and a live gateway run the very same code.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from agent.asset import AssetWatch, SavedState
 from agent.judges import Serving
 from models.contract.items import Aggregate, Body
-from models.contract.reading import Reading, Readings
+from models.contract.reading import Block, Reading, Readings
 
-
-Needs = Mapping[str, int]  # by asset: the event time up to which its windows must have closed, Unix ns
+Needs = Mapping[str, tuple[int, int]]  # by asset: the position that its windows must have passed (`Windower.position`)
 
 
 @dataclass(slots=True)
@@ -48,8 +49,13 @@ class Pipeline:
         self.assets: Mapping[str, AssetWatch] = {watch.asset: watch for watch in assets}
         self.counters = PipelineCounters()
 
-    def handle(self, readings: Iterable[Readings], now_ns: int) -> Outcome:
-        """Take in one burst; what the windows that it closed lead to. `now_ns`: a clock that does not jump, as for `tick`."""
+    def handle(self, readings: Iterable[Readings], now_ns: int, again: bool = False) -> Outcome:
+        """Take in one burst; what the windows that it closed lead to. `now_ns`: a clock that does not jump, as for `tick`.
+
+        `again`: the source may have delivered these before, in an earlier life: what is in closed windows is passed over.
+        """
+        if again:
+            readings = self._without_known(readings)
         touched = {}
         for reading in readings:
             watch = self.assets.get(reading.asset)
@@ -64,22 +70,36 @@ class Pipeline:
                 watch.windower.add_block(channel, reading.captured_at_ns, reading.values, now_ns)
                 self.counters.readings += len(reading.values)
                 touched[watch.asset] = watch
-        needs = {asset: watch.windower.newest_ns or 0 for asset, watch in touched.items()}
+        needs = {asset: watch.windower.position for asset, watch in touched.items()}
         outcome = self._close(touched.values(), None)
         outcome.needs = needs
         return outcome
+
+    def _without_known(self, readings: Iterable[Readings]) -> Iterator[Readings]:
+        for reading in readings:
+            watch = self.assets.get(reading.asset)
+            if watch is None:
+                yield reading
+                continue
+            times = np.atleast_1d(np.asarray(reading.captured_at_ns, dtype=np.int64))
+            unknown = watch.windower.leave_known(times)
+            if unknown.all():
+                yield reading
+            elif not isinstance(reading, Reading) and unknown.any():
+                yield Block(reading.asset, reading.channel, times[unknown], reading.values[unknown])
 
     def tick(self, now_ns: int) -> Outcome:
         """Let silence close windows; call it now and then."""
         return self._close(self.assets.values(), now_ns)
 
+    def step(self, before_ns: int, after_ns: int) -> None:
+        """The device's clock was set; it is `before_ns` resp. `after_ns` ahead of the monotonic clock. See `Windower.step`."""
+        for watch in self.assets.values():
+            watch.windower.step(before_ns, after_ns)
+
     def is_settled(self, needs: Needs) -> bool:
-        """Whether every reading that came up to `needs` is in a closed window, or counted as in none."""
-        for asset, newest_ns in needs.items():
-            windower = self.assets[asset].windower
-            if windower.doubts or (windower.horizon_ns or 0) < newest_ns:
-                return False
-        return True
+        """Whether the windows have passed `needs`."""
+        return all(self.assets[asset].windower.has_used_up(position) for asset, position in needs.items())
 
     def horizons(self) -> dict[str, int]:
         """By asset: up to where its windows have closed. What `resume` wants after a restart."""

@@ -43,15 +43,16 @@ class SilenceMonitor:
             heard_ns = watch.windower.heard_ns
             fault = self._open.get(watch.asset)
             if fault is None and heard_ns is not None and is_silent(watch, now.mono_ns):
-                changed.append(self._opened(watch, now.wall_ns - (now.mono_ns - heard_ns)))
+                changed.append(self._opened(watch, now, heard_ns))
             elif fault is not None and not is_silent(watch, now.mono_ns):
                 changed.append(msgspec.structs.replace(self._open.pop(watch.asset), closed_ns=now.wall_ns))
         return changed
 
-    def _opened(self, watch: AssetWatch, since_ns: int) -> SensorFault:
+    def _opened(self, watch: AssetWatch, now: Stamp, heard_ns: int) -> SensorFault:
+        since_ns = now.wall_ns - (now.mono_ns - heard_ns)
         fault = SensorFault(
-            fault_id=stable_id("missing", watch.asset, since_ns), source="", asset=watch.asset, channel="", fault="missing",
-            opened_ns=since_ns, detail="no readings from any of its channels",
+            fault_id=stable_id("missing", watch.asset, since_ns, now.boot_id, heard_ns), source="", asset=watch.asset,
+            channel="", fault="missing", opened_ns=since_ns, detail="no readings from any of its channels",
         )  # fmt: skip
         self._open[watch.asset] = fault
         return fault

@@ -60,7 +60,9 @@ class Attempts:
 
 @dataclass(slots=True)
 class Uplink:
-    """`enrol`, `checkin_body`: what to say; the rest: how. `run_sync` and `run_checkin` never raise on a failed link."""
+    """`enrol`, `checkin_body`: what to say; the rest: how. `run_sync` and `run_checkin` never raise on a failed link.
+
+    `heard_hub_time`: called with the hub's time as of now and how far off it may be, ns."""
 
     identity: Identity
     link: HubLink
@@ -69,6 +71,7 @@ class Uplink:
     enrol: Callable[[], Enrolment]
     checkin_body: Callable[[], CheckIn]
     stopping: Callable[[], bool]
+    heard_hub_time: Callable[[int, int], None] = lambda _hub_ns, _error_ns: None
     sync_attempts: Attempts = field(default_factory=lambda: Attempts(Backoff(1.0, 30.0)))
     checkin_attempts: Attempts = field(default_factory=lambda: Attempts(Backoff(2.0, 60.0)))
 
@@ -111,9 +114,12 @@ class Uplink:
         """The pause that the hub asks for, s: it may slow devices down, never hurry them."""
         enrolment = self.enrol()
         body = seal(self.checkin_body(), "checkin", self.identity.device_id, self.identity.sign)
+        asked_ns = time.monotonic_ns()
         try:
             reply = msgspec.msgpack.decode(self.link.post("/v1/checkin", body), type=CheckInReply)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise LinkError(f"the hub's answer is no check-in reply: {error}") from None
+        travel_ns = (time.monotonic_ns() - asked_ns) // 2
+        self.heard_hub_time(reply.hub_time_ns + travel_ns, travel_ns)
         self.updater.reconcile(reply.slots, enrolment.hub_public_key)
         return min(max(reply.next_checkin_s, 0.0), _MAX_PAUSE_S) * _EARLY

@@ -39,6 +39,7 @@ from hub.lake.lake import Lake, open_lake
 from hub.lake.query import LakeCounter
 from hub.lake.writer import LakeWriter
 from hub.projector.alerts import Alerts, SensorFaults
+from hub.projector.clocks import Clocks
 from hub.projector.condition import Commissionings, HealthReports
 from hub.projector.projector import Projection, Projector
 from hub.registry.registry import Registry
@@ -104,7 +105,7 @@ def build_app(hub: Hub) -> FastAPI:
 
 
 def _followers(engine: Engine, log: IngestLog, lake: Lake, lake_commit_s: float) -> list[Follower]:
-    projections: list[Projection] = [Alerts(), SensorFaults(), Commissionings(), HealthReports(), StageEvidence()]
+    projections: list[Projection] = [Clocks(), Alerts(), SensorFaults(), Commissionings(), HealthReports(), StageEvidence()]
     followers = [
         Follower(log, Projector(engine, log.log_id, projections)),
         Follower(log, LakeWriter(lake, engine, log.log_id), gather_s=lake_commit_s, batch=_LAKE_BATCH),

@@ -164,11 +164,16 @@ def ledger(device: str | None, data: Path, as_json: bool) -> None:
 @data_option
 @json_option
 def query(sql: str, data: Path, as_json: bool) -> None:
-    """Run SQL over the lake's tables: aggregates, evidence, health."""
+    """Run SQL over the lake's tables: aggregates, evidence, health; timed_aggregates has corrected times."""
+    from hub.clocks.store import load_spans
     from hub.lake.lake import open_lake
     from hub.lake.query import query as run_query
+    from hub.state.database import open_state, reading
 
-    result = run_query(sql, open_lake(load_hub(data).lake_url))
+    loaded = load_hub(data)
+    with reading(open_state(loaded.state_url)).begin() as connection:
+        spans = load_spans(connection)
+    result = run_query(sql, open_lake(loaded.lake_url), spans)
     rows = list(zip(*(column.to_pylist() for column in result.columns), strict=True))
     if as_json:
         found = [dict(zip(result.column_names, row, strict=True)) for row in rows]

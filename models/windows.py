@@ -3,19 +3,24 @@
 Invariants:
 1. A window covers (end - window_s, end] in event time; ends are multiples of `hop_s` since the Unix epoch. A window
    belongs to when it was measured, so a replay gives the same windows at any speed.
-2. A window closes once the asset's watermark, its newest event time less `lateness_s`, has reached the end. A reading
-   that comes after that is counted as late and left out; nothing is counted twice.
+2. A window closes once the asset's watermark, its newest believed time less `lateness_s`, has reached the end. A reading
+   that comes after that is late and left out; nothing is counted twice.
 3. Between readings the watermark advances with the time that passes (`tick`), so silence closes windows too.
-4. A clock that jumps by `MAX_JUMP_S` (or a window, where that is longer), either way, is believed once readings of
-   `CONFIRMATIONS` different times in a row agree; until then they are held, not dropped. Then the windows start afresh
-   from there. A reading at a believed time in between lets go of those that are held.
-5. Memory is bounded: at most `MAX_HELD` readings a channel; beyond that the oldest go, counted as overflow.
-6. The first window after a start is a whole one: readings of the cut-off window before it are not judged. After `resume`
+4. No single wrong time moves the watermark. A time ahead by more than `lateness_s` (or two periods of the grid) is believed
+   once a reading of another time is that far ahead, too; of two, the lower is. Its reading waits in its window meanwhile.
+5. A clock that jumps by `MAX_JUMP_S` (or a window, where that is longer), either way, is believed once readings of
+   `CONFIRMATIONS` different times in a row agree; one that falls back by less, once they span a window. Until then they are
+   held; a reading at a believed time in between lets go of them. When it is believed, a new *segment* begins there.
+6. A segment loses nothing: what the old one still holds closes as a window that is cut short, and the new one's first
+   window begins with its first reading. Both are marked `partial`. `step` begins a segment at once where the clock that
+   dates the readings is the device's own, for of that the device knows when it is set.
+7. Memory is bounded: at most `MAX_HELD` readings a channel; beyond that the oldest go, counted as overflow.
+8. The first window after a start is a whole one: readings of the cut-off window before it are not judged. After `resume`
    the windows go on where they were, if the readings do, too.
-7. Every reading is in a window, or counted: late, overflow, repeated, or left out (cut off at a start, or of a time never
+9. Every reading is in a window, or counted: late, overflow, repeated, or left out (cut off at a start, or of a time never
    believed). How readings are grouped into calls changes nothing.
-8. Readings of one channel with the same time and the same value are one reading that came more than once: sources deliver
-   at least once. What comes again after its window has closed is late, which a first coming would be, too.
+10. Readings of one channel with the same time and the same value are one reading that came more than once: sources deliver
+   at least once.
 
 Alignment: readings that fall into the same grid cell are averaged, gaps are interpolated linearly, ends held. A channel
 that is `missing` by the profile's rule is all NaN. See `Windowing` in models/contract/profile.py.
@@ -35,14 +40,19 @@ from models.contract.profile import Profile
 MAX_JUMP_S = 3600.0
 CONFIRMATIONS = 5
 MAX_HELD = 2_000_000
-_MAX_SUSPECTS = 1000
+_MAX_SUSPECTS = 1000  # of too few different times to tell a jump
+_MAX_FALLEN = 10_000  # a clock that fell back is believed at that many readings, though they span no window yet
+_SAME_CLOCK_NS = 5 * NS_PER_S  # readings that are dated by the device's clock are handled within that time
+_LONG_AGO_NS = -(2**62)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawWindow:
     """A closed window before quality control. `times`, `values`: per channel, ascending.
 
-    `n_late`: readings that came too late, since the last window.
+    `n_late`: readings that came too late, since the last window. `partial`: cut short by a clock that jumped.
+    `end_mono_ns`: its end by the device's monotonic clock, as the readings arrived; two windows of the same times, on
+    either side of a clock that was set back, differ in it.
     """
 
     start_ns: int
@@ -50,6 +60,8 @@ class RawWindow:
     times: list[NDArray[np.int64]]
     values: list[NDArray[np.float64]]
     n_late: int
+    partial: bool = False
+    end_mono_ns: int = 0
 
     @property
     def n_readings(self) -> int:
@@ -103,6 +115,29 @@ def _once(times: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArra
     return times[kept], values[kept]
 
 
+class _Suspects:
+    """Readings in a row whose times are too far off to be believed at once."""
+
+    __slots__ = ("distinct", "highest_ns", "lowest_ns", "readings")
+
+    def __init__(self) -> None:
+        self.readings: list[tuple[int, int, float, int]] = []  # (time, channel, value, heard)
+        self.distinct: set[int] = set()  # of their times, no more than are needed
+        self.lowest_ns = self.highest_ns = 0
+
+    def add(self, t_ns: int, channel: int, value: float, now_ns: int) -> None:
+        if not self.readings:
+            self.lowest_ns = self.highest_ns = t_ns
+        self.readings.append((t_ns, channel, value, now_ns))
+        self.lowest_ns, self.highest_ns = min(self.lowest_ns, t_ns), max(self.highest_ns, t_ns)
+        if len(self.distinct) < CONFIRMATIONS:
+            self.distinct.add(t_ns)
+
+    @property
+    def agree(self) -> bool:
+        return len(self.distinct) >= CONFIRMATIONS
+
+
 class Windower:
     """The windows of one asset. Feed readings with `add`, then take what has closed with `closed`."""
 
@@ -112,18 +147,25 @@ class Windower:
         self._hop_ns = round(windowing.hop * NS_PER_S)
         self._lateness_ns = round(windowing.lateness_s * NS_PER_S)
         self._period_ns = round(NS_PER_S / windowing.rate_hz)
+        self._leap_ns = max(self._lateness_ns, 2 * self._period_ns)
         self._jump_ns = max(round(MAX_JUMP_S * NS_PER_S), self._window_ns)
         self._channels = [_Channel() for _ in profile.channels]
-        self._suspects: list[tuple[int, int, float]] = []  # (time, channel, value) too far off to be believed at once
+        self._suspects = _Suspects()
         self._newest_ns: int | None = None  # event time of the newest believed reading
-        self._heard_ns = 0  # when that was heard, by the device's clock
-        self._next_end_ns = 0
-        self._horizon_ns = 0  # start of the next window: what is not after it comes too late
-        self._first_start_ns = 0
+        self._heard_ns = 0  # when that was heard, by the device's monotonic clock
+        self._start_is_sure = False  # once a second time has been heard
+        self._ahead: tuple[int, int] | None = None  # (time, heard) that awaits a second opinion
+        self._leapt_from = (_LONG_AGO_NS, 0)  # (time, heard) of the newest reading before the latest leap ahead
+        self._step: tuple[int, int] | None = None  # (before, after): see `step`
         self._resuming = False
-        self._resumed_ns = 0  # up to here, what comes is what an earlier life has had
-        slowest = max(NS_PER_S / (c.rate_hz or windowing.rate_hz) for c in profile.channels)
-        self._seamless_ns = round(max(slowest, windowing.max_gap_s * NS_PER_S)) + self._period_ns
+        slowest_s = max(1 / (channel.rate_hz or windowing.rate_hz) for channel in profile.channels)
+        self._seamless_ns = round(max(slowest_s, windowing.max_gap_s) * NS_PER_S) + self._period_ns
+        self._next_end_ns = 0
+        self._last_end_ns = _LONG_AGO_NS  # what is not after it has been in a window
+        self._horizon_ns = 0  # start of the next window: what is not after it comes too late
+        self._segment_start_ns = _LONG_AGO_NS  # nothing before it belongs to this segment
+        self._first_start_ns = 0
+        self._cut_short: list[RawWindow] = []  # closed by the beginning of a segment
         self._n_late = 0
         self._n_repeated = 0
         self.n_overflow = 0
@@ -132,22 +174,22 @@ class Windower:
 
     def add(self, channel: int, t_ns: int, value: float, now_ns: int) -> None:
         """One reading of the profile's `channel`-th channel; `now_ns`: the device's monotonic clock, for `closed`."""
-        newest = self._newest_ns
-        if newest is None:
+        if self._step is not None:
+            self._watch_for_step(t_ns, t_ns, now_ns)
+        if self._newest_ns is None:
             self._begin(t_ns, now_ns)
-        elif not -self._jump_ns < t_ns - newest < self._jump_ns:
-            self._suspect(channel, t_ns, value, now_ns)
-            return
-        elif t_ns > newest:
-            self._newest_ns = t_ns
-            self._heard_ns = now_ns
-        if self._suspects:
-            self._let_suspects_go()
+        elif not self._start_is_sure and t_ns != self._newest_ns:
+            self._make_start_sure(t_ns, now_ns)
         if self._resuming:
             self._go_on(t_ns, now_ns)
-        if t_ns <= self._horizon_ns:
-            self._leave_out(np.array([t_ns]))
+        ahead_ns = t_ns - self._newest_ns  # type: ignore[operator]  # there is one by now
+        if t_ns <= self._horizon_ns or not -self._jump_ns < ahead_ns < self._jump_ns:
+            self._set_apart(channel, t_ns, value, now_ns)
             return
+        if self._suspects.readings:
+            self._let_suspects_go()
+        if ahead_ns > 0:
+            self._advance(t_ns, now_ns)
         buffer = self._channels[channel]
         if buffer.times and t_ns < buffer.times[-1]:
             buffer.ascending = False
@@ -160,23 +202,16 @@ class Windower:
         """Many readings of one channel, (n,) int64 Unix ns and (n,) float64."""
         if not len(times):
             return
-        newest, first, last = self._newest_ns, int(times.min()), int(times.max())
-        if newest is None or self._suspects or self._resuming or max(newest, last) - min(newest, first) >= self._jump_ns:
+        if self._step is not None:
+            self._watch_for_step(int(times.min()), int(times.max()), now_ns)
+        if not self._is_ordinary(times):
             for t_ns, value in zip(times.tolist(), values.tolist(), strict=True):
                 self.add(channel, t_ns, value, now_ns)
             return
-        if last > newest:
-            self._newest_ns = last
-            self._heard_ns = now_ns
-        self._store(self._channels[channel], times, values)
-
-    def _store(self, buffer: _Channel, times: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        if times.min() <= self._horizon_ns:
-            late = times <= self._horizon_ns
-            self._leave_out(times[late])
-            times, values = times[~late], values[~late]
-        if not len(times):
-            return
+        newest = int(times.max())
+        if newest > self._newest_ns:  # type: ignore[operator]  # ordinary: there is one
+            self._newest_ns, self._heard_ns, self._ahead = newest, now_ns, None
+        buffer = self._channels[channel]
         if (buffer.times and times[0] < buffer.times[-1]) or (len(times) > 1 and (np.diff(times) < 0).any()):
             buffer.ascending = False
         buffer.times.frombytes(np.ascontiguousarray(times, dtype=np.int64).tobytes())
@@ -184,13 +219,96 @@ class Windower:
         if len(buffer.times) > MAX_HELD:
             self._trim(buffer)
 
-    def _leave_out(self, times: NDArray[np.int64]) -> None:
-        """Count readings that no window will hold: an earlier life's, of the cut-off window before the first, or too late."""
-        n_repeated = int((times <= self._resumed_ns).sum())
-        n_cut_off = int((times <= max(self._first_start_ns, self._resumed_ns)).sum()) - n_repeated
-        self._n_repeated += n_repeated
-        self.n_left_out += n_cut_off
-        self._n_late += len(times) - n_cut_off - n_repeated
+    def _is_ordinary(self, times: NDArray[np.int64]) -> bool:
+        """Whether every one of these would be taken in at once, and none is ahead of its time."""
+        newest, first, last = self._newest_ns, int(times.min()), int(times.max())
+        if newest is None or not self._start_is_sure or self._resuming or self._suspects.readings or first <= self._horizon_ns:
+            return False
+        if max(newest, last) - min(newest, first) >= self._jump_ns:
+            return False
+        if last - newest <= self._leap_ns:
+            return True
+        return int(times[0]) - newest <= self._leap_ns and int(np.diff(times).max(initial=0)) <= self._leap_ns
+
+    def step(self, before_ns: int, after_ns: int) -> None:
+        """The device's clock has been set: it was `before_ns` ahead of the monotonic clock, and is `after_ns` now.
+
+        If this asset's readings are dated by that clock, the first that is dated by the new time begins a segment. Those
+        that were dated before, and come only now, still belong to the old one. A step no larger than what counts as ahead
+        of its time is taken like any other unevenness.
+        """
+        if self._step is not None:  # and none of the readings since were dated by the new time
+            before_ns = self._step[0]
+        elif self._newest_ns is None or abs(self._newest_ns - self._heard_ns - before_ns) > _SAME_CLOCK_NS:
+            return  # nothing to cut, or a clock of its own
+        self._step = (before_ns, after_ns) if abs(after_ns - before_ns) > self._leap_ns else None
+
+    def _watch_for_step(self, first_ns: int, last_ns: int, now_ns: int) -> None:
+        """Begin a segment at `first_ns` if readings up to `last_ns` that arrive now are dated by the new time."""
+        before_ns, after_ns = self._step or (0, 0)
+        ahead_ns = last_ns - now_ns
+        if abs(ahead_ns - after_ns) < abs(ahead_ns - before_ns):
+            self._let_suspects_go()
+            self._begin_segment(first_ns, now_ns)
+
+    def _advance(self, t_ns: int, now_ns: int) -> None:
+        """Believe a time after the newest, or, where it is ahead of its time, keep it for a second opinion."""
+        newest: int = self._newest_ns  # type: ignore[assignment]
+        if t_ns - newest <= self._leap_ns:
+            self._newest_ns, self._heard_ns, self._ahead = t_ns, now_ns, None
+        elif self._ahead is None:
+            self._ahead = (t_ns, now_ns)
+        elif t_ns != self._ahead[0]:
+            lower, higher = sorted((self._ahead, (t_ns, now_ns)))
+            self._leapt_from = (newest, self._heard_ns)
+            self._newest_ns, self._heard_ns = lower
+            self._ahead = None
+            self._advance(*higher)
+
+    def _set_apart(self, channel: int, t_ns: int, value: float, now_ns: int) -> None:
+        """A reading that is late, cut off at the start, or of a clock that jumped: what it is, the next ones tell."""
+        if self._first_start_ns - self._hop_ns - self._leap_ns < t_ns <= self._first_start_ns:
+            self.n_left_out += 1
+            return
+        if self._suspects.readings and self._is_another_clock(t_ns):
+            if self._suspects.agree:
+                self._follow(self._suspects)
+                self.add(channel, t_ns, value, now_ns)
+                return
+            self._let_suspects_go()
+        held = self._suspects
+        held.add(t_ns, channel, value, now_ns)
+        if held.agree and (self._is_far(t_ns) or self._has_fallen_back(held)):
+            self._follow(held)
+
+    def _is_another_clock(self, t_ns: int) -> bool:
+        """Whether a suspect does not go on from where the others are, or they have been held for too long."""
+        held, last_ns = self._suspects, self._suspects.readings[-1][0]
+        too_many = len(held.readings) >= _MAX_SUSPECTS and not held.agree
+        return too_many or abs(t_ns - last_ns) >= self._jump_ns or t_ns < last_ns - self._window_ns
+
+    def _is_far(self, t_ns: int) -> bool:
+        return abs(t_ns - self._newest_ns) >= self._jump_ns  # type: ignore[operator]
+
+    def _has_fallen_back(self, held: _Suspects) -> bool:
+        """Readings of a window's length, one after the other and none of them believable, are no stragglers."""
+        return held.highest_ns - held.lowest_ns >= self._window_ns or len(held.readings) >= _MAX_FALLEN
+
+    def _follow(self, held: _Suspects) -> None:
+        """The clock has jumped: take in what was held."""
+        self._suspects = _Suspects()
+        held.readings.sort(key=lambda reading: reading[0])
+        self._begin_segment(held.readings[0][0], held.readings[0][3])
+        for t_ns, channel, value, now_ns in held.readings:
+            self.add(channel, t_ns, value, now_ns)
+
+    def _let_suspects_go(self) -> None:
+        for t_ns, *_ in self._suspects.readings:
+            if self._is_far(t_ns):
+                self.n_left_out += 1
+            else:
+                self._n_late += 1
+        self._suspects = _Suspects()
 
     def _trim(self, buffer: _Channel) -> None:
         """Make room in bursts, for each costs a move of all that stays."""
@@ -203,52 +321,76 @@ class Windower:
         earliest_end = t_ns - self._period_ns + self._window_ns
         self._move_to(-(-earliest_end // self._hop_ns) * self._hop_ns)
         self._first_start_ns = self._horizon_ns
-        self._newest_ns = t_ns
-        self._heard_ns = now_ns
+        self._newest_ns, self._heard_ns = t_ns, now_ns
+
+    def _make_start_sure(self, t_ns: int, now_ns: int) -> None:
+        """The second time that is heard: if the first was far ahead of it, the first was wrong, or early."""
+        first = (self._newest_ns or 0, self._heard_ns)
+        self._start_is_sure = True
+        if self._leap_ns < first[0] - t_ns < self._jump_ns and self._horizon_ns == self._first_start_ns:
+            self._begin(t_ns, now_ns)
+            self._ahead = first
+
+    def _begin_segment(self, t_ns: int, now_ns: int) -> None:
+        """Close what is open, cut short, and begin at `t_ns`."""
+        self._close_segment()
+        self.n_restarts += 1
+        self._step = self._ahead = None
+        self._start_is_sure = True
+        self._segment_start_ns = t_ns - self._period_ns  # a reading stands for the period before it
+        self._first_start_ns = self._last_end_ns = _LONG_AGO_NS
+        self._leapt_from = (_LONG_AGO_NS, 0)
+        self._newest_ns, self._heard_ns = t_ns, now_ns
+        self._move_to(-(-t_ns // self._hop_ns) * self._hop_ns)
+
+    def _close_segment(self) -> None:
+        """Put everything up to the newest believed time into windows; readings beyond it were never believed."""
+        newest: int = self._newest_ns  # type: ignore[assignment]
+        self._cut_short += self._close_until(newest)
+        rest = max(self._horizon_ns, self._last_end_ns)
+        if any(rest < t <= newest for channel in self._channels for t in channel.times):
+            self._cut_short.append(self._cut(newest, newest, partial=True))
+        for channel in self._channels:
+            self.n_left_out += sum(t > newest for t in channel.times)
+            channel.clear()
 
     def resume(self, horizon_ns: int, now_ns: int) -> None:
         """Go on after `horizon_ns`, up to which every window was closed in an earlier life; call it before any reading."""
         self._move_to(horizon_ns + self._window_ns)
-        self._newest_ns = horizon_ns
-        self._heard_ns = now_ns
-        self._resuming = True
-        self._resumed_ns = horizon_ns
+        self._newest_ns, self._heard_ns = horizon_ns, now_ns
+        self._start_is_sure = self._resuming = True
 
     def _go_on(self, t_ns: int, now_ns: int) -> None:
         """The first reading of this life that lies behind the horizon: does it go on there, or was there a gap?"""
-        if t_ns > self._horizon_ns:
+        gap_ns = t_ns - self._horizon_ns
+        if 0 < gap_ns < self._jump_ns:
             self._resuming = False
-            if t_ns - self._horizon_ns > self._seamless_ns:
+            if gap_ns > self._seamless_ns:
                 self._begin(t_ns, now_ns)
+                self._start_is_sure = False
 
     def _move_to(self, end_ns: int) -> None:
         self._next_end_ns = end_ns
-        self._horizon_ns = end_ns - self._window_ns
+        self._horizon_ns = max(end_ns - self._window_ns, self._segment_start_ns)
 
-    def _suspect(self, channel: int, t_ns: int, value: float, now_ns: int) -> None:
-        """Hold a reading from far off the asset's clock; once enough agree, start afresh there and take them all in."""
-        held = self._suspects
-        if held and (abs(t_ns - held[-1][0]) >= self._jump_ns or len(held) >= _MAX_SUSPECTS):
-            self._let_suspects_go()
-        held = self._suspects
-        seen_last = bool(held) and t_ns == held[-1][0]
-        held.append((t_ns, channel, value))
-        if seen_last or len({t for t, _, _ in held}) < CONFIRMATIONS:
-            return
-        self._suspects = []
-        self.n_restarts += 1
-        for buffer in self._channels:
-            self.n_left_out += len(buffer.times)
-            buffer.clear()
-        held.sort(key=lambda reading: reading[0])
-        self._resumed_ns = 0
-        self._begin(held[0][0], now_ns)
-        for held_ns, held_channel, held_value in held:
-            self.add(held_channel, held_ns, held_value, now_ns)
+    def leave_known(self, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of readings that a source delivers again, by their times, are not in a closed window yet; counts the others."""
+        unknown = times > self._horizon_ns if self._newest_ns is not None else np.ones(len(times), dtype=bool)
+        self._n_repeated += len(times) - int(unknown.sum())
+        return unknown
 
-    def _let_suspects_go(self) -> None:
-        self.n_left_out += len(self._suspects)
-        self._suspects = []
+    @property
+    def position(self) -> tuple[int, int]:
+        """(segment, event time) up to which readings have come; of a time that is not believed yet, too."""
+        newest_ns = self._newest_ns or 0
+        return self.n_restarts, max(newest_ns, self._ahead[0]) if self._ahead else newest_ns
+
+    def has_used_up(self, position: tuple[int, int]) -> bool:
+        """Whether every reading that came up to `position` is in a closed window, or counted as in none."""
+        segment, until_ns = position
+        if self._suspects.readings:
+            return False
+        return segment < self.n_restarts or until_ns <= self._horizon_ns
 
     @property
     def horizon_ns(self) -> int | None:
@@ -259,11 +401,6 @@ class Windower:
     def n_repeated(self) -> int:
         """Readings that came more than once."""
         return self._n_repeated + sum(channel.n_repeated for channel in self._channels)
-
-    @property
-    def doubts(self) -> bool:
-        """Whether readings are held whose time is not believed yet."""
-        return bool(self._suspects)
 
     @property
     def newest_ns(self) -> int | None:
@@ -287,14 +424,27 @@ class Windower:
         watermark = self._newest_ns - self._lateness_ns
         if now_ns is not None:
             watermark += max(0, now_ns - self._heard_ns)
-        windows = []
-        while self._next_end_ns <= watermark and self._skip_empty(watermark):
-            end, start = self._next_end_ns, self._next_end_ns - self._window_ns
-            self._move_to(end + self._hop_ns)
-            cuts = [c.cut(start, end, self._horizon_ns) for c in self._channels]
-            windows.append(RawWindow(start, end, [t for t, _ in cuts], [v for _, v in cuts], self._n_late))
-            self._n_late = 0
+        windows, self._cut_short = self._cut_short, []
+        windows += self._close_until(watermark)
         return windows
+
+    def _close_until(self, watermark_ns: int) -> list[RawWindow]:
+        windows = []
+        while self._next_end_ns <= watermark_ns and self._skip_empty(watermark_ns):
+            end = self._next_end_ns
+            partial = self._segment_start_ns > end - self._window_ns
+            windows.append(self._cut(end, end + self._hop_ns - self._window_ns, partial))
+            self._last_end_ns = end
+            self._move_to(end + self._hop_ns)
+        return windows
+
+    def _cut(self, end_ns: int, keep_after_ns: int, partial: bool) -> RawWindow:
+        start = self._horizon_ns
+        cuts = [channel.cut(start, end_ns, keep_after_ns) for channel in self._channels]
+        newest_ns, heard_ns = self._leapt_from if start < self._leapt_from[0] else (self._newest_ns or 0, self._heard_ns)
+        end_mono_ns = max(0, end_ns - newest_ns + heard_ns)
+        n_late, self._n_late = self._n_late, 0
+        return RawWindow(start, end_ns, [t for t, _ in cuts], [v for _, v in cuts], n_late, partial, end_mono_ns)
 
     def _skip_empty(self, watermark_ns: int) -> bool:
         """Move on to the first closed window that holds a reading, or to the first that is still open: False then."""

@@ -18,6 +18,7 @@ from agent.actions.config import ActionRule
 from agent.actions.event import Event, event_of
 from agent.actions.rules import matches
 from agent.actions.worker import Task, Worker
+from agent.clock import mono_ns
 from models.contract.clock import Stamp
 from models.contract.items import Aggregate, Alert, Body, SensorFault, Severity
 
@@ -58,7 +59,7 @@ class Actions:
         for worker in self._workers.values():
             worker.start()
         if self._show is not None:
-            self._show.notice(open_alerts, time.monotonic_ns())
+            self._show.notice(open_alerts, mono_ns())
             self._show.start()
 
     def notice(

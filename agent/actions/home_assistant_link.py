@@ -22,6 +22,7 @@ from agent.actions.broker import BrokerSession
 from agent.actions.config import HomeAssistantConfig
 from agent.actions.home_assistant import OFFLINE, ONLINE, ShownState, availability_topic, discovery, fold, state_topic
 from agent.backoff import Backoff
+from agent.clock import mono_ns
 from agent.sources.link import Link
 from models.contract.clock import NS_PER_S
 from models.contract.items import Aggregate, Body
@@ -48,7 +49,7 @@ class HomeAssistantLink:
         self._lock = threading.Lock()  # guards _states and _heard_ns
         self._states = dict.fromkeys(profiles, ShownState())
         self._heard_ns: dict[str, int] = {}
-        self._began_ns = time.monotonic_ns()
+        self._began_ns = mono_ns()
         self._link = Link("home-assistant", time.time_ns, Backoff(), random.random)
 
     def start(self) -> None:
@@ -102,7 +103,7 @@ class HomeAssistantLink:
 
     def _tell(self, session: BrokerSession, said: dict[str, ShownState]) -> None:
         """Publish each state that differs from what was said on this connection; raises LinkError."""
-        for asset, state in self._current(time.monotonic_ns()).items():
+        for asset, state in self._current(mono_ns()).items():
             if said.get(asset) != state:
                 session.publish(state_topic(self._config, self._device, asset), msgspec.json.encode(state), retain=True)
                 said[asset] = state

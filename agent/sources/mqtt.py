@@ -4,9 +4,9 @@
   belong to have closed and are stored; the broker keeps the messages until then, so that nothing of them needs to be
   written here. Where the session is crowded (`mqtt_session`), the burst says that it can't wait: the pipeline then writes
   the readings into its journal and acknowledges all that it holds of this source.
-- What the broker sends again is recognized, and counted in `repeated`. After a restart that is left to the readings' own
-  times (`models/windows.py`); without a time of their own they are dated by their arrival, so what was under way at a
-  crash counts where it came again. Publishers that matter should send their time.
+- What the broker sends again is recognized, and counted in `repeated`. After a restart it is delivered as what may have
+  come before, and the readings' own times tell (`models/windows.py`). Without a time of their own they are dated by their
+  arrival, so what was under way at a crash counts where it came again. Publishers that matter should send their time.
 - Whatever cannot be read (not in its format, not text, larger than MAX_PAYLOAD_BYTES) is counted and acknowledged with
   its burst: a poison message comes once.
 - A retained message without a time of its own is left out and counted in `retained`: it may be a second old or a year.
@@ -132,10 +132,12 @@ class MqttSource:
         known = self._held.n_repeated
         fresh = self._held.fresh(messages, now_s)
         self._link.count(repeated=self._held.n_repeated - known)
-        if fresh:
-            deliver(self._burst(fresh, self._held.hold(fresh)))
+        for again in (True, False):
+            those = [message for message in fresh if message.dup == again]
+            if those:
+                deliver(self._burst(those, self._held.hold(those), again))
 
-    def _burst(self, messages: Sequence[Message], acknowledge: Callable[[], None] | None) -> Burst:
+    def _burst(self, messages: Sequence[Message], acknowledge: Callable[[], None] | None, again: bool) -> Burst:
         tally = Tally()
         n_retained = sum([self._take(message, tally) for message in messages])
         n_bytes = sum([message.size for message in messages])
@@ -148,7 +150,7 @@ class MqttSource:
             retained=n_retained,
         )
         can_wait = not self._held.crowded
-        return Burst(self.name, tally.readings, n_bytes, tally.frame_errors, tally.last_error, acknowledge, can_wait)
+        return Burst(self.name, tally.readings, n_bytes, tally.frame_errors, tally.last_error, acknowledge, can_wait, again)
 
     def _take(self, message: Message, tally: Tally) -> bool:
         """Adds to `tally` what `message` says; True where it was retained, undated, and therefore left out."""

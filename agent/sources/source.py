@@ -27,7 +27,8 @@ from models.contract.reading import Readings
 @dataclass(frozen=True, slots=True)
 class Burst:
     """What one read brought. `n_bytes`: as they came over the wire. `frame_errors`: torn, oversized or garbage frames,
-    counted and skipped; `last_error` says what was wrong with the latest of them. `acknowledge`, `can_wait`: see above."""
+    counted and skipped; `last_error` says what was wrong with the latest of them. `acknowledge`, `can_wait`: see above.
+    `again`: its readings may have been delivered before, in an earlier life of the agent."""
 
     source: str
     readings: Sequence[Readings] = ()
@@ -36,6 +37,7 @@ class Burst:
     last_error: str = ""
     acknowledge: Callable[[], None] | None = None
     can_wait: bool = True
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

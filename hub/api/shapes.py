@@ -119,7 +119,8 @@ class Summary(BaseModel):
 
 
 class AlertView(BaseModel):
-    """An alert as it stands; open while `closed_ns` is null."""
+    """An alert as it stands; open while `closed_ns` is null. `opened_ns`, `closed_ns` are corrected by what the device told of
+    its clock; `time_quality` (of `opened_ns`): synced, hub, corrected, bounded, unknown, or sensor."""
 
     device_id: str
     alert_id: str
@@ -133,6 +134,10 @@ class AlertView(BaseModel):
     score: float
     top: list[tuple[str, float]]
     received_ns: int
+    said_opened_ns: int | None
+    said_closed_ns: int | None
+    time_quality: str
+    time_error_ns: int | None
 
 
 class SensorFaultView(BaseModel):
@@ -147,6 +152,10 @@ class SensorFaultView(BaseModel):
     detail: str
     opened_ns: int
     closed_ns: int | None
+    said_opened_ns: int | None
+    said_closed_ns: int | None
+    time_quality: str
+    time_error_ns: int | None
 
 
 class TrainingRunView(BaseModel):

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from hub.lake.tables import PARTITIONS, SCHEMAS, TABLES, TableName
@@ -74,6 +74,8 @@ class DeltaLake:
             for table in TABLES:
                 if not DeltaTable.is_deltatable(self._uri(table)):
                     DeltaTable.create(self._uri(table), SCHEMAS[table], mode="ignore", partition_by=PARTITIONS[table])
+                else:
+                    _add_columns(DeltaTable(self._uri(table)), SCHEMAS[table])
         except (DeltaError, OSError) as error:
             raise StorageError(f"lake {self._root}: {error}") from error
 
@@ -122,6 +124,14 @@ class DeltaLake:
 
     def _uri(self, table: TableName) -> str:
         return f"{self._root}/{table}"
+
+
+def _add_columns(delta: DeltaTable, schema: pa.Schema) -> None:
+    """Columns that came with this version: null in the rows that are there."""
+    known = {field.name for field in delta.schema().fields}
+    missing = pa.schema([field for field in schema if field.name not in known])
+    if len(missing):
+        delta.alter.add_columns(list(Schema.from_arrow(missing).fields))
 
 
 def _app_id(log_id: str) -> str:

@@ -1,15 +1,23 @@
 """SQL over the lake: DuckDB in memory, the Delta tables as views.
 
+Beside them stands `timed_aggregates`: all columns of `aggregates`, and when that really was, by what the devices told of
+their clocks (`hub.clocks.placing.place_window`, here in SQL): `corrected_start_ns`, `corrected_end_ns`, `time_quality`,
+`time_error_ns`.
+
 Read-only by construction: the query sees Arrow datasets, and DuckDB may open no file, network address or extension.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import duckdb
 import pyarrow as pa
 
+from hub.clocks.placing import DRIFT, OUTSIDE_NS, SLACK_NS, Spans
+from hub.clocks.store import spans_table
 from hub.lake.lake import Lake
 from hub.lake.tables import TABLES
 from models.errors import TocsinError
@@ -27,13 +35,51 @@ class LakeCount:
     n_duplicates: int
 
 
-def query(sql: str, lake: Lake) -> pa.Table:
-    """The result of one SQL statement over the tables aggregates, evidence and health. Raises QueryError."""
+_TIMED: Final = f"""
+CREATE VIEW timed_aggregates AS
+WITH chosen AS (
+    SELECT a.*, (
+        SELECT arg_min(s, abs(s.offset_ns - (a.end_ns - a.end_mono_ns)) + CASE
+            WHEN a.end_mono_ns >= s.from_mono_ns AND a.end_mono_ns < s.to_mono_ns THEN 0 ELSE {OUTSIDE_NS} END)
+        FROM clock_spans s WHERE s.device_id = a.device_id AND s.boot_id = a.boot_id
+    ) AS span
+    FROM aggregates a
+), judged AS (
+    SELECT *, CASE
+        WHEN span IS NULL OR coalesce(end_mono_ns, 0) = 0 THEN CASE WHEN synced THEN 'synced' ELSE 'unknown' END
+        WHEN abs(span.offset_ns - (end_ns - end_mono_ns)) > {SLACK_NS} THEN 'sensor'
+        ELSE span.quality END AS time_quality
+    FROM chosen
+), moved AS (
+    SELECT *, CASE WHEN span IS NULL OR coalesce(end_mono_ns, 0) = 0 OR time_quality = 'sensor' THEN 0
+        ELSE span.true_offset_ns - span.offset_ns END AS moved_ns
+    FROM judged
+)
+SELECT * EXCLUDE (span, moved_ns, time_quality),
+    start_ns + moved_ns AS corrected_start_ns,
+    end_ns + moved_ns AS corrected_end_ns,
+    time_quality,
+    CASE time_quality
+        WHEN 'bounded' THEN greatest(span.true_offset_ns - span.low_offset_ns, span.high_offset_ns - span.true_offset_ns)
+        WHEN 'synced' THEN CASE WHEN span IS NULL OR coalesce(end_mono_ns, 0) = 0 THEN NULL ELSE 0 END
+        WHEN 'unknown' THEN NULL
+        WHEN 'sensor' THEN NULL
+        ELSE span.error_ns + CAST(round({DRIFT} * abs(end_ns - span.offset_ns - span.anchor_mono_ns)) AS BIGINT)
+    END AS time_error_ns
+FROM moved
+"""  # noqa: S608  # numbers of ours
+
+
+def query(sql: str, lake: Lake, spans: Mapping[str, Spans] | None = None) -> pa.Table:
+    """The result of one SQL statement over the lake's tables and `timed_aggregates`. `spans`: of the devices' clocks, by
+    device; without them the view knows only what each row's stamp says. Raises QueryError."""
     connection = duckdb.connect(":memory:")
     try:
         connection.execute("SET enable_external_access = false")
         for table in TABLES:
             connection.register(table, lake.dataset(table))
+        connection.register("clock_spans", spans_table(spans or {}))
+        connection.execute(_TIMED)
         connection.execute("SET lock_configuration = true")
         relation = connection.sql(sql)
         return pa.table({}) if relation is None else relation.to_arrow_table()

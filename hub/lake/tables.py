@@ -44,6 +44,8 @@ SCHEMAS: Final[dict[TableName, pa.Schema]] = {
             ("alarm", pa.bool_()),
             ("scores", pa.list_(SCORE)),  # the first is the detector that decided
             ("top", pa.list_(pa.string())),
+            ("partial", pa.bool_()),  # cut short by a clock that jumped
+            ("end_mono_ns", pa.int64()),  # end_ns by the device's monotonic clock; 0 = not told
             *_STAMP,
         ]
     ),

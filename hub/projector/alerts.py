@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Connection
 
+from hub.clocks.store import load_spans
 from hub.ingest.log import LogRecord
-from hub.projector.rows import RowDict, bodies, load_rows
+from hub.projector.opened import placed, said, standing
+from hub.projector.rows import Key, RowDict, bodies, load_rows
 from hub.state.schema import alerts, sensor_faults
 from hub.state.upsert import upsert
 from models.contract.items import Alert, SensorFault
@@ -26,7 +28,7 @@ class Alerts:
         rows = load_rows(connection, alerts, {key for key, _ in told})
         for key, row in told:
             rows[key] = merge_alert(rows[key], row) if key in rows else row
-        upsert(connection, alerts, list(rows.values()))
+        upsert(connection, alerts, _placed(connection, rows))
 
 
 class SensorFaults:
@@ -38,24 +40,23 @@ class SensorFaults:
             return
         rows = load_rows(connection, sensor_faults, {key for key, _ in told})
         for key, row in told:
-            rows[key] = _standing(rows[key], row) if key in rows else row
-        upsert(connection, sensor_faults, list(rows.values()))
+            rows[key] = standing(rows[key], row) if key in rows else row
+        upsert(connection, sensor_faults, _placed(connection, rows))
 
 
 def merge_alert(known: RowDict, told: RowDict) -> RowDict:
     """Two tellings of one alert, in the order in which they arrived, as one row."""
-    return _standing(known, told) | {
+    return standing(known, told) | {
         "severity": max(known["severity"], told["severity"], key=_SEVERITIES.index),
         "p_value": min(known["p_value"], told["p_value"]),
         "score": max(known["score"], told["score"]),
-        "opened_ns": min(known["opened_ns"], told["opened_ns"]),
         "received_ns": known["received_ns"],
     }
 
 
-def _standing(known: RowDict, told: RowDict) -> RowDict:
-    """The later of the two: the closing one, else the one that arrived last."""
-    return known if known["closed_ns"] is not None else told
+def _placed(connection: Connection, rows: Mapping[Key, RowDict]) -> list[RowDict]:
+    spans = load_spans(connection, {row["device_id"] for row in rows.values()})
+    return [placed(row, spans.get(row["device_id"], {})) for row in rows.values()]
 
 
 def _alert_row(record: LogRecord, body: Alert) -> RowDict:
@@ -66,8 +67,7 @@ def _alert_row(record: LogRecord, body: Alert) -> RowDict:
         "profile": body.profile,
         "detector": body.detector,
         "severity": body.severity,
-        "opened_ns": body.opened_ns,
-        "closed_ns": body.closed_ns,
+        **said(record, body),
         "p_value": body.p_value,
         "score": body.score,
         "top": [[channel, share] for channel, share in body.top],
@@ -84,6 +84,5 @@ def _fault_row(record: LogRecord, body: SensorFault) -> RowDict:
         "channel": body.channel,
         "fault": body.fault,
         "detail": body.detail,
-        "opened_ns": body.opened_ns,
-        "closed_ns": body.closed_ns,
+        **said(record, body),
     }

@@ -6,6 +6,8 @@ Every table's writer is named beside it, so that two parts never write the same 
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 metadata = MetaData()
@@ -88,6 +90,48 @@ consumers = Table(  # how far each reader of the ingest log has come
     Column("position", BigInteger, nullable=False),
 )
 
+# --- the devices' clocks (hub/projector/clocks.py) -----------------------------------------------------------------
+clock_marks = Table(
+    "clock_marks",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("boot_id", String(64), primary_key=True),
+    Column("mono_ns", BigInteger, primary_key=True),
+    Column("reason", String(16), nullable=False),
+    Column("before_ns", BigInteger, nullable=False),
+    Column("after_ns", BigInteger, nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("error_ns", BigInteger, nullable=False),
+    Column("received_ns", BigInteger, nullable=False),
+)
+boots = Table(
+    "boots",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("boot_id", String(64), primary_key=True),
+    Column("number", Integer, nullable=False),  # of the device's boots, in the order in which the hub heard of them
+    Column("last_mono_ns", BigInteger, nullable=False),  # the latest that was heard of it, by its monotonic clock, to a minute
+    Column("high_offset_ns", BigInteger, nullable=False),  # least of received_ns - mono_ns: the true offset is not above it
+)
+
+
+def _placing() -> list[Column[Any]]:
+    """Of what opens and closes: the times as the device said them, with the stamps of the items that said so; `opened_ns` and
+    `closed_ns` are corrected by `hub/clocks/placing.py`, and these say how well."""
+    return [
+        Column("said_opened_ns", BigInteger),
+        Column("said_closed_ns", BigInteger),
+        Column("opened_boot_id", String(64)),
+        Column("opened_mono_ns", BigInteger),
+        Column("opened_synced", Boolean),
+        Column("closed_boot_id", String(64)),
+        Column("closed_mono_ns", BigInteger),
+        Column("closed_synced", Boolean),
+        Column("time_quality", String(16), nullable=False, server_default="unknown"),  # of opened_ns
+        Column("time_error_ns", BigInteger),  # how far opened_ns may be off; None = nobody knows
+    ]
+
+
 # --- projections of ingested items (hub/projector) ----------------------------------------------------------------
 alerts = Table(
     "alerts",
@@ -104,6 +148,7 @@ alerts = Table(
     Column("score", Float, nullable=False),
     Column("top", JSON, nullable=False),  # [[channel, share], ...]
     Column("received_ns", BigInteger, nullable=False),
+    *_placing(),
     Index("alerts_by_time", "opened_ns"),
     Index("alerts_by_end", "closed_ns"),  # the few that are open among all that ever were
 )
@@ -119,6 +164,7 @@ sensor_faults = Table(
     Column("detail", Text, nullable=False),
     Column("opened_ns", BigInteger, nullable=False),
     Column("closed_ns", BigInteger),
+    *_placing(),
     Index("sensor_faults_by_time", "opened_ns"),
     Index("sensor_faults_by_end", "closed_ns"),
 )

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
@@ -26,12 +27,15 @@ _COLUMNS: Final = (
     "faulty",
     "commissioning",
     "alarm",
+    "partial",
 )
 
 
 def load_windows(lake: Lake, profile: str, spec_hash: str, n_features: int, version: int) -> Windows:
-    """All windows of a profile and spec at one version of the lake. Raises TrainingError on another width than the spec's."""
+    """All whole windows of a profile and spec at one version of the lake. Raises TrainingError on another width than the
+    spec's."""
     table = lake.aggregates(profile, spec_hash, columns=_COLUMNS, version=version)
+    table = table.filter(pc.invert(pc.fill_null(table.column("partial"), False)))  # null: from before there was such a thing
     lists = table.column("features").combine_chunks()
     widths = np.asarray(lists.value_lengths().to_numpy(zero_copy_only=False))
     if (widths != n_features).any():

@@ -24,7 +24,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
-    """One alert as it stands; `closed_ns` None while open."""
+    """One alert as it stands; `closed_ns` None while open. `time_quality`: see `hub.clocks.placing`."""
 
     device_id: str
     asset: str
@@ -35,6 +35,7 @@ class AlertRow:
     closed_ns: int | None
     p_value: float
     top: tuple[Share, ...]
+    time_quality: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class FaultRow:
     fault: str
     detail: str
     opened_ns: int
+    time_quality: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from models.contract.clock import Stamp
 from models.contract.names import Hash, Name, Text
 from models.errors import ItemError
 
-Kind = Literal["alert", "sensor_fault", "action", "commissioning", "health", "aggregate", "evidence", "eviction"]
+Kind = Literal["alert", "sensor_fault", "action", "commissioning", "clock", "health", "aggregate", "evidence", "eviction"]
 Lane = Literal["alerts", "aggregates", "evidence"]
 LANES: Final[tuple[Lane, ...]] = get_args(Lane)
 LANE_OF: Final[dict[str, Lane]] = {
@@ -31,6 +31,7 @@ LANE_OF: Final[dict[str, Lane]] = {
     "sensor_fault": "alerts",
     "action": "alerts",
     "commissioning": "alerts",
+    "clock": "alerts",
     "health": "aggregates",
     "aggregate": "aggregates",
     "evidence": "evidence",
@@ -39,6 +40,7 @@ BASELINE: Final = "baseline"  # the detector id of the robust statistical detect
 Severity = Literal["warning", "critical"]
 ActorKind = Literal["mqtt", "serial", "webhook", "program"]
 FaultKind = Literal["stuck", "missing", "out_of_range", "spike", "link"]
+ClockSource = Literal["none", "ntp", "hub"]
 
 
 def pack_floats(values: NDArray[np.floating]) -> bytes:
@@ -79,6 +81,9 @@ class Aggregate(Body, frozen=True, kw_only=True):
     `n_readings`: readings inside. `n_late`: readings that came after their window had closed, since the last aggregate.
     `faulty`: channels with an open sensor fault; such windows train and commission nothing.
     `scores[0]` is the detector that decides; the others were scored beside it on the same window.
+    `partial`: cut short by a clock that jumped; it is not scored, and it trains and commissions nothing.
+    `end_mono_ns`: its end by the device's monotonic clock, as its readings arrived; 0 = not told. Where a clock was set
+    back, windows of the same times differ in it.
     """
 
     asset: Name
@@ -94,6 +99,8 @@ class Aggregate(Body, frozen=True, kw_only=True):
     commissioning: bool = False
     alarm: bool = False
     n_late: int = 0
+    partial: bool = False
+    end_mono_ns: int = 0
 
 
 class Alert(Body, frozen=True, kw_only=True):
@@ -161,6 +168,21 @@ class Commissioning(Body, frozen=True, kw_only=True):
     scale: bytes
 
 
+class ClockMark(Body, frozen=True, kw_only=True):
+    """What the device's clock is from `mono_ns` of the stamp's boot on, until that boot's next mark.
+
+    `before_ns`, `after_ns`: Unix time by the device at `mono_ns`; equal where it was not set. `source`: who vouches for it,
+    none = nobody since the boot, or no longer. `error_ns`: how far it may be off, as far as the source tells.
+    """
+
+    reason: Literal["start", "step", "synced", "lost", "hub"]
+    mono_ns: int
+    before_ns: int
+    after_ns: int
+    source: ClockSource
+    error_ns: int = 0
+
+
 class Health(Body, frozen=True, kw_only=True):
     """The device's own state. Bytes and counts are totals since start unless the name says otherwise."""
 
@@ -203,6 +225,7 @@ BODIES: Final[dict[str, type[Body]]] = {
     "sensor_fault": SensorFault,
     "action": Action,
     "commissioning": Commissioning,
+    "clock": ClockMark,
     "health": Health,
     "aggregate": Aggregate,
     "evidence": Evidence,

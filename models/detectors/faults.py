@@ -22,13 +22,16 @@ class FaultTracker:
         """Go on with the faults that were open before a restart."""
         self._open = {(fault.channel, fault.fault): (fault, 0) for fault in faults}
 
-    def update(self, found: list[tuple[str, FaultKind]], start_ns: int, end_ns: int) -> list[SensorFault]:
-        """Take in what one window showed; the faults that opened or closed with it."""
+    def update(
+        self, found: list[tuple[str, FaultKind]], start_ns: int, end_ns: int, nonce: tuple[object, ...] = ()
+    ) -> list[SensorFault]:
+        """Take in what one window showed; the faults that opened or closed with it. `nonce`: tells windows of the same times
+        apart."""
         changed = []
         for channel, fault in found:
             entry = self._open.get((channel, fault))
             if entry is None:
-                opened = self._opened(channel, fault, start_ns)
+                opened = self._opened(channel, fault, start_ns, nonce)
                 changed.append(opened)
                 self._open[channel, fault] = (opened, 0)
             else:
@@ -42,8 +45,8 @@ class FaultTracker:
             changed.append(msgspec.structs.replace(entry_fault, closed_ns=end_ns))
         return changed
 
-    def _opened(self, channel: str, fault: FaultKind, start_ns: int) -> SensorFault:
-        fault_id = stable_id(fault, self._source, self._asset, channel, start_ns)
+    def _opened(self, channel: str, fault: FaultKind, start_ns: int, nonce: tuple[object, ...]) -> SensorFault:
+        fault_id = stable_id(fault, self._source, self._asset, channel, start_ns, *nonce)
         return SensorFault(
             fault_id=fault_id, source=self._source, asset=self._asset, channel=channel, fault=fault, opened_ns=start_ns
         )

@@ -72,6 +72,10 @@ class QualityControl:
         self._expected = [expected or len(v) > 0 for expected, v in zip(self._expected, values, strict=True)]
         return CleanWindow(window.start_ns, window.end_ns, matrix, faults, window.n_readings, window.n_late)
 
+    def forget_times(self) -> None:
+        """The asset's clock has jumped: how long something has stood still cannot be told across that."""
+        self._still = [None] * len(self._channels)
+
     def _is_stuck(self, i: int, channel: Channel, times: NDArray[np.int64], values: NDArray[np.float64]) -> bool:
         """Whether the newest samples have stayed within the resolution for `stuck_after_s`, across windows."""
         if channel.stuck_after_s is None or not len(values):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,10 @@ def tocsin(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 class AgentProcess:
     """`tocsin agent run` on the configuration in `directory`."""
 
-    def __init__(self, directory: Path, empty_outbox: Path, config: str = CONFIG) -> None:
+    def __init__(
+        self, directory: Path, empty_outbox: Path, config: str = CONFIG, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`environment`: what the process sees beside this one's."""
         self.config = directory / "tocsin.toml"
         self.state = directory / "state"
         self.log = directory / "agent.log"
@@ -45,12 +50,13 @@ class AgentProcess:
         self.state.mkdir(exist_ok=True)
         if not (self.state / "outbox.db").exists():  # saves the migration, which has its own test
             shutil.copy(empty_outbox, self.state / "outbox.db")
+        self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         command = [sys.executable, "-m", "tocsin", "agent", "run", "--config", str(self.config)]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=self._environment)
         wait_until(lambda: self.status() or self._process.poll() is not None, 30, "the agent to answer")
         assert self._process.poll() is None, self.log.read_text()
 

@@ -6,12 +6,13 @@ import pytest
 
 from agent.link_faults import CALM_S, LinkMonitor
 from agent.sources.source import Burst
+from models.contract.clock import Stamp
 from models.contract.items import decode_body, encode_body
-from tests.builders import T0_NS
+from tests.builders import stamp
 
 
-def at(seconds: float) -> int:
-    return T0_NS + round(seconds * 1e9)
+def at(seconds: float) -> Stamp:
+    return stamp(seconds)
 
 
 def torn(source: str = "line", n: int = 1, error: str = "wrong CRC") -> Burst:
@@ -23,7 +24,7 @@ def test_a_fault_opens_with_the_first_torn_frame_and_only_with_that() -> None:
     assert monitor.heard(Burst(source="line"), at(0)) == []
     (opened,) = monitor.heard(torn(n=3), at(1))
     assert (opened.source, opened.fault, opened.asset, opened.channel) == ("line", "link", "", "")
-    assert (opened.opened_ns, opened.closed_ns, opened.detail) == (at(1), None, "wrong CRC")
+    assert (opened.opened_ns, opened.closed_ns, opened.detail) == (at(1).wall_ns, None, "wrong CRC")
     assert monitor.heard(torn(n=2), at(2)) == []
     assert monitor.open == [opened]
     assert monitor.frame_errors == 5
@@ -36,7 +37,7 @@ def test_it_closes_once_nothing_bad_has_come_for_a_while() -> None:
     monitor.heard(Burst(source="line"), at(15))
     assert monitor.tick(at(6 + CALM_S)) == []
     (closed,) = monitor.tick(at(6.1 + CALM_S))
-    assert (closed.fault_id, closed.closed_ns) == (opened.fault_id, at(6.1 + CALM_S))
+    assert (closed.fault_id, closed.closed_ns) == (opened.fault_id, at(6.1 + CALM_S).wall_ns)
     assert monitor.open == []
     assert monitor.tick(at(100)) == []
 

@@ -79,7 +79,7 @@ def test_an_asset_is_silent_once_nothing_has_come_for_a_while_by_the_clock_that_
 
 
 def test_a_status_is_json_and_reads_well(report: Report) -> None:
-    report.links.heard(Burst(source="line", frame_errors=3, last_error="wrong CRC"), T0_NS)
+    report.links.heard(Burst(source="line", frame_errors=3, last_error="wrong CRC"), stamp())
     status = json.loads(json.dumps(report.status(soon(), None)))
     assert status["frame_errors"] == 3
     assert status["faults"] == [{"where": "line", "fault": "link", "since_ns": T0_NS, "detail": "wrong CRC"}]

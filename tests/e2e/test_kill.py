@@ -83,7 +83,7 @@ class Plant(threading.Thread):
                 self.n_samples += 1
                 at_ms = self._start_ns // 1_000_000 + round(self.n_samples / RATE_HZ * 1000)
                 for asset in ASSETS:
-                    readings = {channel: self.n_samples for channel in CHANNELS}
+                    readings = dict.fromkeys(CHANNELS, self.n_samples)
                     sent = client.publish(f"plant/{asset}", json.dumps({"t_ms": at_ms, **readings}), qos=1)
         sent.wait_for_publish(30)
         client.disconnect()

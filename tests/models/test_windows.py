@@ -77,7 +77,7 @@ def test_late_readings_of_a_block_are_counted_and_the_rest_of_it_is_kept() -> No
     windower.closed()
     times = np.array([at(s) for s in (8, 9, 12, 13)], dtype=np.int64)
     windower.add_block(0, times, np.array([8.0, 9, 12, 13]), 0)
-    feed(windower, 20)
+    feed(windower, 20, 21)
     (window,) = windower.closed()
     assert window.n_late == 2
     assert window.values[0].tolist() == [11, 12, 13, 20]
@@ -93,9 +93,9 @@ def test_skipping_a_gap_keeps_the_window_open_that_stragglers_still_belong_to() 
     windower = Windower(plain(lateness_s=1.0))
     feed(windower, *range(1, 21))
     windower.closed()
-    feed(windower, 40.5)
+    feed(windower, 40.5, 40.6)
     windower.closed()  # 30 has closed empty; 40 is open until 41
-    feed(windower, 39.8, 51)
+    feed(windower, 39.8, 51, 51.1)
     windows = windower.closed()
     assert ends(windows) == [40, 50]
     assert windows[0].values[0].tolist() == [39.8]

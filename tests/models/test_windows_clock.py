@@ -31,15 +31,63 @@ def test_a_jump_is_held_until_confirmed_and_then_nothing_of_it_is_lost(jump_s: f
     assert windower.closed() == []
     assert windower.newest_ns == T0_NS + 11 * NS_PER_S
     feed(windower, *after[CONFIRMATIONS - 1 :])
-    assert seconds_in(windower.closed()) == after
-    assert windower.n_restarts == 1
+    windows = windower.closed()
+    assert seconds_in(windows) == [11, *after]
+    assert [window.partial for window in windows] == [True, *[False] * (len(windows) - 1)]
+    assert (windower.n_restarts, windower.n_left_out) == (1, 0)
 
 
-def test_what_a_jump_cuts_off_is_counted() -> None:
+def test_a_jump_cuts_windows_short_on_both_sides_and_loses_nothing() -> None:
     windower = Windower(plain())
-    feed(windower, 1, 2, 3, *(DAY_S + s for s in range(1, 11)))
-    assert len(windower.closed()) == 1
-    assert windower.n_left_out == 3
+    feed(windower, *range(1, 14), *(DAY_S + s for s in range(5, 21)))
+    windows = windower.closed()
+    assert seconds_in(windows) == [*range(1, 14), *(DAY_S + s for s in range(5, 21))]
+    spans = [((w.start_ns - T0_NS) / NS_PER_S, (w.end_ns - T0_NS) / NS_PER_S, w.partial) for w in windows]
+    assert spans == [
+        (0, 10, False),
+        (10, 13, True),
+        (DAY_S + 4, DAY_S + 10, True),
+        (DAY_S + 10, DAY_S + 20, False),
+    ]
+
+
+@pytest.mark.parametrize("back_s", [40.0, 600.0, MAX_JUMP_S - 30])
+def test_a_clock_that_falls_back_by_less_than_an_hour_loses_nothing(back_s: float) -> None:
+    windower = Windower(plain())
+    feed(windower, *range(1, 64))
+    windows = windower.closed()
+    after = [63 - back_s + s for s in range(1, 31)]
+    feed(windower, *after)
+    windows += windower.closed()
+    assert seconds_in(windows)[:63] == list(range(1, 64))
+    assert sum(window.n_late for window in windows) == 0
+    feed(windower, *(after[-1] + s for s in range(1, 12)))
+    windows += windower.closed()
+    assert set(after) <= set(seconds_in(windows))
+    assert len({(w.start_ns, w.end_ns, w.end_mono_ns) for w in windows if w.partial}) == sum(w.partial for w in windows)
+
+
+def test_stragglers_that_span_less_than_a_window_are_late_and_no_jump() -> None:
+    windower = Windower(plain())
+    feed(windower, *range(1, 42))
+    windower.closed()
+    feed(windower, *range(12, 21), *range(42, 52))
+    windows = windower.closed()
+    assert (windower.n_restarts, sum(window.n_late for window in windows)) == (0, 9)
+
+
+@pytest.mark.parametrize("ahead_s", [3.0, 9.0, 60.0, 1800.0, MAX_JUMP_S - 1])
+@pytest.mark.parametrize("at", [0, 1, 13])
+def test_one_wrong_time_ahead_makes_no_other_reading_late(ahead_s: float, at: int) -> None:
+    windower = Windower(plain())
+    for s in range(1, 31):
+        if s - 1 == at:
+            feed(windower, s + ahead_s)
+        feed(windower, s)
+    windows = windower.closed()
+    held = seconds_in(windows)
+    assert sum(window.n_late for window in windows) == 0
+    assert set(held) | set(windower._channels[0].values) >= set(range(11 if at == 0 else 1, 31))
 
 
 @pytest.mark.parametrize("garbage_s", [-(10**9), -DAY_S, MAX_JUMP_S + 1000, 10**9])
@@ -96,15 +144,21 @@ def test_suspects_that_never_get_confirmed_take_bounded_memory() -> None:
     windower = Windower(plain())
     feed(windower, 1)
     feed(windower, *[DAY_S] * 50_000)
-    assert len(windower._suspects) <= 1000
+    assert len(windower._suspects.readings) <= 1000
     assert windower.n_left_out >= 49_000
 
 
-def test_a_gap_shorter_than_a_jump_needs_no_confirmation() -> None:
+def test_a_gap_shorter_than_a_jump_is_believed_at_the_second_reading_after_it() -> None:
     windower = Windower(plain())
-    feed(windower, *range(1, 11), MAX_JUMP_S - 1)
-    assert seconds_in(windower.closed()) == list(range(1, 11))
-    assert windower.newest_ns == T0_NS + (MAX_JUMP_S - 1) * NS_PER_S
+    feed(windower, *range(1, 11), MAX_JUMP_S - 1, MAX_JUMP_S)
+    assert seconds_in(windower.closed()) == [*range(1, 11), MAX_JUMP_S - 1, MAX_JUMP_S]
+    assert windower.newest_ns == T0_NS + MAX_JUMP_S * NS_PER_S
+
+
+def test_readings_far_apart_are_each_believed_at_the_next() -> None:
+    windower = Windower(plain())
+    feed(windower, *range(5, 3600, 600))
+    assert seconds_in(windower.closed()) == [605, 1205, 1805]
 
 
 def test_readings_that_are_days_apart_fill_windows_of_many_days() -> None:
