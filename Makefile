@@ -17,7 +17,7 @@ test: $(VENV)/.dev  ## every test; make test ARGS="-m 'not slow'" for the quick 
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-arm: $(VENV)/.dev  ## the agent on a Raspberry Pi's processor, emulated; as root, takes minutes
-	@TOCSIN_REQUIRE_ARM=1 $(BIN)/python -m pytest -m arm tests/arm --record $(ARGS)
+	@TOCSIN_REQUIRE_ARM=$${TOCSIN_REQUIRE_ARM-1} $(BIN)/python -m pytest -m arm tests/arm --record $(ARGS)
 
 lint: $(VENV)/.dev  ## style, types, import layers
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

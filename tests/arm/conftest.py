@@ -41,7 +41,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if session.config.getoption("--record", default=False) and exitstatus == 0:
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--record", default=False) and exitstatus == 0 and not terminal.stats.get("skipped"):
         record(session.config.stash[_FOUND])
 
 

@@ -66,6 +66,7 @@ def played(bench: Bench, board: Board) -> Played:
 def test_every_dependency_has_a_wheel_but_one_of_pure_python(system: System, note: Callable[[str, str], None]) -> None:
     locked = locked_install(system.target)
     assert locked.without_wheel == ["cobs"]  # its own installation does without its C code where there is no compiler
+    assert locked.needs_glibc <= 34, "docs/raspberry-pi.md says so"
     names = ("ai-edge-litert", "numpy", "cryptography")
     note(f"{system.suite}, Python {system.python}", ", ".join(f"{name} {locked.versions[name]}" for name in names))
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import email
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -62,6 +63,12 @@ class Locked:
     versions: dict[str, str]
     without_wheel: list[str]
 
+    @property
+    def needs_glibc(self) -> int:
+        """The y of the 2.y that the most demanding wheel asks for."""
+        tagged = [re.findall(r"manylinux_2_(\d+)_", wheel.name) for wheel in self.folder.glob("*.whl")]
+        return max(min(map(int, minors)) for minors in tagged if minors)
+
 
 def locked_install(target: Target) -> Locked:
     """Download it, or take it from the cache. Raises Unavailable; LookupError for a package that the lock does not have."""
@@ -93,7 +100,8 @@ def _walk(target: Target, folder: Path, scratch: Path) -> tuple[dict[str, str], 
         wheel = _download(f"{name}=={pins[name]}", folder, target)
         if wheel is None:
             without_wheel.append(name)
-            wheel = _download(f"{name}=={pins[name]}", scratch, None)  # of this machine: what it needs is the same
+            other = replace(target, machine="x86_64")  # what it needs is the same there
+            wheel = _download(f"{name}=={pins[name]}", scratch, other)
         to_do += _needs(wheel) if wheel else _source(name, pins[name], folder)
     if without_wheel:
         pip("download", "--no-deps", "--dest", str(folder), f"setuptools=={pins['setuptools']}")  # to build what has none
@@ -111,13 +119,12 @@ def _pins(target: Target) -> dict[str, str]:
     return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in locked if target.wants(pin)}
 
 
-def _download(pin: str, folder: Path, target: Target | None) -> Path | None:
-    """The wheel for `target`, None = for this machine; None where there is none."""
+def _download(pin: str, folder: Path, target: Target) -> Path | None:
+    """The wheel for `target`; None where there is none."""
     before = set(folder.glob("*.whl"))
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(folder), pin]
-    if target:
-        command += ["--python-version", target.python, "--implementation=cp", *(f"--platform={tag}" for tag in target.tags)]
+    command += ["--only-binary=:all:", "--dest", str(folder), "--python-version", target.python, "--implementation=cp"]
+    command += [*(f"--platform={tag}" for tag in target.tags), pin]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and "No matching distribution found" not in done.stderr:
         raise Unavailable(f"pip download {pin}: {' '.join(done.stderr.split())[-300:]}")
