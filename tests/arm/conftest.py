@@ -63,7 +63,6 @@ class Bench:
 
     case: Case
     here: Played
-    replay: list[str]
     roots: dict[str, Path]
 
 
@@ -95,6 +94,5 @@ def _set_up(folder: Path) -> Bench:
     with ThreadPoolExecutor() as pool:  # each waits for its emulated programs
         roots = pool.map(installed, SYSTEMS)
         case = make_case(folder / "case")
-        replay = [*here, "sim", "replay"]
-        played = play(case, folder / "here", lambda *arguments: [*here, *arguments], replay, folder / "here")
-        return Bench(case, played, replay, dict(zip((system.suite for system in SYSTEMS), roots, strict=True)))
+        played = play(case, folder / "here", lambda *arguments: [*here, *arguments], folder / "here")
+        return Bench(case, played, dict(zip((system.suite for system in SYSTEMS), roots, strict=True)))

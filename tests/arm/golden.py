@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 
 from agent.control import ask
 from agent.slots import Held, ProfileSlots, SlotStore
+from firmware_sim.firmware.catalog import make_encoder
+from firmware_sim.links.pty import PtyLink
+from firmware_sim.replay import replay, samples_of
 from hub.lake.lake import open_lake
 from hub.registry.registry import Registry
 from hub.settings import init_hub
@@ -31,6 +34,7 @@ from hub.training.keras_dense import KerasDense
 from models.bundle.archive import read_bundle
 from models.contract.clock import NS_PER_S
 from models.contract.items import Aggregate, Alert, Body, SensorFault, decode_body, unpack_floats
+from models.contract.table import read_table
 from tests.learning.pumps import N_COMMISSIONING, PUMP, T0_NS, PumpFleet, pump_window
 from tests.waiting import wait_until
 
@@ -119,34 +123,39 @@ def _trained_bundle(folder: Path) -> bytes:
     return registry.read(outcome.bundle_id)
 
 
-def play(case: Case, folder: Path, tocsin: Callable[..., Sequence[str]], replay: Sequence[str], seen_as: Path) -> Played:
+def play(case: Case, folder: Path, tocsin: Callable[..., Sequence[str]], seen_as: Path) -> Played:
     """Run `tocsin agent run` on the case in `folder`, which the agent sees as `seen_as`, with the model in its slot.
 
-    `tocsin`: makes the command line there of its arguments. `replay`: the command here that plays a recording.
+    `tocsin`: makes the command line there of its arguments.
     """
-    port = folder / "port"
     folder.mkdir(parents=True)
-    (folder / "tocsin.toml").write_text(_CONFIG.format(port=seen_as / port.name))
+    (folder / "tocsin.toml").write_text(_CONFIG.format(port=seen_as / "port"))
     _fill_slot(folder / "state", (case.folder / "pump.bundle").read_bytes())
-    with (folder / "agent.log").open("wb") as log:
-        agent = subprocess.Popen(tocsin("agent", "run", "--config", str(seen_as / "tocsin.toml")), stdout=log, stderr=log)
-    try:
-        wait_until(lambda: ask(folder / "state") or agent.poll() is not None, 120, "the agent to answer")
-        command = [*replay, str(case.folder / "recording.csv"), "--asset", ASSET, "--speed", "max", "--link", str(port)]
-        played = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert played.returncode == 0, played.stderr
-        windows = wait_until(lambda: _windows(folder, case), 120, f"the last window, see {folder}/agent.log")
-        status = ask(folder / "state") or {}
-        agent.send_signal(signal.SIGTERM)
-        assert agent.wait(60) == 0
-    finally:
-        agent.kill()
-        agent.wait()
+    with (folder / "agent.log").open("wb") as log, closing(PtyLink(folder / "port")) as port:
+        command = tocsin("agent", "run", "--config", str(seen_as / "tocsin.toml"))
+        agent = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            wait_until(lambda: agent.poll() is not None or _line_is_up(folder), 120, "the agent to open the port")
+            table = read_table(case.folder / "recording.csv", None, [])
+            replay(samples_of(table, ASSET), make_encoder("jsonl", len(table.columns)), port, speed=None)
+            windows = wait_until(lambda: _windows(folder, case), 120, f"the last window, see {folder}/agent.log")
+            status = ask(folder / "state") or {}
+            agent.send_signal(signal.SIGTERM)
+            assert agent.wait(60) == 0
+        finally:
+            agent.kill()
+            agent.wait()
     assert "Traceback" not in (folder / "agent.log").read_text()
     stored = _stored(folder)
     alerts = [body for body in stored if isinstance(body, Alert) and body.asset == ASSET]
-    faults = [body for body in stored if isinstance(body, SensorFault) and body.asset == ASSET and body.channel]
+    faults = [body for body in stored if isinstance(body, SensorFault) and body.opened_ns < case.until_ns]
     return Played(alerts, faults, windows, status)
+
+
+def _line_is_up(folder: Path) -> bool:
+    """Opened, and rid of what was in its buffer: opening a port throws that away."""
+    status = ask(folder / "state")
+    return status is not None and status["sources"]["line"]["link"] == "up"
 
 
 def _fill_slot(state: Path, archive: bytes) -> None:

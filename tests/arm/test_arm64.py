@@ -60,7 +60,7 @@ def board(bench: Bench, system: System, processor: Processor) -> Board:
 def played(bench: Bench, board: Board) -> Played:
     """The golden case, played to the agent there."""
     name = f"srv/{board.processor.name}"
-    return play(bench.case, board.root / name, lambda *it: board.command(_TOCSIN, *it), bench.replay, Path("/") / name)
+    return play(bench.case, board.root / name, lambda *it: board.command(_TOCSIN, *it), Path("/") / name)
 
 
 def test_every_dependency_has_a_wheel_but_one_of_pure_python(system: System, note: Callable[[str, str], None]) -> None:
@@ -92,7 +92,7 @@ def test_a_recording_through_a_serial_line_gives_the_same_alerts_and_scores(
     assert {fault.fault for fault in here.faults} == {"stuck"}
     assert [_window(played, at) for at in range(len(played.windows))] == [_window(here, at) for at in range(len(here.windows))]
     assert played.status["frame_errors"] == 0
-    assert {name: source["link"] for name, source in played.status["sources"].items()} == {"line": "down", "host": "up"}
+    assert {name: source["link"] for name, source in played.status["sources"].items()} == {"line": "up", "host": "up"}
     tolerance = read_bundle((bench.case.folder / "pump.bundle").read_bytes()).manifest.score_tolerance
     off = {"features": _features_off(played, here), "baseline": _off(played, here, 1), "model": _off(played, here, 0)}
     note(f"{system.suite}, {processor.name}: scores differ from x86-64 by", ", ".join(f"{k} {v:.1e}" for k, v in off.items()))
