@@ -72,8 +72,8 @@ class Locked:
 
 def locked_install(target: Target) -> Locked:
     """Download it, or take it from the cache. Raises Unavailable; LookupError for a package that the lock does not have."""
-    sources = "".join((CHECKOUT / name).read_text() for name in ("pyproject.toml", "constraints.txt"))
-    key = hashlib.sha256(f"{target}\n{sources}".encode()).hexdigest()[:12]
+    wanted = f"{target}\n{_project()['dependencies']}\n{(CHECKOUT / 'constraints.txt').read_text()}"
+    key = hashlib.sha256(wanted.encode()).hexdigest()[:12]
     folder = cache_dir() / f"locked-{target.machine}-{target.python}-{key}"
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".locked-") as partial:
