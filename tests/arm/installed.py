@@ -29,6 +29,7 @@ class System:
 
 
 SYSTEMS = (System("bookworm", "3.11", 36), System("trixie", "3.13", 41))
+_DEBIAN = frozenset(system.suite for system in SYSTEMS)  # this machine's own mirror has them all, or debootstrap's default
 
 
 def install(system: System, wheel: Path, root: Path) -> None:
@@ -53,9 +54,6 @@ def _with_dependencies(system: System) -> Path:
             _install_dependencies(Board(new, PROCESSORS[0]), locked)
             new.rename(root)
     return root
-
-
-_DEBIAN = frozenset(system.suite for system in SYSTEMS)  # this machine's own mirror has them all, or debootstrap's default
 
 
 def _install_dependencies(board: Board, locked: Locked) -> None:
