@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A newer pip shows the build tool's warnings, which are not for whoever installs.
 INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint benchmark lock clean help
+.PHONY: demo test test-arm lint benchmark lock clean help
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -15,6 +15,9 @@ demo: $(VENV)/.demo  ## the whole loop on this machine; make demo ARGS="--exit -
 
 test: $(VENV)/.dev  ## every test; make test ARGS="-m 'not slow'" for the quick ones
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-arm: $(VENV)/.dev  ## the agent on a Raspberry Pi's processor, emulated; as root, takes minutes
+	@TOCSIN_REQUIRE_ARM=$${TOCSIN_REQUIRE_ARM-1} $(BIN)/python -m pytest -m arm tests/arm --record $(ARGS)
 
 lint: $(VENV)/.dev  ## style, types, import layers
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

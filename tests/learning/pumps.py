@@ -32,12 +32,17 @@ def pump_vectors(n: int, seed: int, offset: float = 0.0) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
     vectors = np.empty((n, SPEC.n_features), dtype=np.float32)
     for row in range(n):
-        load = 0.8 + 0.1 * rng.standard_normal() + 0.03 * np.cumsum(rng.standard_normal(50)) / 7
-        noise = rng.standard_normal((50, 5))
-        columns = [50 * load, 6 - 2 * load**2, 10 + 12 * load, 40 + 10 * load.mean() + 0 * load, 2 + load]
-        spread = np.array([0.4, 0.05, 0.2, 0.1, 0.15])
-        vectors[row] = SPEC.compute(np.stack(columns, axis=1) * (1 + offset) + spread * noise)
+        vectors[row] = SPEC.compute(pump_window(rng, offset))
     return vectors
+
+
+def pump_window(rng: np.random.Generator, offset: float = 0.0) -> NDArray[np.float64]:
+    """(50, 5) values of one window, the channels in the profile's order."""
+    load = 0.8 + 0.1 * rng.standard_normal() + 0.03 * np.cumsum(rng.standard_normal(50)) / 7
+    noise = rng.standard_normal((50, 5))
+    columns = [50 * load, 6 - 2 * load**2, 10 + 12 * load, 40 + 10 * load.mean() + 0 * load, 2 + load]
+    spread = np.array([0.4, 0.05, 0.2, 0.1, 0.15])
+    return np.stack(columns, axis=1) * (1 + offset) + spread * noise
 
 
 @dataclass

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import sqlite3
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.debian.root import Unavailable, cached_root, copied_root, own_architecture, this_release, why_not
+from tests.debian.wheels import CHECKOUT, built_wheel, cached_wheels
 from tests.service.container import Container, DidNotBoot
-from tests.service.debian_root import CHECKOUT, Unavailable, built_wheel, cached_root, cached_wheels, why_not
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.systemd, pytest.mark.timeout(600)]
 
+_PACKAGES = "systemd,systemd-sysv,python3,python3-venv"
 _WATCHDOG_S = 3
 _CONFIG = """
 [device]
@@ -90,7 +91,7 @@ _DROP_IN = f"[Service]\nWatchdogSec={_WATCHDOG_S}\nRestartSec=0.2\n"
 @pytest.fixture(scope="module")
 def box() -> Iterator[Container]:
     """A booted container with the service installed as docs/service.md says, and running."""
-    if reason := why_not():
+    if reason := why_not(("systemd-nspawn", "systemd-container"), ("nsenter", "util-linux"), ("dpkg", "dpkg")):
         _skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="tocsin-container-"))
     container = Container(folder / "root", folder / "console.log")
@@ -112,7 +113,10 @@ def _skip(reason: str) -> None:
 
 
 def _provide(container: Container, folder: Path) -> None:
-    subprocess.run(["cp", "--archive", "--reflink=auto", str(cached_root()), str(container.root)], check=True)  # devices, too
+    release = this_release()
+    if release is None:
+        raise Unavailable("apt's sources on this machine do not name a mirror of its own release")
+    copied_root(cached_root(release, own_architecture(), _PACKAGES), container.root)
     version = next((container.root / "usr/lib").glob("python3.*")).name.removeprefix("python")
     wheels = container.root / "root/wheels"
     shutil.copytree(cached_wheels(version), wheels)

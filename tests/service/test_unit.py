@@ -15,7 +15,7 @@ from agent.cli import agent
 from agent.config import LoadedConfig, load_config
 from agent.service.unit import Place, check_visible, named_files, unit_text
 from models.errors import ConfigError
-from tests.service.debian_root import Release, own_release
+from tests.debian.root import Release, own_release
 
 _PLACE = Place(Path("/opt/tocsin/bin/python"), Path("/usr"))
 _HOST = '[[assets]]\nid = "box"\nprofile = "host"\n[[host]]\nasset = "box"\n'
