@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from agent.asset import AssetWatch, SavedState
 from agent.judges import Serving
-from models.contract.items import Aggregate, Body
+from models.contract.items import Aggregate, Body, ClockMark
 from models.contract.reading import Reading, Readings
 
 
@@ -63,10 +63,10 @@ class Pipeline:
         """Let silence close windows; call it now and then."""
         return self._close(self.assets.values(), now_ns)
 
-    def step(self, before_ns: int, after_ns: int) -> None:
-        """The device's clock was set; it is `before_ns` resp. `after_ns` ahead of the monotonic clock. See `Windower.step`."""
+    def step(self, mark: ClockMark) -> None:
+        """The device's clock was set; see `AssetWatch.step`."""
         for watch in self.assets.values():
-            watch.windower.step(before_ns, after_ns)
+            watch.step(mark)
 
     def serve(self, profile: str, active: Serving | None, shadow: Serving | None) -> None:
         """Put models before all assets of `profile`; see `AssetWatch.serve`."""
