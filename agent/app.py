@@ -41,7 +41,7 @@ from agent.sync import Sync
 from agent.timeline import told
 from agent.update import Updater
 from agent.uplink import Uplink
-from models.contract.items import Action, Alert, Body, SensorFault
+from models.contract.items import Action, Alert, Body, ClockMark, SensorFault
 from models.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class App:
         self._actions = make_actions(loaded, version, self._clock.now(), self._store_action)
         self._scheduler: Schedule | None = None
         self._system_steps = 0
+        self._untold: list[ClockMark] = []
         self._control = ControlSocket(loaded.state_dir, self.status)
 
     def _make_uplink(self, loaded: LoadedConfig, version: str) -> Uplink | None:
@@ -177,8 +178,10 @@ class App:
             for part in (self._pipeline, self._links, self._silence):
                 part.step(mark)
             log.log(logging.WARNING if mark.reason == "step" else logging.INFO, "clock: %s", told(mark))
-        if marks:
-            self._outbox.append(marks, self._clock.now())
+        self._untold += marks  # kept where the disk refuses them: without them the hub can correct nothing
+        if self._untold:
+            self._outbox.append(self._untold, self._clock.now())
+            self._untold = []
         if self._system_steps != self._clock.system_steps and self._scheduler is not None:
             self._system_steps = self._clock.system_steps
             self._scheduler.restart()
