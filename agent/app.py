@@ -175,7 +175,8 @@ class App:
         """Take in what has happened to the clock, before any reading that is dated by it."""
         marks = self._clock.take_marks()
         for mark in marks:
-            self._pipeline.step(mark.before_ns - mark.mono_ns, mark.after_ns - mark.mono_ns)
+            for part in (self._pipeline, self._links, self._silence):
+                part.step(mark)
             log.log(logging.WARNING if mark.reason == "step" else logging.INFO, "clock: %s", told(mark))
         if marks:
             self._committer.add(marks)

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.judges import Judges, Serving
+from agent.timeline import restated
 from models.contract.clock import NS_PER_S
 from models.contract.items import (
     Aggregate,
     Alert,
     Body,
+    ClockMark,
     Commissioning,
     Evidence,
     SensorFault,
@@ -148,6 +150,19 @@ class AssetWatch:
     def _calibrate(self) -> None:
         if self._learned is not None:
             self._judges.calibrate(self._learned, alert_open=self._alert is not None)
+
+    # --- clock ---------------------------------------------------------------------------------------------------
+
+    def step(self, mark: ClockMark) -> None:
+        """The device's clock was set. Where it dates this asset's readings, what is open is told by the new time."""
+        if not self.windower.step(mark.before_ns - mark.mono_ns, mark.after_ns - mark.mono_ns):
+            return
+        if self._alert is not None:
+            self._alert = msgspec.structs.replace(self._alert, opened_ns=restated(self._alert.opened_ns, mark))
+        if self.since_ns is not None:
+            self.since_ns = restated(self.since_ns, mark)
+        self._faults.resume([_restated(fault, mark) for fault in self._faults.open])
+        self.dirty = True
 
     # --- windows -------------------------------------------------------------------------------------------------
 
@@ -289,3 +304,7 @@ class AssetWatch:
             channels=self.profile.channel_names,
             values=pack_floats(values),
         )
+
+
+def _restated(fault: SensorFault, mark: ClockMark) -> SensorFault:
+    return msgspec.structs.replace(fault, opened_ns=restated(fault.opened_ns, mark))

@@ -6,6 +6,7 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,12 +19,10 @@ _TIMEX_BYTES: Final = 512  # more than struct timex on any ABI; zeroed, so modes
 _TIME_ERROR: Final = 5  # adjtimex(2): the clock is not synchronized
 _ASK_AGAIN_NS: Final = 30 * NS_PER_S
 _STEP_NS: Final = round(STEP_S * NS_PER_S)
-_MONOTONIC: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def mono_ns() -> int:
-    """The monotonic clock of every `Stamp`: since boot, with the time that the machine was suspended."""
-    return time.clock_gettime_ns(_MONOTONIC)
+# The monotonic clock of every `Stamp`: since boot, suspended time included. A partial, for it is called often.
+mono_ns: Final[Callable[[], int]] = partial(time.clock_gettime_ns, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def kernel_says_synced() -> bool:
@@ -68,14 +67,11 @@ class SystemClock:
         """See `models.contract.clock.Stamp`."""
         now_ns = self._mono()
         timeline = self._timeline
-        if now_ns >= self._ask_at_ns or abs(self._wall() - now_ns - timeline.system_offset_ns) > _STEP_NS:
+        moved_ns = self._wall() - now_ns - timeline.system_offset_ns
+        if not -_STEP_NS <= moved_ns <= _STEP_NS or now_ns >= self._ask_at_ns:
             self._look()
-        return Stamp(
-            wall_ns=max(0, now_ns + timeline.offset_ns),
-            mono_ns=now_ns,
-            boot_id=self._boot_id,
-            synced=timeline.source == "ntp",
-        )
+        wall_ns = now_ns + timeline.offset_ns
+        return Stamp(wall_ns if wall_ns > 0 else 0, now_ns, self._boot_id, timeline.source == "ntp")
 
     def attest(self, hub_ns: int, error_ns: int) -> None:
         """The hub's time as of now, give or take `error_ns`; see `Timeline.attest`."""

@@ -7,8 +7,9 @@ from typing import Final
 import msgspec
 
 from agent.sources.source import Burst
+from agent.timeline import restated
 from models.contract.clock import NS_PER_S, Stamp
-from models.contract.items import SensorFault
+from models.contract.items import ClockMark, SensorFault
 from models.contract.names import stable_id
 
 CALM_S: Final = 10.0
@@ -38,6 +39,11 @@ class LinkMonitor:
         """The faults that close because nothing bad has come for a while."""
         calm = [source for source, (_, last_ns) in self._open.items() if now.mono_ns - last_ns > CALM_S * NS_PER_S]
         return [msgspec.structs.replace(self._open.pop(source)[0], closed_ns=now.wall_ns) for source in calm]
+
+    def step(self, mark: ClockMark) -> None:
+        """The device's clock was set: what is open is told by the new time from now on."""
+        for source, (fault, last_ns) in self._open.items():
+            self._open[source] = (msgspec.structs.replace(fault, opened_ns=restated(fault.opened_ns, mark)), last_ns)
 
     @property
     def open(self) -> list[SensorFault]:

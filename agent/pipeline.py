@@ -14,7 +14,7 @@ import numpy as np
 
 from agent.asset import AssetWatch, SavedState
 from agent.judges import Serving
-from models.contract.items import Aggregate, Body
+from models.contract.items import Aggregate, Body, ClockMark
 from models.contract.reading import Block, Reading, Readings
 
 Needs = Mapping[str, tuple[int, int]]  # by asset: the position that its windows must have passed (`Windower.position`)
@@ -92,10 +92,10 @@ class Pipeline:
         """Let silence close windows; call it now and then."""
         return self._close(self.assets.values(), now_ns)
 
-    def step(self, before_ns: int, after_ns: int) -> None:
-        """The device's clock was set; it is `before_ns` resp. `after_ns` ahead of the monotonic clock. See `Windower.step`."""
+    def step(self, mark: ClockMark) -> None:
+        """The device's clock was set; see `AssetWatch.step`."""
         for watch in self.assets.values():
-            watch.windower.step(before_ns, after_ns)
+            watch.step(mark)
 
     def is_settled(self, needs: Needs) -> bool:
         """Whether the windows have passed `needs`."""

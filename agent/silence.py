@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 
 from agent.asset import AssetWatch
+from agent.timeline import restated
 from models.contract.clock import NS_PER_S, Stamp
-from models.contract.items import SensorFault
+from models.contract.items import ClockMark, SensorFault
 from models.contract.names import stable_id
 
 _MIN_S: Final = 30.0
@@ -47,6 +48,11 @@ class SilenceMonitor:
             elif fault is not None and not is_silent(watch, now.mono_ns):
                 changed.append(msgspec.structs.replace(self._open.pop(watch.asset), closed_ns=now.wall_ns))
         return changed
+
+    def step(self, mark: ClockMark) -> None:
+        """The device's clock was set: what is open is told by the new time from now on."""
+        for asset, fault in self._open.items():
+            self._open[asset] = msgspec.structs.replace(fault, opened_ns=restated(fault.opened_ns, mark))
 
     def _opened(self, watch: AssetWatch, now: Stamp, heard_ns: int) -> SensorFault:
         since_ns = now.wall_ns - (now.mono_ns - heard_ns)

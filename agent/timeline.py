@@ -83,6 +83,13 @@ class Timeline:
         self._marks = [*self._marks[-_MAX_MARKS + 1 :], mark]
 
 
+def restated(said_ns: int, mark: ClockMark) -> int:
+    """A time that the clock said before `mark`, as it says it since; one that is not of this boot stays as it is."""
+    mono_ns = said_ns - (mark.before_ns - mark.mono_ns)
+    of_this_boot = 0 <= mono_ns <= mark.mono_ns + NS_PER_S
+    return said_ns + mark.after_ns - mark.before_ns if of_this_boot else said_ns
+
+
 def told(mark: ClockMark) -> str:
     """One line for people."""
     moved_s = (mark.after_ns - mark.before_ns) / NS_PER_S

@@ -230,18 +230,19 @@ class Windower:
             return True
         return int(times[0]) - newest <= self._leap_ns and int(np.diff(times).max(initial=0)) <= self._leap_ns
 
-    def step(self, before_ns: int, after_ns: int) -> None:
+    def step(self, before_ns: int, after_ns: int) -> bool:
         """The device's clock has been set: it was `before_ns` ahead of the monotonic clock, and is `after_ns` now.
 
         If this asset's readings are dated by that clock, the first that is dated by the new time begins a segment. Those
         that were dated before, and come only now, still belong to the old one. A step no larger than what counts as ahead
-        of its time is taken like any other unevenness.
+        of its time is taken like any other unevenness. Returns whether the readings are dated by that clock.
         """
         if self._step is not None:  # and none of the readings since were dated by the new time
             before_ns = self._step[0]
         elif self._newest_ns is None or abs(self._newest_ns - self._heard_ns - before_ns) > _SAME_CLOCK_NS:
-            return  # nothing to cut, or a clock of its own
+            return False  # nothing to cut, or a clock of its own
         self._step = (before_ns, after_ns) if abs(after_ns - before_ns) > self._leap_ns else None
+        return True
 
     def _watch_for_step(self, first_ns: int, last_ns: int, now_ns: int) -> None:
         """Begin a segment at `first_ns` if readings up to `last_ns` that arrive now are dated by the new time."""

@@ -11,7 +11,8 @@ Invariants:
    vouched for the clock then, but someone did in the same boot. `bounded`: nobody ever did; what was before and after bounds
    it. `unknown`: not even that. `sensor`: no time of the device's clock, for the sensor has a clock of its own: left as it is.
 3. Where a time is bounded, the device's own word is kept as far as it lies within the bounds.
-4. A monotonic clock that no time server steers is off by up to `DRIFT`; so is what is corrected over a distance.
+4. Whatever a device says, what comes out fits 64 bits.
+5. A monotonic clock that no time server steers is off by up to `DRIFT`; so is what is corrected over a distance.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ DRIFT: Final = 1e-4  # a crystal without compensation, over the temperatures of 
 SLACK_NS: Final = 5 * NS_PER_S  # between a reading's dating and its handling
 OUTSIDE_NS: Final = NS_PER_S // 20  # of two spans with the same offset, the one in whose time it was
 FOREVER_NS: Final = 2**62
+MAX_NS: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +123,19 @@ def _outside_ns(span: Span, mono_ns: int) -> int:
 
 
 def _placed(said_ns: int, span: Span) -> Placed:
-    time_ns = said_ns + span.true_offset_ns - span.offset_ns
-    mono_ns = said_ns - span.offset_ns
+    time_ns = min(max(0, said_ns + span.true_offset_ns - span.offset_ns), MAX_NS)
+    error_ns = _error_ns(said_ns - span.offset_ns, span)
+    return Placed(time_ns, span.quality, None if error_ns is None else min(error_ns, MAX_NS))
+
+
+def _error_ns(mono_ns: int, span: Span) -> int | None:
     if span.quality == "bounded":
-        low_ns, high_ns = mono_ns + (span.low_offset_ns or 0), mono_ns + (span.high_offset_ns or 0)
-        return Placed(time_ns, "bounded", max(time_ns - low_ns, high_ns - time_ns))
-    if span.anchor_mono_ns is None:
-        return Placed(time_ns, span.quality, None if span.quality == "unknown" else span.error_ns)
-    return Placed(time_ns, span.quality, span.error_ns + round(DRIFT * abs(mono_ns - span.anchor_mono_ns)))
+        low, high = span.low_offset_ns or 0, span.high_offset_ns or 0
+        return max(span.true_offset_ns - low, high - span.true_offset_ns)
+    if span.quality == "unknown":
+        return None
+    drifted_ns = 0 if span.anchor_mono_ns is None else round(DRIFT * abs(mono_ns - span.anchor_mono_ns))
+    return span.error_ns + drifted_ns
 
 
 def _spans(boot: Boot, bounds: tuple[int | None, int | None]) -> list[Span]:
@@ -170,13 +177,17 @@ def _bounds(boots: Sequence[Boot]) -> dict[str, tuple[int | None, int | None]]:
         offset = _anchor_offset(reversed(boot.marks))
         lows[boot.boot_id] = ended_ns if offset is None else offset
         low = lows[boot.boot_id]
-        ended_ns = None if low is None else low + boot.last_mono_ns
+        ended_ns = None if low is None else _fitting(low + boot.last_mono_ns)
     begins_ns: int | None = None
     for boot in reversed(boots):
         offset = _anchor_offset(boot.marks)
         before_next = boot.high_offset_ns if begins_ns is None else min(boot.high_offset_ns, begins_ns - boot.last_mono_ns)
-        highs[boot.boot_id] = begins_ns = before_next if offset is None else offset
+        highs[boot.boot_id] = begins_ns = _fitting(before_next) if offset is None else offset
     return {boot.boot_id: (lows[boot.boot_id], highs[boot.boot_id]) for boot in boots}
+
+
+def _fitting(ns: int) -> int:
+    return min(max(-MAX_NS, ns), MAX_NS)
 
 
 def _anchor_offset(marks: Iterable[Mark]) -> int | None:

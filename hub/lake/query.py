@@ -16,7 +16,7 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from hub.clocks.placing import DRIFT, OUTSIDE_NS, SLACK_NS, Spans
+from hub.clocks.placing import DRIFT, MAX_NS, OUTSIDE_NS, SLACK_NS, Spans
 from hub.clocks.store import spans_table
 from hub.lake.lake import Lake
 from hub.lake.tables import TABLES
@@ -35,37 +35,37 @@ class LakeCount:
     n_duplicates: int
 
 
+_TOLD: Final = "span IS NOT NULL AND coalesce(end_mono_ns, 0) != 0"
 _TIMED: Final = f"""
 CREATE VIEW timed_aggregates AS
 WITH chosen AS (
     SELECT a.*, (
-        SELECT arg_min(s, abs(s.offset_ns - (a.end_ns - a.end_mono_ns)) + CASE
+        SELECT arg_min(s, abs(s.offset_ns::HUGEINT - a.end_ns + a.end_mono_ns) + CASE
             WHEN a.end_mono_ns >= s.from_mono_ns AND a.end_mono_ns < s.to_mono_ns THEN 0 ELSE {OUTSIDE_NS} END)
         FROM clock_spans s WHERE s.device_id = a.device_id AND s.boot_id = a.boot_id
     ) AS span
     FROM aggregates a
 ), judged AS (
     SELECT *, CASE
-        WHEN span IS NULL OR coalesce(end_mono_ns, 0) = 0 THEN CASE WHEN synced THEN 'synced' ELSE 'unknown' END
-        WHEN abs(span.offset_ns - (end_ns - end_mono_ns)) > {SLACK_NS} THEN 'sensor'
+        WHEN NOT ({_TOLD}) THEN CASE WHEN synced THEN 'synced' ELSE 'unknown' END
+        WHEN abs(span.offset_ns::HUGEINT - end_ns + end_mono_ns) > {SLACK_NS} THEN 'sensor'
         ELSE span.quality END AS time_quality
     FROM chosen
 ), moved AS (
-    SELECT *, CASE WHEN span IS NULL OR coalesce(end_mono_ns, 0) = 0 OR time_quality = 'sensor' THEN 0
-        ELSE span.true_offset_ns - span.offset_ns END AS moved_ns
+    SELECT *,
+        CASE WHEN {_TOLD} AND time_quality != 'sensor' THEN span.true_offset_ns::HUGEINT - span.offset_ns ELSE 0 END AS by_ns
     FROM judged
 )
-SELECT * EXCLUDE (span, moved_ns, time_quality),
-    start_ns + moved_ns AS corrected_start_ns,
-    end_ns + moved_ns AS corrected_end_ns,
+SELECT * EXCLUDE (span, by_ns, time_quality),
+    least(greatest(end_ns + by_ns, 0), {MAX_NS})::BIGINT - (end_ns - start_ns) AS corrected_start_ns,
+    least(greatest(end_ns + by_ns, 0), {MAX_NS})::BIGINT AS corrected_end_ns,
     time_quality,
-    CASE time_quality
-        WHEN 'bounded' THEN greatest(span.true_offset_ns - span.low_offset_ns, span.high_offset_ns - span.true_offset_ns)
-        WHEN 'synced' THEN CASE WHEN span IS NULL OR coalesce(end_mono_ns, 0) = 0 THEN NULL ELSE 0 END
-        WHEN 'unknown' THEN NULL
-        WHEN 'sensor' THEN NULL
-        ELSE span.error_ns + CAST(round({DRIFT} * abs(end_ns - span.offset_ns - span.anchor_mono_ns)) AS BIGINT)
-    END AS time_error_ns
+    CASE WHEN {_TOLD} AND time_quality NOT IN ('unknown', 'sensor') THEN least(CASE
+        WHEN time_quality = 'bounded' THEN greatest(
+            span.true_offset_ns::HUGEINT - span.low_offset_ns, span.high_offset_ns::HUGEINT - span.true_offset_ns)
+        WHEN span.anchor_mono_ns IS NULL THEN span.error_ns
+        ELSE span.error_ns + round({DRIFT} * abs(end_ns::HUGEINT - span.offset_ns - span.anchor_mono_ns))::HUGEINT
+    END, {MAX_NS})::BIGINT END AS time_error_ns
 FROM moved
 """  # noqa: S608  # numbers of ours
 

@@ -16,8 +16,8 @@ NS_PER_S = 1_000_000_000
 class Stamp(msgspec.Struct, frozen=True):
     """A moment on one device.
 
-    `wall_ns`: Unix time, ns. `mono_ns`: monotonic since boot, ns, suspended time included. `boot_id`: changes at each boot of
-    the machine.
+    `wall_ns`: Unix time, ns. `mono_ns`: monotonic since boot, ns, suspended time included. `boot_id`: changes at each boot
+    of the machine.
     `synced`: whether the wall clock was set by a time server when this was taken.
     """
 

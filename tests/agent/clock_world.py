@@ -71,7 +71,7 @@ class ClockWorld:
         marks = self.clock.take_marks()
         self.marks += marks
         for mark in marks:
-            self.pipeline.step(mark.before_ns - mark.mono_ns, mark.after_ns - mark.mono_ns)
+            self.pipeline.step(mark)
 
     def run(self, seconds: int, sensor_ahead_s: float | None = None) -> None:
         """A reading a second, dated by its arrival, or by a sensor's clock that is ahead of the truth."""

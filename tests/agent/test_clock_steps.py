@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.timeline import restated
 from models.contract.clock import NS_PER_S
-from models.contract.items import Aggregate, SensorFault
+from models.contract.items import Aggregate, ClockMark, SensorFault
 from models.contract.reading import Reading
 from tests.agent.clock_world import DAY_S, ClockWorld
 from tests.builders import T0_S
@@ -26,7 +27,7 @@ def check(world: ClockWorld, tolerance_s: float = 0.2, unevenness: int = 0) -> N
     for one, other in pairwise(world.raws):
         assert one.values[0].max() < other.values[0].min() + 2 * unevenness, "windows out of order"
     assert len(numbers) + world.n_counted + world.n_waiting == len(world.times_ns), "a reading that nobody accounts for"
-    assert all(one.end_mono_ns < other.end_mono_ns for one, other in pairwise(world.raws))
+    assert all(one.end_mono_ns < other.end_mono_ns + unevenness * NS_PER_S for one, other in pairwise(world.raws))
     identities = {(a.start_ns, a.end_ns, a.end_mono_ns) for a in world.aggregates}
     assert len(identities) == len(world.aggregates) == len(world.raws)
     for raw, placed in zip(world.raws, world.placed(), strict=True):
@@ -150,6 +151,30 @@ def test_ids_of_what_opens_do_not_repeat_when_the_same_times_come_again() -> Non
         world.run(30)
         fault_ids += [body.fault_id for body in world.bodies if isinstance(body, SensorFault) and body.closed_ns is None]
     assert len(fault_ids) == len(set(fault_ids)) == 2
+
+
+def test_what_is_open_over_a_step_is_told_by_the_new_time_and_was_opened_before_it_closes() -> None:
+    world = ClockWorld(wall_s=1000.0)
+    world.run(35)
+    world.pass_time(8)
+    world.run(5)
+    (opened,) = world.watch.open_faults
+    world.set_system_clock(0.0, synced=True)
+    world.run(1)
+    (restated,) = world.watch.open_faults
+    assert restated.fault_id == opened.fault_id
+    assert restated.opened_ns - opened.opened_ns == world.marks[-1].after_ns - world.marks[-1].before_ns
+    world.run(50)
+    (closed,) = (body for body in world.bodies if isinstance(body, SensorFault) and body.closed_ns is not None)
+    assert closed.closed_ns is not None
+    assert 0 < closed.closed_ns - closed.opened_ns < 60 * NS_PER_S
+
+
+def test_what_was_opened_in_an_earlier_boot_stays_when_this_one_s_clock_is_set() -> None:
+    earlier = T0_S * NS_PER_S - 5 * 3600 * NS_PER_S
+    mark = ClockMark(reason="synced", mono_ns=60 * NS_PER_S, before_ns=67 * NS_PER_S, after_ns=T0_S * NS_PER_S, source="ntp")
+    assert restated(earlier, mark) == earlier
+    assert restated(30 * NS_PER_S, mark) == T0_S * NS_PER_S - 37 * NS_PER_S
 
 
 STEPS_S = st.sampled_from([0.5, -0.5, 4.0, -4.0, 90.0, -90.0, 3000.0, -3000.0, 3700.0, -3700.0, 14 * DAY_S, -14 * DAY_S])

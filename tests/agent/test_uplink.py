@@ -77,6 +77,16 @@ def test_a_check_in_says_how_things_stand_and_passes_on_what_is_desired(room: Ro
     assert room.wished == [(REPLY.slots, HUB.hub_public_key)]
 
 
+def test_a_check_in_passes_on_the_hub_s_time_and_how_far_it_may_be_off(room: Room) -> None:
+    heard: list[tuple[int, int]] = []
+    room.uplink.heard_hub_time = lambda hub_ns, error_ns: heard.append((hub_ns, error_ns))
+    began_ns = time.monotonic_ns()
+    room.uplink.run_checkin()
+    took_ns = time.monotonic_ns() - began_ns
+    ((hub_ns, error_ns),) = heard
+    assert 0 <= hub_ns - T0_NS == error_ns <= took_ns / 2
+
+
 def test_sync_empties_the_outbox(room: Room) -> None:
     room.outbox.append([aggregate()], stamp())
     room.uplink.run_sync()

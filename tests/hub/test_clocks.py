@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.clocks.placing import FOREVER_NS, OUTSIDE_NS, Boot, Mark, Placed, Spans, place, place_window, spans_of
-from hub.clocks.store import load_spans
+from hub.clocks.store import load_spans, spans_table
 from hub.ingest.log import LogRecord
 from hub.lake.lake import open_lake
 from hub.lake.query import query
@@ -20,7 +20,7 @@ from hub.lake.rows import rows_of
 from hub.lake.tables import PARTITIONS, SCHEMAS
 from hub.state.database import open_state, reading
 from models.contract.clock import NS_PER_S, Stamp
-from models.contract.items import Aggregate, Body, ClockMark, Item, encode_body
+from models.contract.items import Aggregate, Body, ClockMark, ClockSource, Item, encode_body
 from tests.hub.conftest import HubClient
 from tests.hub.simulated_device import NOW_NS, SimulatedDevice, aggregate, alert, fault, item
 from tests.waiting import wait_until
@@ -110,6 +110,42 @@ def test_a_first_boot_without_any_hint_is_unknown_and_never_later_than_it_was_he
 def test_of_a_device_that_tells_nothing_of_its_clock_the_stamp_is_all_there_is(synced: bool, quality: str) -> None:
     assert place(NOW_NS, "b", S, synced, {}) == Placed(NOW_NS, quality)  # type: ignore[arg-type]
     assert place_window(NOW_NS, 0, "b", synced, spans(boot(unset()))) == Placed(NOW_NS, quality)  # type: ignore[arg-type]
+
+
+HOSTILE = st.sampled_from([0, 1, 2**62, 2**63 - 1]) | st.integers(0, 2**63 - 1)
+
+
+@given(
+    st.lists(st.tuples(HOSTILE, HOSTILE, st.sampled_from(["none", "ntp", "hub"]), HOSTILE), max_size=4),
+    HOSTILE,
+    HOSTILE,
+    HOSTILE,
+)
+def test_whatever_a_device_says_what_comes_out_fits_the_tables(
+    told: list[tuple[int, int, ClockSource, int]], said: int, mono: int, last: int
+) -> None:
+    marks = [Mark(mono_ns, after - mono_ns, source, error) for mono_ns, after, source, error in sorted(told)]
+    known = spans(boot(*marks, boot_id="a", last_mono_ns=last), boot(*marks[:1], boot_id="b", last_mono_ns=last))
+    for boot_id in "ab":
+        for found in (place(said, boot_id, mono, False, known), place_window(said, mono, boot_id, False, known)):
+            assert 0 <= found.time_ns < 2**63
+            assert found.error_ns is None or 0 <= found.error_ns < 2**63
+    assert spans_table({"d": known}).num_rows == len(marks) + len(marks[:1])
+
+
+def test_one_device_s_absurd_times_do_not_spoil_the_query_for_the_others(tmp_path: Path) -> None:
+    lake = open_lake(str(tmp_path / "lake"))
+    absurd = [(2**63 - 1, 1), (0, 2**63 - 1), (2**63 - 1, 2**63 - 1)]
+    records = [
+        record(n, msgspec.structs.replace(aggregate(), start_ns=0, end_ns=end, end_mono_ns=mono), Stamp(0, 0, "b", False))
+        for n, (end, mono) in enumerate(absurd, start=1)
+    ]
+    lake.append("aggregates", rows_of("aggregates", records), "log", len(records))
+    known = {"gw-01": spans(boot(Mark(0, 2**63 - 1, "none"), Mark(1, -(2**63) + 2, "ntp", 2**63 - 1)))}
+    assert (
+        query("SELECT count(corrected_end_ns) AS n, max(time_error_ns) FROM timed_aggregates", lake, known).to_pylist()[0]["n"]
+        == 3
+    )
 
 
 SOURCES = st.sampled_from(["none", "ntp", "hub"])

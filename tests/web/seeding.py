@@ -82,6 +82,7 @@ def add_alert(connection: Connection, device_id: str, asset: str, profile: str, 
         "score": 14.2,
         "top": [["vibration", 0.62], ["current", 0.21], ["pressure", 0.08]],
         "received_ns": opened_ns + S,
+        "time_quality": "synced",
     }
     add(connection, alerts, **{**row, **values})
 

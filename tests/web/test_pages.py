@@ -171,6 +171,20 @@ def test_hostile_names_are_shown_as_text(engine: Engine, operator: httpx.Client,
         assert "&lt;script&gt;alert(1)" in text
 
 
+@pytest.mark.parametrize(
+    ("quality", "doubted"), [("synced", False), ("corrected", False), ("bounded", True), ("unknown", True)]
+)
+def test_a_time_that_nobody_can_vouch_for_is_shown_as_such(
+    engine: Engine, operator: httpx.Client, now_ns: int, quality: str, doubted: bool
+) -> None:
+    with engine.begin() as connection:
+        add_device(connection, "gw", "lyon", now_ns)
+        add_asset(connection, "gw", "pump-1", "pump", "alarm", 1e-7, now_ns)
+        add_alert(connection, "gw", "pump-1", "pump", now_ns, time_quality=quality)
+    for path in ("/parts/alerts", "/assets/gw/pump-1"):
+        assert ("(time uncertain)" in operator.get(path).text) == doubted
+
+
 def test_the_plot_s_figures_come_from_the_lake(fleet: Engine, lake: DeltaLake, operator: httpx.Client, now_ns: int) -> None:
     seed_windows(lake, now_ns)
     figures = operator.get("/assets/gw-lyon-01/pump-2/scores.json").json()
