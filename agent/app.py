@@ -25,7 +25,9 @@ from agent.asset import AssetWatch
 from agent.clock import SystemClock
 from agent.config import LoadedConfig
 from agent.control import ControlSocket
+from agent.database import DamagedError, Database
 from agent.health import Vitals
+from agent.holding import Holding
 from agent.hub_link import HttpHubLink
 from agent.identity import Identity
 from agent.judges import Serving
@@ -38,10 +40,11 @@ from agent.slots import SlotStore
 from agent.sources.source import Burst, Source
 from agent.state_dir import hold
 from agent.sync import Sync
+from agent.tail import blocks_for
 from agent.update import Updater
 from agent.uplink import Uplink
 from models.contract.items import Action, Alert, Body, SensorFault
-from models.errors import ConfigError, StorageError
+from models.errors import ConfigError
 
 log = logging.getLogger("tocsin.agent")
 _INBOX_BURSTS: Final = 64
@@ -60,7 +63,10 @@ class App:
         self._stop = threading.Event()
         self._inbox: queue.Queue[Burst | Call] = queue.Queue(_INBOX_BURSTS)
         self._clock = SystemClock()
-        self._outbox = Outbox(loaded.state_dir / "outbox.db", round(config.device.max_outbox_mb * 1e6))
+        max_bytes = round(config.device.max_outbox_mb * 1e6)
+        self._database = Database(loaded.state_dir / "outbox.db", blocks_for(max_bytes), lambda: self._clock.now().wall_ns)
+        self._outbox = Outbox(self._database, max_bytes)
+        self._holding = Holding(self._outbox)
         self._pipeline = Pipeline([AssetWatch(asset, profile) for asset, profile in loaded.profiles.items()])
         self._links = LinkMonitor()
         self._silence = SilenceMonitor()
@@ -81,6 +87,7 @@ class App:
             self._silence,
             self._vitals,
             self._sources,
+            self._holding,
         )
         self._uplink = self._make_uplink(loaded, version)
         self._hub = config.hub
@@ -140,10 +147,13 @@ class App:
         """The pipeline thread: take what comes, store what it leads to, acknowledge."""
         next_tick_s = time.monotonic() + _TICK_S
         while not self._stop.is_set():
+            if self._database.damage is not None:  # whichever thread found it; the next start deals with it
+                raise self._database.damage
             with suppress(queue.Empty):
                 self._take(self._inbox.get(timeout=max(0.0, next_tick_s - time.monotonic())))
             if time.monotonic() >= next_tick_s:
                 now = self._clock.now()
+                self._holding.tick(now)
                 outcome = self._pipeline.tick(now.mono_ns)
                 self._store(outcome, [*self._links.tick(now.wall_ns), *self._silence.tick(self._pipeline.assets.values(), now)])
                 next_tick_s = time.monotonic() + _TICK_S
@@ -155,17 +165,17 @@ class App:
             return
         self._vitals.raw_bytes += what.n_bytes
         now = self._clock.now()
-        self._store(self._pipeline.handle(what.readings, now.mono_ns), self._links.heard(what, now.wall_ns))
-        if what.acknowledge is not None:
-            what.acknowledge()
+        self._store(self._pipeline.handle(what.readings, now.mono_ns), self._links.heard(what, now.wall_ns), what.acknowledge)
 
-    def _store(self, outcome: Outcome, faults: list[SensorFault]) -> None:
+    def _store(self, outcome: Outcome, faults: list[SensorFault], acknowledge: Call | None = None) -> None:
+        """On disk first; then it is acknowledged, acted on and announced. Where the disk refuses, alerts are acted on all
+        the same, marked as not stored, and the acknowledgement waits."""
         bodies: list[Body] = [*faults, *outcome.bodies]
         now = self._clock.now()
-        self._outbox.append(bodies, now, outcome.states)
+        stored = self._holding.store(bodies, now, outcome.states, acknowledge)
         if bodies:
             commissioning = [watch.asset for watch in self._pipeline.assets.values() if watch.state == "commissioning"]
-            self._actions.notice(bodies, self._open_alerts(), commissioning, now)
+            self._actions.notice(bodies, self._open_alerts(), commissioning, now, stored=stored)
         urgent = [body for body in bodies if isinstance(body, Alert | SensorFault)]
         for body in urgent:
             _announce(body)
@@ -173,11 +183,9 @@ class App:
             self._hurry()
 
     def _store_action(self, action: Action) -> None:
-        """Called by the actions' threads. Where the disk refuses, the action itself is done all the same."""
-        try:
-            self._outbox.append([action], self._clock.now())
-        except StorageError as error:
-            log.warning("action %s of %s is not recorded: %s", action.rule, action.event_id, error)
+        """Called by the actions' threads."""
+        with suppress(DamagedError):  # the pipeline's thread sees to it
+            self._holding.store([action], self._clock.now())
 
     def _open_alerts(self) -> list[Alert]:
         return [watch.alert for watch in self._pipeline.assets.values() if watch.alert is not None]
@@ -229,7 +237,8 @@ class App:
 
     def _store_health(self) -> None:
         sent = self._uplink.sync.counters.sent_bytes if self._uplink else 0
-        self._outbox.append([self._report.health(sent)], self._clock.now())
+        with suppress(DamagedError):
+            self._holding.store([self._report.health(sent)], self._clock.now())
 
     def _shut_down(self) -> None:
         """Sources first, then what they left in the inbox, then the link; the outbox keeps what was not sent."""
@@ -242,12 +251,14 @@ class App:
         while not self._inbox.empty():
             self._take(self._inbox.get_nowait())
         states = {watch.asset: watch.saved() for watch in self._pipeline.assets.values()}
-        self._outbox.append([], self._clock.now(), states)
+        with suppress(DamagedError):
+            self._holding.store([], self._clock.now(), states)
         self._actions.stop()
         self._control.stop()
         if self._link is not None:
             self._link.close()
         self._outbox.close()
+        self._database.close()
 
     # --- telling -------------------------------------------------------------------------------------------------
 

@@ -68,6 +68,7 @@ class Database:
         self._depth = 0
         self._doomed = False
         self.set_aside_ns = 0
+        self.damage: DamagedError | None = None
         try:
             self._open_or_start_over(now_ns())
         except OSError as error:
@@ -238,7 +239,8 @@ class Database:
         """The error to raise where stored data is not what was written; leaves the mark that the next start looks for."""
         with suppress(OSError):
             self.path.with_name(self.path.name + ".suspect").write_text(what)
-        return DamagedError(f"{self.path}: {what}; the next start sets it aside and goes on with what can be read")
+        self.damage = DamagedError(f"{self.path}: {what}; the next start sets it aside and goes on with what can be read")
+        return self.damage
 
     # --- space ---------------------------------------------------------------------------------------------------
 
@@ -268,7 +270,8 @@ class Database:
     def give_back(self, n_pages: int) -> None:
         """Shorten the file by up to `n_pages` free pages, and the WAL to nothing."""
         with self.lock, suppress(sqlite3.OperationalError):  # a reader is in the way, or the disk is full: later, then
-            self.connection.execute(f"PRAGMA incremental_vacuum({n_pages})").fetchall()
+            if n_pages:
+                self.connection.execute(f"PRAGMA incremental_vacuum({n_pages})").fetchall()
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:

@@ -22,7 +22,8 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -86,6 +87,11 @@ class _Books:
         """What the hub has not confirmed of a commit in the tail."""
         return [item for item in kept.items if item.seq > self.acked[item.lane]]
 
+    def prune_tail(self) -> None:
+        """Forget the oldest commits in the tail, up to the first of which something still waits."""
+        while self.tail and not self.waiting(self.tail[0]):
+            self.tail.pop(0)
+
     def heads(self, number: int) -> Heads:
         next_seq = [self.next_seq[lane] for lane in LANES]
         acked = [self.acked[lane] for lane in LANES]
@@ -97,55 +103,50 @@ class _Books:
         return self.tail[0].number - 1 if self.tail else self.number
 
 
-@dataclass(slots=True)
 class Outbox:
     """Thread-safe. `max_bytes`: of all files of `database` together, whoever else keeps tables in it."""
 
-    database: Database
-    max_bytes: int
-    epoch: str = field(init=False)
-    starts: int = field(init=False)
-    _books: _Books = field(init=False)
-    _before: _Books = field(init=False)
-    _cache: dict[tuple[str, int], list[Item]] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
+    def __init__(self, database: Database, max_bytes: int) -> None:
+        self.database = database
+        self.max_bytes = max_bytes
+        self._cache: dict[tuple[str, int], list[Item]] = {}  # chunks of the database, as they were decoded last
         wal_pages = min(256, max(8, self.max_bytes // 16 // 4096))
         self.database.connection.execute(f"PRAGMA wal_autocheckpoint={wal_pages}")
         try:
-            self._load()
+            self._books = self._load()
         except sqlite3.Error as error:
             raise self.database.failed(error) from error
+        self._before = self._books
         self.database.join(self)
         with self.database.transaction():
             self._begin_life()
         if self.database.salvaged is not None:
             self.database.salvaged.finish()
 
-    def _load(self) -> None:
+    def _load(self) -> _Books:
+        """What database and tail have; the tail's commits that are in the database already do not count."""
         heads, scan = self.database.stored_heads(), self.database.scan
         records = [record for record in counting(scan.records)[0] if record.heads.number > heads.number]
-        newest = records[-1].heads if records else heads
-        if scan.records:  # confirmed since the database was last written
-            newest = max(newest, scan.records[-1].heads, key=lambda each: each.number)
-        acked = [max(pair) for pair in zip(newest.acked, heads.acked, strict=True)]
-        self._books = _Books(
+        newest, after = heads, 0
+        if scan.records:
+            last = scan.records[-1]
+            after = scan.starts[last.heads.number] + n_parts(len(encode_record(last)))
+            newest = last.heads if last.heads.number > heads.number else heads
+        books = _Books(
             number=newest.number,
             stored=heads.stored,
             next_seq={lane: max(pair) for lane, *pair in zip(LANES, newest.next_seq, heads.next_seq, strict=True)},
-            acked=dict(zip(LANES, acked, strict=True)),
+            acked={lane: max(pair) for lane, *pair in zip(LANES, newest.acked, heads.acked, strict=True)},
             tail=[_kept(record, scan.starts) for record in records],
-            after=0,
+            after=after,
             cold_items=dict.fromkeys(LANES, 0),
             cold_bytes=dict.fromkeys(LANES, 0),
         )
-        if scan.records:
-            last = scan.records[-1]
-            self._books.after = scan.starts[last.heads.number] + n_parts(len(encode_record(last)))
         for row in self._rows():
-            self._books.cold_items[row.lane] += self._waiting_in(row, self._books.acked[row.lane])
-            self._books.cold_bytes[row.lane] += row.n_bytes
-        self._prune_tail()
+            books.cold_items[row.lane] += self._waiting_in(row, books.acked[row.lane])
+            books.cold_bytes[row.lane] += row.n_bytes
+        books.prune_tail()
+        return books
 
     def _begin_life(self) -> None:
         salvaged = self.database.salvaged
@@ -199,22 +200,26 @@ class Outbox:
         with self.database.lock:
             before = self._books.copy()
             items = [self._placed(LANE_OF[KIND_OF[type(body)]], KIND_OF[type(body)], body, at) for body in bodies]
-            try:
-                if states or self.database.in_transaction or not self._append_to_tail(items):
-                    self._append_to_database(items, states or {})
-            except BaseException:
-                self._books = before
-                raise
+            self._commit(items, states or {}, before)
 
     def append_eviction(self, lane: Lane, eviction: Eviction, at: Stamp) -> None:
         """Store `eviction` in place of `n_items` that never had a number: they get theirs now, all of them together."""
-        with self.database.transaction():
+        with self.database.lock:
+            before = self._books.copy()
             first_seq = self._books.next_seq[lane]
-            self._books.next_seq[lane] += eviction.n_items
-            seq = first_seq + eviction.n_items - 1
+            self._books.next_seq[lane] = seq = first_seq + eviction.n_items
             raw = msgspec.Raw(encode_body(eviction))
-            item = Item(lane=lane, seq=seq, first_seq=first_seq, kind="eviction", at=at, body=raw)
-            self._append_to_database([item], {})
+            item = Item(lane=lane, seq=seq - 1, first_seq=first_seq, kind="eviction", at=at, body=raw)
+            self._commit([item], {}, before)
+
+    def _commit(self, items: list[Item], states: Mapping[str, SavedState], before: _Books) -> None:
+        """Make it durable; where that fails, the books are as `before`."""
+        try:
+            if states or self.database.in_transaction or not self._append_to_tail(items):
+                self._append_to_database(items, states)
+        except BaseException:
+            self._books = before
+            raise
 
     def _placed(self, lane: Lane, kind: str, body: Body, at: Stamp) -> Item:
         seq = self._books.next_seq[lane]
@@ -243,7 +248,7 @@ class Outbox:
     def _seal(self, chunk: bytes, items: list[Item]) -> bool:
         """Write a record, with or without items, that says where the sequences stand."""
         books, tail = self._books, self.database.tail
-        self._prune_tail()
+        books.prune_tail()
         number = books.number + 1
         data = encode_record(Record(books.heads(number), chunk))
         taken = [(kept.block, _parts_of(kept)) for kept in books.tail]
@@ -256,7 +261,8 @@ class Outbox:
             raise StorageError(f"{self.database.tail_path}: {error.strerror}") from error
         books.number = number
         books.after = block + n_parts(len(data))
-        books.tail.append(_Kept(number, block, items, len(data)))
+        if items:
+            books.tail.append(_Kept(number, block, items, len(data)))
         return True
 
     def _append_to_database(self, items: list[Item], states: Mapping[str, SavedState]) -> None:
@@ -335,10 +341,8 @@ class Outbox:
         """Let the tail know how far the database is: should a commit vanish from it, the next start sees that."""
         if self._books.unsealed:
             self._books.unsealed = False
-            try:
+            with suppress(StorageError):  # the commit stands; only its witness is missing
                 self._seal(b"", [])
-            except StorageError:
-                pass  # the commit stands; only its witness is missing
         self._tidy()
 
     # --- sending -------------------------------------------------------------------------------------------------
@@ -392,7 +396,7 @@ class Outbox:
             if self._books.cold_items[lane]:
                 self._release(lane, cursor)
             self._books.acked[lane] = cursor
-        self._prune_tail()
+        self._books.prune_tail()
 
     def _release(self, lane: Lane, cursor: int) -> None:
         """Delete the lane's chunks up to `cursor`; of one that is confirmed in part, count what still waits."""
@@ -413,12 +417,6 @@ class Outbox:
     def _delete(self, row: Row) -> None:
         self._execute("DELETE FROM chunks WHERE lane=? AND first_seq=?", row.lane, row.first_seq)
         self._cache.pop((row.lane, row.first_seq), None)
-
-    def _prune_tail(self) -> None:
-        """Forget the oldest commits in the tail, up to the first of which something still waits."""
-        books = self._books
-        while books.tail and not books.waiting(books.tail[0]):
-            books.tail.pop(0)
 
     # --- chunks --------------------------------------------------------------------------------------------------
 
@@ -495,9 +493,9 @@ class Outbox:
     def _tidy(self) -> None:
         """Give back to the file system what a drained backlog leaves, some at a time, and a WAL that has grown."""
         n_pages, n_free, page_bytes = self.database.pages()
-        step = max(64, self.max_bytes // 32 // page_bytes)
-        if n_free > max(16, n_pages // 4) or self.database.wal_bytes > self.max_bytes // 12:
-            self.database.give_back(min(n_free, step))
+        drained = n_free > max(16, n_pages // 4)
+        if drained or self.database.wal_bytes > min(self.max_bytes // 12, _WAL_BYTES // 2):
+            self.database.give_back(min(n_free, _BURST_BYTES // page_bytes) if drained else 0)
 
     # --- small ---------------------------------------------------------------------------------------------------
 
@@ -515,13 +513,13 @@ class Outbox:
         self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
 
     def close(self) -> None:
-        """Move what waits in the tail into the database, so that one file has it all; the database stays open."""
-        with self.database.lock:
+        """Move what waits in the tail into the database, so that one file has it all, and note what was confirmed last; the
+        database stays open."""
+        with self.database.lock, suppress(StorageError):  # where the disk refuses, it is safe where it is
             if any(self._books.waiting(kept) for kept in self._books.tail):
-                try:
-                    self._append_to_database([], {})
-                except StorageError:
-                    pass  # it is safe where it is
+                self._append_to_database([], {})
+            else:
+                self._seal(b"", [])
 
 
 def _kept(record: Record, starts: Mapping[int, int]) -> _Kept:

@@ -1,0 +1,159 @@
+"""What the disk would not take: kept in bounded memory until it does, or counted and told as evicted.
+
+A full disk or one that has become read-only stops neither the pipeline nor the local actions. Nothing of what is held has a
+number yet, so nothing of it is sent. When there is room again it is stored in its order, each item with the time at which it
+came to be; what memory had no room for is one eviction a lane, with reason `disk full`, in front of it. A power cut in
+between loses what is held: whoever had asked for an acknowledgement has not got one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from agent.asset import SavedState
+from agent.database import DamagedError
+from agent.outbox import Outbox
+from models.contract.clock import NS_PER_S, Stamp
+from models.contract.items import KIND_OF, LANE_OF, LANES, Body, Eviction, Lane, encode_body
+from models.errors import StorageError
+
+log = logging.getLogger("tocsin.storage")
+_MAX_BYTES: Final = 1_000_000
+_RETRY_NS: Final = 5 * NS_PER_S
+_BODY_BYTES: Final = 200  # what a body costs in memory beside its own bytes, about
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    lane: Lane
+    body: Body
+    at: Stamp
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """Of one lane: what memory had no room for."""
+
+    n_items: int
+    n_bytes: int
+    start_ns: int
+    end_ns: int
+
+    def with_one(self, held: _Held) -> _Lost:
+        at_ns = held.at.wall_ns
+        return _Lost(self.n_items + 1, self.n_bytes + held.n_bytes, min(self.start_ns, at_ns), max(self.end_ns, at_ns))
+
+
+class Holding:
+    """In front of the outbox. Thread-safe. `trouble`: why the disk takes nothing; empty while it does."""
+
+    def __init__(self, outbox: Outbox, max_bytes: int = _MAX_BYTES) -> None:
+        self.trouble = ""
+        self._outbox = outbox
+        self._max_bytes = max_bytes
+        self._held: list[_Held] = []
+        self._n_bytes = 0
+        self._lost: dict[Lane, _Lost] = {}
+        self._states: dict[str, SavedState] = {}
+        self._acknowledge: list[Callable[[], None]] = []
+        self._retried_ns = 0
+
+    @property
+    def held_items(self) -> int:
+        return len(self._held)
+
+    @property
+    def lost_items(self) -> int:
+        """What is gone for good, and not told yet."""
+        return sum(lost.n_items for lost in self._lost.values())
+
+    def store(
+        self,
+        bodies: Sequence[Body],
+        at: Stamp,
+        states: Mapping[str, SavedState] | None = None,
+        acknowledge: Callable[[], None] | None = None,
+    ) -> bool:
+        """Whether all of it is on disk. `acknowledge` is called once it is, now or later. Raises DamagedError."""
+        with self._outbox.database.lock:
+            if not self._waits:
+                try:
+                    self._outbox.append(bodies, at, states)
+                except DamagedError:
+                    raise
+                except StorageError as error:
+                    self._begin(error)
+            if self._waits:
+                self._hold(bodies, at, states or {})
+                self._retry(at)
+            if acknowledge is not None:
+                self._acknowledge.append(acknowledge)
+            stored = not self._waits
+            if stored:
+                self._acknowledge_all()
+            return stored
+
+    def tick(self, at: Stamp) -> None:
+        """Try again now and then. Raises DamagedError."""
+        with self._outbox.database.lock:
+            if self._waits and at.mono_ns - self._retried_ns >= _RETRY_NS:
+                self._retry(at)
+
+    @property
+    def _waits(self) -> bool:
+        return bool(self.trouble)
+
+    def _begin(self, error: StorageError) -> None:
+        self.trouble = str(error)
+        log.error("cannot store, going on in memory: %s", error)
+
+    def _hold(self, bodies: Sequence[Body], at: Stamp, states: Mapping[str, SavedState]) -> None:
+        for body in bodies:
+            n_bytes = len(encode_body(body)) + _BODY_BYTES
+            self._held.append(_Held(LANE_OF[KIND_OF[type(body)]], body, at, n_bytes))
+            self._n_bytes += n_bytes
+        self._states.update(states)
+        for lane in reversed(LANES):
+            while self._n_bytes > self._max_bytes and (i := self._oldest(lane)) is not None:
+                held = self._held.pop(i)
+                self._n_bytes -= held.n_bytes
+                none = _Lost(0, 0, held.at.wall_ns, held.at.wall_ns)
+                self._lost[lane] = self._lost.get(lane, none).with_one(held)
+
+    def _oldest(self, lane: Lane) -> int | None:
+        return next((i for i, held in enumerate(self._held) if held.lane == lane), None)
+
+    def _retry(self, at: Stamp) -> None:
+        """Store what is held, one commit at a time, as far as the disk takes it."""
+        self._retried_ns = at.mono_ns
+        try:
+            for lane, lost in list(self._lost.items()):
+                told = Eviction(
+                    reason="disk full", n_items=lost.n_items, n_bytes=lost.n_bytes, start_ns=lost.start_ns, end_ns=lost.end_ns
+                )
+                self._outbox.append_eviction(lane, told, at)
+                del self._lost[lane]
+            while self._held:
+                together = [held for held in self._held if held.at == self._held[0].at]
+                self._outbox.append([held.body for held in together], together[0].at)
+                self._held = self._held[len(together) :]
+                self._n_bytes -= sum(held.n_bytes for held in together)
+            self._outbox.append([], at, self._states)
+        except DamagedError:
+            raise
+        except StorageError as error:
+            self.trouble = str(error)
+            return
+        self._states = {}
+        self.trouble = ""
+        log.warning("storing works again")
+        self._acknowledge_all()
+
+    def _acknowledge_all(self) -> None:
+        calls, self._acknowledge = self._acknowledge, []
+        for call in calls:
+            call()
