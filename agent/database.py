@@ -271,7 +271,7 @@ class Database:
         """Shorten the file by up to `n_pages` free pages, and the WAL to nothing."""
         with self.lock, suppress(sqlite3.OperationalError):  # a reader is in the way, or the disk is full: later, then
             if n_pages:
-                self.connection.execute(f"PRAGMA incremental_vacuum({n_pages})").fetchall()
+                self.connection.executescript(f"PRAGMA incremental_vacuum({n_pages})")  # a step a page: `execute` takes one
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
