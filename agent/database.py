@@ -59,7 +59,7 @@ class Participant(Protocol):
 class Database:
     """Thread-safe: a transaction has the lock to itself. Raises StorageError where the file is of a newer version."""
 
-    def __init__(self, path: Path, tail_blocks: int = _TAIL_BLOCKS, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, path: Path, tail_blocks: int = 64, now_ns: Callable[[], int] = time.time_ns) -> None:
         self.path = path
         self.tail_path = path.with_suffix(".tail")
         self.lock = threading.RLock()

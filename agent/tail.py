@@ -73,6 +73,8 @@ class Tail:
             os.pwrite(self._descriptor, bytes(n_blocks * BLOCK), 0)
             os.fsync(self._descriptor)
             _sync_directory(path.parent)
+        # Out of the page cache, where it may lie in large folios: a kernel would take all of one for changed with each block.
+        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         self.n_blocks = size // BLOCK or n_blocks
 
     @property
