@@ -82,10 +82,11 @@ def _version_2(database: Database) -> None:
     connection.execute("DROP TABLE lanes")
 
 
-def old_items(connection: sqlite3.Connection, lane: str) -> Iterator[Item]:
-    """The items of one lane as version 1 has them."""
+def old_items(connection: sqlite3.Connection, lane: str, seq: int | None = None) -> Iterator[Item]:
+    """The items of one lane as version 1 has them, or the one with that number."""
+    where = "lane=?" if seq is None else f"lane=? AND seq={seq}"
     for seq, first_seq, kind, at, body in connection.execute(
-        "SELECT seq, first_seq, kind, at, body FROM items WHERE lane=? ORDER BY seq", (lane,)
+        f"SELECT seq, first_seq, kind, at, body FROM items WHERE {where} ORDER BY seq", (lane,)
     ):
         stamp = msgspec.msgpack.decode(at, type=Stamp)
         yield Item(lane=lane, seq=seq, first_seq=first_seq, kind=kind, at=stamp, body=msgspec.Raw(body))  # type: ignore[arg-type]

@@ -154,11 +154,9 @@ def _connect(base: Path) -> sqlite3.Connection:
 
 
 def _chunks(base: Path, lane: str) -> Iterator[bytes]:
-    """The data of the lane's chunks in order, from both ends of the table: what lies between two torn pages is lost."""
+    """The data of the lane's chunks in order."""
     with suppress(sqlite3.Error, OSError), closing(_connect(base)) as connection:
-        order = "SELECT first_seq FROM chunks NOT INDEXED WHERE lane=? ORDER BY rowid"
-        known = {row[0] for way in ("", " DESC") for row in _rows(connection, order + way, lane)}
-        for first_seq in sorted(n for n in known if isinstance(n, int)):
+        for first_seq in _numbers(connection, "first_seq", "chunks", lane):
             for row in _rows(connection, "SELECT data FROM chunks WHERE lane=? AND first_seq=?", lane, first_seq):
                 if isinstance(row[0], bytes):
                     yield row[0]
@@ -166,10 +164,25 @@ def _chunks(base: Path, lane: str) -> Iterator[bytes]:
 
 def _old_batches(base: Path, lane: str) -> Iterator[list[Item]]:
     """What a file of version 1 has."""
-    with suppress(sqlite3.Error, OSError, msgspec.MsgspecError), closing(_connect(base)) as connection:
-        items = old_items(connection, lane)
-        while batch := list(islice(items, CHUNK_ITEMS)):
-            yield batch
+    with suppress(sqlite3.Error, OSError), closing(_connect(base)) as connection:
+        numbers = iter(_numbers(connection, "seq", "items", lane))
+        while batch := list(islice(numbers, CHUNK_ITEMS)):
+            items = []
+            for number in batch:
+                with suppress(sqlite3.Error, msgspec.MsgspecError, UnicodeDecodeError, TypeError):
+                    items += old_items(connection, lane, number)
+            yield items
+
+
+def _numbers(connection: sqlite3.Connection, column: str, table: str, lane: str) -> list[int]:
+    """The numbers in a table, by its index and by its rows, each from both ends: what lies between two torn pages is lost."""
+    found: set[int] = set()
+    for source in (table, f"{table} NOT INDEXED"):
+        for order in ("", " DESC"):
+            by = column if source == table else "rowid"
+            rows = _rows(connection, f"SELECT {column} FROM {source} WHERE lane=? ORDER BY {by}{order}", lane)
+            found.update(row[0] for row in rows if isinstance(row[0], int))
+    return sorted(found)
 
 
 def _rows(connection: sqlite3.Connection, sql: str, *arguments: Any) -> Iterator[tuple[Any, ...]]:
