@@ -110,8 +110,10 @@ class Database:
             raise StorageError(
                 f"{self.path}: written by a newer Tocsin (schema {version}, this one knows {SCHEMA_VERSION}); left untouched"
             )
-        if version == SCHEMA_VERSION:
-            return
+        if version < SCHEMA_VERSION:
+            self._migrate()
+
+    def _migrate(self) -> None:
         command = [sys.executable, "-m", "agent.migrate", str(self.path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
