@@ -70,18 +70,17 @@ def _evictions(rows: Sequence[Row]) -> Iterator[tuple[Step, float]]:
 def _merges(rows: Sequence[Row]) -> Iterator[tuple[Step, float]]:
     run: list[Row] = []
     for row in rows:
-        if row.merged:
-            continue
-        run.append(row)
-        if sum(each.n_items for each in run) >= _MERGE_ITEMS:
-            yield _merge(run)
-            run = []
-    if len(run) > 1 or (run and run[0].n_items > 1):
-        yield _merge(run)
+        if not row.merged:
+            run.append(row)
+        if row.merged or sum(each.n_items for each in run) >= _MERGE_ITEMS:
+            yield from _merge(run)
+            run = []  # only neighbours: what lies between them keeps its place
+    yield from _merge(run)
 
 
-def _merge(run: list[Row]) -> tuple[Step, float]:
-    return Step("merge", tuple(run)), (1 - MERGED_SHARE) * sum(row.n_bytes for row in run)
+def _merge(run: list[Row]) -> Iterator[tuple[Step, float]]:
+    if sum(row.n_items for row in run) > 1:
+        yield Step("merge", tuple(run)), (1 - MERGED_SHARE) * sum(row.n_bytes for row in run)
 
 
 def _joined(steps: Sequence[Step]) -> list[Step]:

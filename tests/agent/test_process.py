@@ -25,7 +25,7 @@ def sound(database: Path) -> list[tuple[str, int]]:
     """(lane, count) of what is stored, after SQLite has checked the file."""
     connection = sqlite3.connect(database)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    lanes = connection.execute("SELECT lane, count(*), min(first_seq), max(seq) FROM items GROUP BY lane").fetchall()
+    lanes = connection.execute("SELECT lane, sum(n_items), min(first_seq), max(last_seq) FROM chunks GROUP BY lane").fetchall()
     connection.close()
     assert all((first, last) == (1, n) for _, n, first, last in lanes)
     return [(lane, n) for lane, n, _, _ in lanes]
@@ -50,7 +50,7 @@ def test_it_answers_while_it_runs_is_alone_and_stops_cleanly(agent: AgentProcess
     assert agent.status() is not None
 
     assert agent.signal(signal.SIGTERM) == 0
-    assert sorted(path.name for path in agent.state.iterdir()) == ["agent.lock", "bundles", "device.key", "outbox.db"]
+    assert sorted(path.name for path in agent.state.iterdir()) == ["agent.lock", "bundles", "device.key", "outbox.db", "outbox.tail"]
     sound(agent.state / "outbox.db")
     assert "Traceback" not in agent.log.read_text()
     assert tocsin("agent", "status", "--config", agent.config).returncode == 3

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.agent.outboxes import stored_items
 from tests.service.container import Container, DidNotBoot
 from tests.service.debian_root import CHECKOUT, Unavailable, built_wheel, cached_root, cached_wheels, why_not
 from tests.waiting import wait_until
@@ -151,12 +152,9 @@ def _journal(box: Container, *options: str) -> str:
 
 def _stored(box: Container) -> dict[tuple[str, int], bytes]:
     """All that waits for the hub: there is none, so all that was ever produced. Asserts that no number is missing."""
-    path = f"file:{box.root}/var/lib/tocsin/outbox.db?mode=ro"
-    with closing(sqlite3.connect(path, uri=True, isolation_level=None)) as db:
-        db.execute("BEGIN")  # both questions about one moment, while the agent goes on writing
-        items = {(lane, seq): body for lane, seq, body in db.execute("SELECT lane, seq, body FROM items")}
-        next_seq = dict(db.execute("SELECT lane, next_seq FROM lanes"))
-    assert set(items) == {(lane, seq) for lane, end in next_seq.items() for seq in range(1, end)}
+    items = {(item.lane, item.seq): bytes(item.body) for item in stored_items(box.root / "var/lib/tocsin/outbox.db")}
+    last = {lane: max(seq for each, seq in items if each == lane) for lane in {lane for lane, _ in items}}
+    assert set(items) == {(lane, seq) for lane, end in last.items() for seq in range(1, end + 1)}
     return items
 
 
