@@ -29,7 +29,7 @@ import msgspec
 
 from agent.migrate import SCHEMA_VERSION
 from agent.salvage import Salvaged, interrupted, read_what_can_be_read, set_aside
-from agent.tail import Heads, Scan, Tail, counting, scan
+from agent.tail import Heads, Scan, Tail, scan, tail_fault
 from models.contract.items import LANES
 from models.errors import StorageError
 
@@ -137,20 +137,10 @@ class Database:
                 return str(said)
         known = self.connection.execute("SELECT count(*) FROM meta WHERE key='epoch'").fetchone()[0]
         heads = self.stored_heads()
-        if not self.tail_path.exists():
-            return "the tail is missing" if known and heads.number else None
-        self.scan = scan(self.tail_path.read_bytes())
-        if self.scan.torn:
-            return "the tail has a block that is not as it was written"
-        alive, gap = counting(self.scan.records)
-        if gap:
-            return "the tail lacks a commit"
-        newest = alive[-1].heads if alive else Heads(0, [], [], 1, 0)
-        if newest.stored > heads.stored:
-            return "the database lacks a commit that the tail knows of"
-        if newest.number < heads.number:
-            return "the tail lacks a commit that the database knows of"
-        return _sequence_fault(self.connection, heads)
+        if self.tail_path.exists():
+            self.scan = scan(self.tail_path.read_bytes())
+            return tail_fault(self.scan, heads) or _sequence_fault(self.connection, heads)
+        return "the tail is missing" if known and heads.number else None
 
     def stored_heads(self) -> Heads:
         """Where the sequences stood at the last commit that went into the database."""
@@ -213,8 +203,7 @@ class Database:
             try:
                 self.connection.execute("BEGIN IMMEDIATE")
                 yield
-                if self._doomed:
-                    raise StorageError(f"{self.path}: a part of the transaction failed")
+                self._refuse_if_doomed()
                 self.connection.execute("COMMIT")
             except BaseException as error:
                 with suppress(sqlite3.Error):
@@ -229,6 +218,10 @@ class Database:
                 self._depth = 0
             for participant in self._participants:
                 participant.committed()
+
+    def _refuse_if_doomed(self) -> None:
+        if self._doomed:
+            raise StorageError(f"{self.path}: a part of the transaction failed")
 
     def failed(self, error: Exception) -> StorageError:
         """The error to raise for what SQLite said; damage is marked for the next start."""
@@ -266,7 +259,9 @@ class Database:
 
     def pages(self) -> tuple[int, int, int]:
         """(pages of the file, free ones among them, bytes of a page)."""
-        one = [self.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")]
+        one = [
+            self.connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        ]
         return one[0], one[1], one[2]
 
     def give_back(self, n_pages: int) -> None:

@@ -84,12 +84,11 @@ def _version_2(database: Database) -> None:
 
 def old_items(connection: sqlite3.Connection, lane: str, seq: int | None = None) -> Iterator[Item]:
     """The items of one lane as version 1 has them, or the one with that number."""
-    where = "lane=?" if seq is None else f"lane=? AND seq={seq}"
-    for seq, first_seq, kind, at, body in connection.execute(
-        f"SELECT seq, first_seq, kind, at, body FROM items WHERE {where} ORDER BY seq", (lane,)
-    ):
+    span = (0, 2**62) if seq is None else (seq, seq)
+    rows = "SELECT seq, first_seq, kind, at, body FROM items WHERE lane=? AND seq BETWEEN ? AND ? ORDER BY seq"
+    for number, first_seq, kind, at, body in connection.execute(rows, (lane, *span)):
         stamp = msgspec.msgpack.decode(at, type=Stamp)
-        yield Item(lane=lane, seq=seq, first_seq=first_seq, kind=kind, at=stamp, body=msgspec.Raw(body))  # type: ignore[arg-type]
+        yield Item(lane=lane, seq=number, first_seq=first_seq, kind=kind, at=stamp, body=msgspec.Raw(body))  # type: ignore[arg-type]
 
 
 def _create(database: Database, name: str, columns: dict[str, Any], key: str | tuple[str, ...]) -> None:

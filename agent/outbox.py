@@ -60,7 +60,7 @@ class _Kept:
 
 @dataclass(slots=True)
 class _Books:
-    """All that changes with a commit; copied before a transaction, put back where it fails. `cold`: in the database, by lane."""
+    """All that changes with a commit; copied before it, put back where it fails. `cold`: in the database, by lane."""
 
     number: int
     stored: int

@@ -44,7 +44,7 @@ def merge_windows(items: Sequence[Item], reason: str) -> list[Item]:
 
 
 def evict(items: Sequence[Item], reason: str, at: Stamp, n_bytes: int) -> Item:
-    """One eviction in place of `items`, neighbours in a lane; counts what earlier evictions and rollups among them stand for."""
+    """One eviction in place of `items`, neighbours in a lane; counts what those stand for that span numbers already."""
     n_items = 0
     spans: list[tuple[int, int]] = []
     for item in items:
@@ -93,7 +93,7 @@ def _rollup(stretch: Sequence[Item], reason: str) -> Item:
     groups: dict[tuple[object, ...], list[Aggregate]] = {}
     for item in stretch:
         window = _window(item)
-        assert window is not None  # noqa: S101  # `_stretches` takes no other
+        assert window is not None  # `_stretches` takes no other
         groups.setdefault(_like(window), []).append(window)
     body = Rollup(
         reason=reason,

@@ -167,7 +167,7 @@ def _old_batches(base: Path, lane: str) -> Iterator[list[Item]]:
     with suppress(sqlite3.Error, OSError), closing(_connect(base)) as connection:
         numbers = iter(_numbers(connection, "seq", "items", lane))
         while batch := list(islice(numbers, CHUNK_ITEMS)):
-            items = []
+            items: list[Item] = []
             for number in batch:
                 with suppress(sqlite3.Error, msgspec.MsgspecError, UnicodeDecodeError, TypeError):
                     items += old_items(connection, lane, number)
@@ -180,7 +180,8 @@ def _numbers(connection: sqlite3.Connection, column: str, table: str, lane: str)
     for source in (table, f"{table} NOT INDEXED"):
         for order in ("", " DESC"):
             by = column if source == table else "rowid"
-            rows = _rows(connection, f"SELECT {column} FROM {source} WHERE lane=? ORDER BY {by}{order}", lane)
+            sql = f"SELECT {column} FROM {source} WHERE lane=? ORDER BY {by}{order}"  # noqa: S608  # names of this file's own
+            rows = _rows(connection, sql, lane)
             found.update(row[0] for row in rows if isinstance(row[0], int))
     return sorted(found)
 

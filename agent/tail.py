@@ -170,6 +170,19 @@ def counting(records: Sequence[Record]) -> tuple[list[Record], bool]:
     return alive, len(alive) != newest.number - newest.floor + 1
 
 
+def tail_fault(found: Scan, database: Heads) -> str | None:
+    """Why tail and database cannot both be as they were written, or None. `database`: where the sequences stand there."""
+    alive, gap = counting(found.records)
+    newest = alive[-1].heads if alive else Heads(0, [], [], 1, 0)
+    if found.torn:
+        return "the tail has a block that is not as it was written"
+    if gap:
+        return "the tail lacks a commit"
+    if newest.stored > database.stored:
+        return "the database lacks a commit that the tail knows of"
+    return "the tail lacks a commit that the database knows of" if newest.number < database.number else None
+
+
 def _sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:

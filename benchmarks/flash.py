@@ -135,7 +135,9 @@ def rows(directory: Path, made: list[list[Body]], *, hub: bool) -> Written:
         nonlocal next_seq
         stamp = msgspec.msgpack.encode(at)
         kinds = [KIND_OF[type(body)] for body in bodies]
-        values = [(LANE_OF[k], next_seq + i, k, stamp, encode_body(b)) for i, (k, b) in enumerate(zip(kinds, bodies, strict=True))]
+        values = [
+            (LANE_OF[k], next_seq + i, k, stamp, encode_body(b)) for i, (k, b) in enumerate(zip(kinds, bodies, strict=True))
+        ]
         next_seq += len(bodies)
         db.execute("BEGIN")
         db.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", values)
@@ -164,6 +166,8 @@ def run() -> Iterable[Figure]:
                 name = f"{scheme}, {'hub connected' if hub else 'without a hub'}"
                 goal = _GOAL_MB_A_DAY if scheme == "outbox" and hub else None
                 a_day = _COMMITS_A_DAY / _COMMITS / 1e6
-                yield Figure(name=f"{name}: to the device", value=written.device * a_day, unit="MB/day", goal=goal, better="lower")
+                yield Figure(
+                    name=f"{name}: to the device", value=written.device * a_day, unit="MB/day", goal=goal, better="lower"
+                )
                 yield Figure(name=f"{name}: passed to write()", value=written.passed * a_day, unit="MB/day")
                 yield Figure(name=f"{name}: to the device, each aggregate", value=written.device / n_items, unit="bytes")

@@ -72,8 +72,8 @@ class Actions:
         *,
         stored: bool = True,
     ) -> None:
-        """`bodies`: what has just been stored, or could not be. `open_alerts`: as they stand now, for they worsen without being stored anew.
-        `commissioning`: the assets that are still learning their normal."""
+        """`bodies`: what has just been stored, or could not be. `open_alerts`: as they stand now, for they worsen without
+        being stored anew. `commissioning`: the assets that are still learning their normal."""
         if self._show is not None:
             self._show.notice(bodies, now.mono_ns)
         if not self._rules:

@@ -86,8 +86,8 @@ class DeviceLedger(BaseModel):
 class FleetLedger(BaseModel):
     """The account of the whole fleet.
 
-    `items`: sequence numbers accounted for, received, evicted or merged. `lake_pending`: log records that the lake's writer has not
-    read yet. `lake_duplicates`: rows in the lake beyond one per identity.
+    `items`: sequence numbers accounted for, received, evicted or merged. `lake_pending`: log records that the lake's writer
+    has not read yet. `lake_duplicates`: rows in the lake beyond one per identity.
     """
 
     devices: int

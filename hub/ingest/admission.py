@@ -68,27 +68,25 @@ def fault_of(item: Item) -> str | None:
     """Why this item is not usable; None where it is."""
     try:
         body = decode_body(item.kind, item.body)
-        _check_place(item)
+        _check_place(item, body)
         _check_times(item, body)
         check = _CHECKS.get(type(body))
         if check is not None:
             check(body)
-        if isinstance(body, Rollup) and body.n_windows != item.seq - item.first_seq + 1:
-            raise ItemError(f"rollup: {body.n_windows} windows in place of {item.first_seq}..{item.seq}")
     except ItemError as error:
         return str(error)[:_MAX_REASON]  # it may quote what the device wrote, at any length
     return None
 
 
-def _check_place(item: Item) -> None:
+def _check_place(item: Item, body: Body) -> None:
     if item.kind == "eviction":
-        return
-    if item.kind == "rollup":
-        _expect(item.lane == LANE_OF[item.kind], f"rollup belongs in lane {LANE_OF[item.kind]}, not {item.lane}")
         return
     if item.lane != LANE_OF[item.kind]:
         raise ItemError(f"{item.kind} belongs in lane {LANE_OF[item.kind]}, not {item.lane}")
-    if item.first_seq != item.seq:
+    if isinstance(body, Rollup):
+        span = item.seq - item.first_seq + 1
+        _expect(body.n_windows == span, f"rollup: {body.n_windows} windows in place of {item.first_seq}..{item.seq}")
+    elif item.first_seq != item.seq:
         raise ItemError(f"{item.kind} stands for {item.first_seq}..{item.seq}; only evictions and rollups span numbers")
 
 

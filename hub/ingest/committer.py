@@ -101,9 +101,7 @@ def _take(batch: Admitted, accounts: Accounts, now_ns: int) -> Taken | EnvelopeE
     for item, fault in batch.items:
         key = (batch.device_id, batch.epoch, item.lane)
         before = updates.get(key) or accounts.get(key) or LaneAccount()
-        account, new = before.with_item(
-            item.first_seq, item.seq, now_ns, kind=item.kind, rejected=fault is not None
-        )
+        account, new = before.with_item(item.first_seq, item.seq, now_ns, kind=item.kind, rejected=fault is not None)
         if len(account.seen.ahead) > MAX_GAPS:
             return EnvelopeError(f"{batch.device_id}: more than {MAX_GAPS} gaps in lane {item.lane}; send from the cursor on")
         updates[key] = account

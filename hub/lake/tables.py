@@ -1,7 +1,7 @@
 """The lake's tables and their columns.
 
-Every row carries the identity of its item (device_id, epoch, lane, seq), which is unique in the lake, and its stamp. A rollup is
-the exception: it is a row for each group of its windows, told apart by `part`.
+Every row carries the identity of its item (device_id, epoch, lane, seq), which is unique in the lake, and its stamp. A rollup
+is a row for each group of its windows, told apart by `part`.
 Times ending in `_ns` are Unix ns. Features are one list of float32 a row, not columns: profiles have different widths,
 a profile's width changes with its spec, and a list is what training reshapes into a matrix without a copy.
 """

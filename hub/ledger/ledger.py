@@ -24,8 +24,8 @@ LaneKey = tuple[str, str, str]  # device_id, epoch, lane
 class LaneAccount:
     """What is known of one lane in one epoch of one device.
 
-    `n_redelivered`, `n_rejected` count items; `n_received`, `n_evicted` and `n_merged` count sequence numbers. A rejected item is
-    received, whatever it stands for.
+    `n_redelivered`, `n_rejected` count items; `n_received`, `n_evicted` and `n_merged` count sequence numbers. A rejected
+    item counts as what it says it is.
     """
 
     seen: Seen = field(default_factory=Seen)

@@ -72,7 +72,7 @@ class Tiles:
 
 @dataclass(frozen=True, slots=True)
 class LaneAccount:
-    """What the ledger says of one lane over all devices. `n_missing`: known to exist, and neither here nor evicted nor merged."""
+    """What the ledger says of one lane over all devices. `n_missing`: known to exist, and not here, evicted or merged."""
 
     lane: str
     n_received: int

@@ -193,7 +193,7 @@ class Evidence(Body, frozen=True, kw_only=True):
 class RolledWindows(Body, frozen=True, kw_only=True):
     """Windows of one asset in one state, merged: `start_ns` of the first to `end_ns` of the last, `n_windows` of them.
 
-    `mean`, `low`, `high`: float32 bytes, a value a feature; the mean weighs each window by its readings, NaN values are left out.
+    `mean`, `low`, `high`: float32 bytes, a value a feature; the mean weighs each window by its readings; NaN is left out.
     `worst`: the deciding detector's score with the smallest p-value. All of them share what the other fields say.
     """
 

@@ -1,4 +1,4 @@
-"""Stored data that is not what was written: the agent's start sets it aside, keeps what can be read, says what is lost, goes on.
+"""Stored data that is not what was written: the start sets it aside, keeps what can be read, says what is lost, goes on.
 
 Whatever happened to the files, three things hold afterwards: every item that comes out is one that went in, no number that
 may have been seen is given to another item in the same epoch, and what had been stored before the damage is kept for a look.
@@ -10,6 +10,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -72,7 +73,7 @@ def taken_up(path: Path, epoch: str, before: list[Item]) -> tuple[list[Item], Ev
         items = [item for item in items if decode_body(item.kind, item.body) != told]
     for lane in LANES:
         numbers = [(item.first_seq, item.seq) for item in items if item.lane == lane]
-        assert all(first == last + 1 for (_, last), (first, _) in zip(numbers, numbers[1:], strict=False))
+        assert all(first == last + 1 for (_, last), (first, _) in pairwise(numbers))
     known = [bytes(item.body) for item in before]
     assert all(bytes(item.body) in known or item.kind == "eviction" for item in items)
     assert len({(item.lane, bytes(item.body), item.at) for item in items}) == len(items), "nothing is there twice"
@@ -211,7 +212,7 @@ def test_damage_found_while_running_ends_in_an_error_and_the_next_start_deals_wi
         box.pending(10, 10**6)
     assert box.database.damage is not None
     drop(box)
-    items, told = taken_up(path, epoch, before)
+    _, told = taken_up(path, epoch, before)
     assert told is not None
     assert "damage was found while running" in told.reason
     assert not path.with_name("outbox.db.suspect").exists()
@@ -241,7 +242,7 @@ def test_only_two_damaged_outboxes_are_kept(path: Path) -> None:
     assert {name.split("damaged-")[1][:16] for name in damaged_files(path)} == {"20261126T204502Z", "20261126T204503Z"}
 
 
-def open_outbox_on(database: Database):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def open_outbox_on(database: Database):  # type: ignore[no-untyped-def]
     from agent.outbox import Outbox
 
     return Outbox(database, 10**9)

@@ -18,7 +18,6 @@ import pytest
 from agent.asset import SavedState
 from agent.holding import Holding
 from models.contract.items import Eviction, Evidence, decode_body, pack_floats
-from models.errors import StorageError
 from tests.agent.outboxes import drop, open_outbox, shut
 from tests.builders import aggregate, alert, evidence, health, stamp
 
@@ -45,7 +44,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def dying_disk(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """ext4 on a loop device, and that device's name: set read-only, it refuses every write, as a worn-out card does."""
+    """ext4 on a loop device, and that device's name: on the first error it becomes read-only, as with a worn-out card."""
     if os.geteuid():
         pytest.skip("a loop device takes root")
     image, mount = tmp_path / "image", tmp_path / "disk"
@@ -57,7 +56,6 @@ def dying_disk(tmp_path: Path) -> Iterator[tuple[Path, str]]:
             pytest.skip(f"{command[0]} does not work here")
     device = subprocess.run(["findmnt", "-no", "SOURCE", mount], capture_output=True, text=True, check=True).stdout.strip()
     yield mount, device
-    subprocess.run(["blockdev", "--setrw", device], check=True)  # the next to get this device wants to write
     subprocess.run(["umount", "--lazy", str(mount)], check=True)
 
 
@@ -73,9 +71,7 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-def test_on_a_full_disk_it_goes_on_and_stores_everything_when_there_is_room_again(
-    small_disk: Path, empty_outbox: Path
-) -> None:
+def test_on_a_full_disk_it_goes_on_and_stores_everything_when_there_is_room_again(small_disk: Path, empty_outbox: Path) -> None:
     path = Path(shutil.copy(empty_outbox, small_disk / "outbox.db"))
     box = open_outbox(path, tail_blocks=4)
     holding = Holding(box)
@@ -131,12 +127,13 @@ def test_a_file_system_that_becomes_read_only_stops_nothing_and_loses_nothing_st
 ) -> None:
     mount, device = dying_disk
     path = Path(shutil.copy(empty_outbox, mount / "outbox.db"))
+    os.sync()
     box = open_outbox(path, tail_blocks=4)
     holding = Holding(box)
     for n in range(10):
         assert holding.store([alert(n), health(n)], stamp(n))
     before = box.pending(10**6, 10**9)
-    subprocess.run(["blockdev", "--setro", device], check=True)
+    Path(f"/sys/fs/ext4/{Path(device).name}/trigger_fs_error").write_text("a worn-out card")
     assert not holding.store([alert(10)], stamp(10))
     assert not holding.store([alert(11)], stamp(20), {"rig-1": STATE})
     assert holding.trouble
@@ -144,7 +141,6 @@ def test_a_file_system_that_becomes_read_only_stops_nothing_and_loses_nothing_st
     assert box.pending(10**6, 10**9) == before
     drop(box)
 
-    subprocess.run(["blockdev", "--setrw", device], check=True)
     subprocess.run(["umount", str(mount)], check=True)
     image = mount.with_name("image")
     subprocess.run(["mount", "-o", "loop", str(image), str(mount)], check=True)  # after a new start of the machine

@@ -16,8 +16,8 @@ import pytest
 
 from agent.asset import SavedState
 from agent.chunk import pack
-from agent.migrate import SCHEMA_VERSION
 from agent.database import Database
+from agent.migrate import SCHEMA_VERSION
 from agent.outbox import Outbox
 from models.contract.items import LANES, Aggregate, Eviction, Evidence, Item, Rollup, decode_body, pack_floats
 from models.errors import StorageError
@@ -303,21 +303,29 @@ def test_inside_a_transaction_it_joins_and_stands_or_falls_with_it(outbox: Outbo
             outbox.append([alert(3)], stamp())
     kept = places(everything(outbox))
     counts = (outbox.backlog_items, outbox.backlog_bytes, outbox.stored_bytes)
-    with pytest.raises(KeyError), outbox.database.transaction():
-        connection.execute("INSERT INTO other VALUES (2)")
-        outbox.append([alert(4)], stamp())
-        outbox.acknowledge(outbox.epoch, {"alerts": 2})
-        raise KeyError
+
+    def fail() -> None:
+        with outbox.database.transaction():
+            connection.execute("INSERT INTO other VALUES (2)")
+            outbox.append([alert(4)], stamp())
+            outbox.acknowledge(outbox.epoch, {"alerts": 2})
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert kept == [("alerts", 1, 1), ("alerts", 2, 2), ("alerts", 3, 3), ("aggregates", 1, 1)]
     assert (places(everything(outbox)), (outbox.backlog_items, outbox.backlog_bytes, outbox.stored_bytes)) == (kept, counts)
     assert connection.execute("SELECT x FROM other").fetchall() == [(1,)]
 
 
 def test_what_failed_inside_cannot_be_committed_by_who_catches_it(outbox: Outbox) -> None:
-    with pytest.raises(StorageError, match="a part of the transaction failed"), outbox.database.transaction():
-        with suppress(KeyError), outbox.database.transaction():
+    def catch() -> None:
+        with outbox.database.transaction(), suppress(KeyError), outbox.database.transaction():
             outbox.append([alert(1)], stamp())
             raise KeyError
+
+    with pytest.raises(StorageError, match="a part of the transaction failed"):
+        catch()
     assert everything(outbox) == []
 
 

@@ -32,7 +32,9 @@ def killed_after(path: Path, reports: int) -> int:
         reported = [int(writer.stdout.readline()) for _ in range(reports)][-1]
     finally:
         writer.kill()
-    rest = writer.stdout.read().split("\n")  # of this reader: `communicate` would not see the lines that it has taken in already
+    rest = writer.stdout.read().split(
+        "\n"
+    )  # of this reader: `communicate` would not see the lines that it has taken in already
     writer.wait(30)
     writer.stdout.close()
     return max([reported, *(int(line) for line in rest[:-1])])

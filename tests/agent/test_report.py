@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from agent.health import Vitals
-from agent.link_faults import LinkMonitor
 from agent.holding import Holding
+from agent.link_faults import LinkMonitor
 from agent.report import Report
 from agent.silence import SilenceMonitor, silent_after_ns
 from agent.slots import Held, ProfileSlots, SlotStore

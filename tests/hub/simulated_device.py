@@ -104,8 +104,9 @@ def rollup(n_windows: int, *assets: str, profile: str = "pump") -> Rollup:
     groups = [
         RolledWindows(
             asset=asset, profile=profile, spec_hash=SPEC, start_ns=NOW_NS, end_ns=NOW_NS + n_windows * 10**10,
-            n_windows=n_windows, n_readings=100 * n_windows, mean=pack_floats(np.full(4, 2.0)), low=pack_floats(np.full(4, 1.0)),
-            high=pack_floats(np.full(4, 3.0)), worst=SlotScore(detector="baseline", score=4.0, p_value=0.01),
+            n_windows=n_windows, n_readings=100 * n_windows, mean=pack_floats(np.full(4, 2.0)),
+            low=pack_floats(np.full(4, 1.0)), high=pack_floats(np.full(4, 3.0)),
+            worst=SlotScore(detector="baseline", score=4.0, p_value=0.01),
         )
         for asset in assets
     ]  # fmt: skip
