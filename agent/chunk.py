@@ -32,7 +32,7 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
     kind: str
     stamp: int
     n_features: int
-    body: msgspec.Raw
+    body: bytes  # not Raw: one that is no msgpack must not spoil the others
 
 
 class _Plain(msgspec.Struct, frozen=True, array_like=True):
@@ -72,7 +72,7 @@ def encode_chunk(items: Sequence[Item]) -> bytes:
             floats.append(features)
         stamp = stamps.setdefault(item.at, len(stamps))
         span = item.seq - item.first_seq + 1
-        entries.append(_Entry(item.lane, item.first_seq, span, item.kind, stamp, n_features, msgspec.Raw(body)))
+        entries.append(_Entry(item.lane, item.first_seq, span, item.kind, stamp, n_features, body))
     shuffled = np.frombuffer(b"".join(floats), dtype=np.uint8).reshape(-1, 4).T.tobytes()
     return pack(_encoder.encode(_Plain(entries, list(stamps), shuffled)))
 
@@ -85,7 +85,7 @@ def decode_chunk(data: bytes) -> list[Item]:
         items = []
         start = 0
         for entry in plain.entries:
-            body = bytes(entry.body)
+            body = entry.body
             if entry.n_features != _WHOLE:
                 end = start + 4 * entry.n_features
                 body = _join(body, floats[start:end])

@@ -74,6 +74,18 @@ def test_after_any_ending_it_starts_again_on_the_same_state(agent: AgentProcess,
     sound(agent.state / "outbox.db")
 
 
+def test_an_outbox_that_is_damaged_is_set_aside_and_the_agent_runs_on(agent: AgentProcess) -> None:
+    (agent.state / "outbox.db").write_bytes(b"not a database, but somebody's")
+    agent.start()
+    status = wait_until(lambda: (s := agent.status()) and s["readings"] > 5 and s, 20, "readings")
+    assert (status["starts"], status["storage"]) == (1, "")
+    assert agent.signal(signal.SIGTERM) == 0
+    sound(agent.state / "outbox.db")
+    [aside] = agent.state.glob("outbox.db.damaged-*")
+    assert aside.read_bytes() == b"not a database, but somebody's"
+    assert "file is not a database; set aside as outbox.db.damaged-" in agent.log.read_text()
+
+
 def test_a_hub_that_is_not_there_shows_in_the_status_and_stops_nothing(tmp_path: Path, empty_outbox: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
