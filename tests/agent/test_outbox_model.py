@@ -235,6 +235,7 @@ def copy_is_current(copy: Path, path: Path) -> bool:
     return all(a.exists() == b.exists() and (not a.exists() or a.read_bytes() == b.read_bytes()) for a, b in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_migration")
 def test_the_outbox_does_what_a_plain_list_would(empty_outbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OutboxModel, "template", empty_outbox, raising=False)
