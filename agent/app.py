@@ -26,8 +26,9 @@ from agent.clock import SystemClock
 from agent.committer import Committer
 from agent.config import LoadedConfig
 from agent.control import ControlSocket
-from agent.database import Database
+from agent.database import DamagedError, Database
 from agent.health import Vitals
+from agent.holding import Holding
 from agent.hub_link import HttpHubLink
 from agent.identity import Identity
 from agent.judges import Serving
@@ -40,11 +41,12 @@ from agent.slots import SlotStore
 from agent.sources.source import Burst, Source
 from agent.state_dir import hold
 from agent.sync import Sync
+from agent.tail import blocks_for
 from agent.timeline import told
 from agent.update import Updater
 from agent.uplink import Uplink
 from models.contract.items import Action, Alert, Body, SensorFault
-from models.errors import ConfigError, StorageError
+from models.errors import ConfigError
 
 if TYPE_CHECKING:
     from agent.schedule import Schedule  # imports a library that a device without a hub does not need
@@ -66,12 +68,14 @@ class App:
         self._stop = threading.Event()
         self._inbox: queue.Queue[Burst | Call] = queue.Queue(_INBOX_BURSTS)
         self._clock = clock or SystemClock()
-        self._database = Database(loaded.state_dir / "outbox.db")
-        self._outbox = Outbox(self._database, round(config.device.max_outbox_mb * 1e6))
+        max_bytes = round(config.device.max_outbox_mb * 1e6)
+        self._database = Database(loaded.state_dir / "outbox.db", blocks_for(max_bytes), lambda: self._clock.now().wall_ns)
+        self._outbox = Outbox(self._database, max_bytes)
+        self._holding = Holding(self._outbox)
         self._pipeline = Pipeline(
             [AssetWatch(asset, profile, self._clock.boot_id) for asset, profile in loaded.profiles.items()]
         )
-        self._committer = Committer(self._database, self._outbox, self._pipeline, self._clock, self._tell)
+        self._committer = Committer(self._holding, self._pipeline, self._clock, self._tell)
         self._links = LinkMonitor()
         self._silence = SilenceMonitor()
         self._slots = SlotStore(loaded.state_dir)
@@ -91,6 +95,7 @@ class App:
             self._silence,
             self._vitals,
             self._sources,
+            self._holding,
         )
         self._uplink = self._make_uplink(loaded, version)
         self._hub = config.hub
@@ -154,6 +159,8 @@ class App:
         self._heed_clock()
         next_tick_s = time.monotonic() + _TICK_S
         while not self._stop.is_set():
+            if self._database.damage is not None:  # whichever thread found it; the next start deals with it
+                raise self._database.damage
             with suppress(queue.Empty):
                 self._take(self._inbox.get(timeout=max(0.0, next_tick_s - time.monotonic())))
             if time.monotonic() >= next_tick_s:
@@ -184,10 +191,10 @@ class App:
             self._system_steps = self._clock.system_steps
             self._scheduler.restart()
 
-    def _tell(self, bodies: Sequence[Body]) -> None:
-        """What is on disk, to whoever wants to know."""
+    def _tell(self, bodies: Sequence[Body], stored: bool) -> None:
+        """Whoever wants to know hears of it once it is on disk, or once the disk has refused it."""
         commissioning = [watch.asset for watch in self._pipeline.assets.values() if watch.state == "commissioning"]
-        self._actions.notice(bodies, self._open_alerts(), commissioning, self._clock.now())
+        self._actions.notice(bodies, self._open_alerts(), commissioning, self._clock.now(), stored=stored)
         urgent = [body for body in bodies if isinstance(body, Alert | SensorFault)]
         for body in urgent:
             _announce(body)
@@ -195,11 +202,9 @@ class App:
             self._scheduler.hurry("sync")
 
     def _store_action(self, action: Action) -> None:
-        """Called by the actions' threads. Where the disk refuses, the action itself is done all the same."""
-        try:
-            self._outbox.append([action], self._clock.now())
-        except StorageError as error:
-            log.warning("action %s of %s is not recorded: %s", action.rule, action.event_id, error)
+        """Called by the actions' threads."""
+        with suppress(DamagedError):  # the pipeline's thread sees to it
+            self._holding.store([action], self._clock.now())
 
     def _open_alerts(self) -> list[Alert]:
         return [watch.alert for watch in self._pipeline.assets.values() if watch.alert is not None]
@@ -239,7 +244,8 @@ class App:
 
     def _store_health(self) -> None:
         sent = self._uplink.sync.counters.sent_bytes if self._uplink else 0
-        self._outbox.append([self._report.health(sent)], self._clock.now())
+        with suppress(DamagedError):
+            self._holding.store([self._report.health(sent)], self._clock.now())
 
     def _shut_down(self) -> None:
         """Sources first, then what they left in the inbox, then the link; the outbox keeps what was not sent."""
@@ -251,13 +257,13 @@ class App:
             source.stop()
         while not self._inbox.empty():
             self._take(self._inbox.get_nowait())
-        self._committer.commit()
-        states = {watch.asset: watch.saved() for watch in self._pipeline.assets.values()}
-        self._outbox.append([], self._clock.now(), states)
+        with suppress(DamagedError):
+            self._committer.close()
         self._actions.stop()
         self._control.stop()
         if self._link is not None:
             self._link.close()
+        self._outbox.close()
         self._database.close()
 
     # --- telling -------------------------------------------------------------------------------------------------

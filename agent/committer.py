@@ -11,9 +11,10 @@ Durability by kind:
 
 Invariants:
 1. What is acknowledged is on disk: as the aggregate of a closed window, or in the journal.
-2. A window's items, and the note that its readings have been used up, are one transaction: after a crash no reading is
+2. A window's items, and the note that its readings have been used up, are one commit: after a crash no reading is
    counted twice and none is missed, whatever the broker sends again.
-3. Whatever a burst says, it is held: acknowledgements never overtake the disk.
+3. Where the disk refuses, the pipeline runs on: what it led to is held in memory (`holding.py`), told as not stored, and
+   nothing is acknowledged until all of it is on disk.
 
 One commit for all windows that close together is also what a flash card wants: ten assets, one write.
 """
@@ -25,9 +26,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent.asset import SavedState
-from agent.database import Database
+from agent.holding import Holding
 from agent.journal import Journal
-from agent.outbox import Outbox
 from agent.pipeline import Needs, Outcome, Pipeline
 from agent.sources.source import Burst
 from models.contract.clock import NS_PER_S, Clock
@@ -36,10 +36,10 @@ from models.contract.reading import Readings
 
 COMMIT_S: Final = 0.5
 _MAX_BODIES: Final = 200  # gathered: bounds memory where a recording is replayed at any speed
-Tell = Callable[[Sequence[Body]], None]
+Tell = Callable[[Sequence[Body], bool], None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Held:
     """A burst, or a row of the journal, that waits for its windows."""
 
@@ -48,6 +48,7 @@ class _Held:
     readings: Sequence[Readings] = ()
     acknowledge: Callable[[], None] | None = None
     row: int | None = None
+    settled: bool = False
 
 
 @dataclass(slots=True)
@@ -62,12 +63,12 @@ class _Gathered:
 
 
 class Committer:
-    """Belongs to the pipeline's thread. `tell` hears of bodies once they are on disk, in order."""
+    """Belongs to the pipeline's thread. `tell` hears of bodies in order, once they are on disk: `(bodies, True)`; or
+    `(bodies, False)` where the disk refuses. All methods raise DamagedError."""
 
-    def __init__(self, database: Database, outbox: Outbox, pipeline: Pipeline, clock: Clock, tell: Tell) -> None:
-        self._database = database
-        self._outbox = outbox
-        self._journal = Journal(database)
+    def __init__(self, holding: Holding, pipeline: Pipeline, clock: Clock, tell: Tell) -> None:
+        self._holding = holding
+        self._journal = Journal(holding.outbox.database)
         self._pipeline = pipeline
         self._clock = clock
         self._tell = tell
@@ -77,7 +78,7 @@ class Committer:
     def resume(self) -> None:
         """Go on where an earlier life was; before any burst."""
         now = self._clock.now()
-        self._pipeline.resume(self._outbox.progress, now.mono_ns)
+        self._pipeline.resume(self._holding.outbox.progress, now.mono_ns)
         for row, source, readings in self._journal.rows():
             outcome = self._pipeline.handle(readings, now.mono_ns, again=True)
             self._held.append(_Held(source, outcome.needs, row=row))
@@ -95,12 +96,14 @@ class Committer:
 
     def tick(self, faults: Sequence[Body]) -> None:
         """Let passing time close windows, and store what has waited for long enough."""
-        now_ns = self._clock.now().mono_ns
-        self._gather(self._pipeline.tick(now_ns), faults)
+        now = self._clock.now()
+        storing = self._holding.tick(now)
+        self._gather(self._pipeline.tick(now.mono_ns), faults)
         since_ns = self._gathered.since_ns
         if since_ns is None:
-            self._acknowledge_settled()
-        elif self._gathered.urgent or now_ns - since_ns >= COMMIT_S * NS_PER_S:
+            if storing:
+                self._acknowledge([held for held in self._settled() if held.row is None])
+        elif self._gathered.urgent or now.mono_ns - since_ns >= COMMIT_S * NS_PER_S:
             self.commit()
 
     def add(self, bodies: Sequence[Body]) -> None:
@@ -109,41 +112,44 @@ class Committer:
 
     def commit(self, impatient: str | None = None) -> None:
         """Store what is gathered, and of the `impatient` source what its readings were; then tell and acknowledge."""
-        gathered = self._gathered
-        settled, waiting = self._sorted()
-        released = [held for held in waiting if held.source == impatient and held.acknowledge is not None]
+        gathered, self._gathered = self._gathered, _Gathered()
+        settled = self._settled()
         dropped = [held.row for held in settled if held.row is not None]
-        with self._database.transaction():
-            progress = self._pipeline.horizons() if gathered.closed else None
-            self._outbox.append(gathered.bodies, self._clock.now(), gathered.states, progress)
-            if dropped:
-                self._journal.drop(dropped)
-            journaled = _journaled(self._journal, released) if released else None
-        self._gathered = _Gathered()
-        self._held = [held for held in waiting if held not in released] if released else waiting
-        if journaled is not None:
-            self._held.append(journaled)
+        released = [held for held in self._held if held.source == impatient and held.row is None and not held.settled]
+        journaled: list[_Held] = []
+
+        def beside() -> None:
+            self._journal.drop(dropped)
+            journaled.extend([_journaled(self._journal, released)] if released else [])
+
+        progress = self._pipeline.horizons() if gathered.closed else None
+        needed = beside if dropped or released else None
+        stored = self._holding.store(gathered.bodies, self._clock.now(), gathered.states, progress, needed)
         if gathered.bodies:
-            self._tell(gathered.bodies)
-        for held in (*settled, *released):
-            if held.acknowledge is not None:
-                held.acknowledge()
+            self._tell(gathered.bodies, stored)
+        if stored:
+            self._held += journaled
+            self._acknowledge([*settled, *released])
 
-    def _acknowledge_settled(self) -> None:
-        """Where nothing is gathered, all that is settled is on disk: readings that no window wants, or none at all."""
-        settled, self._held = self._sorted()
-        for held in settled:
-            if held.acknowledge is not None:
-                held.acknowledge()
-        self._held += [held for held in settled if held.row is not None]  # the next transaction drops it
+    def close(self) -> None:
+        """Store what is gathered, and all that assets have learned."""
+        self.commit()
+        states = {watch.asset: watch.saved() for watch in self._pipeline.assets.values()}
+        self._holding.store([], self._clock.now(), states)
 
-    def _sorted(self) -> tuple[list[_Held], list[_Held]]:
-        """(settled: all windows of its readings have closed, waiting)."""
-        settled: list[_Held] = []
-        waiting: list[_Held] = []
+    def _settled(self) -> list[_Held]:
+        """Those whose readings are all in windows that have closed. They are on disk once everything gathered is."""
         for held in self._held:
-            (settled if self._pipeline.is_settled(held.needs) else waiting).append(held)
-        return settled, waiting
+            held.settled = held.settled or self._pipeline.is_settled(held.needs)
+        return [held for held in self._held if held.settled]
+
+    def _acknowledge(self, done: Sequence[_Held]) -> None:
+        """Let go of what is on disk. A row of the journal goes with the transaction that drops it."""
+        for held in done:
+            if held.acknowledge is not None:
+                held.acknowledge()
+        gone = set(done)
+        self._held = [held for held in self._held if held not in gone]
 
     def _gather(self, outcome: Outcome, faults: Sequence[Body]) -> None:
         bodies = [*faults, *outcome.bodies]

@@ -1,80 +1,202 @@
-"""The outbox: everything a device has produced and the hub has not yet confirmed, in one SQLite file.
+"""The outbox: everything a device has produced and the hub has not yet confirmed.
 
 Invariants:
-1. A lane's sequence is gapless: the number is given in the transaction that stores the item, so no item is without a
-   number and no number without an item, whatever is killed when.
-2. Only what is on disk is ever sent (`synchronous=FULL`): a number that the hub has seen is never given to another item.
-3. Items are deleted only at or below the cursor that the hub acknowledged, or by `evict`, which leaves an item of kind
-   `eviction` in their place: the sequence stays whole and tells what went and why.
-4. A fresh file starts a fresh epoch; cursors of another epoch are ignored.
-5. One process writes: the file is locked by whoever holds the state directory (`agent/app.py`).
+1. A lane's sequence is gapless: the number is given in the commit that stores the item, so no item is without a number
+   and no number without an item, whatever is killed when.
+2. Only what is on disk is ever sent: a number that the hub has seen is never given to another item.
+3. Items are deleted only at or below the cursor that the hub acknowledged, or to make room; then an item of kind `eviction`
+   or `rollup` takes their place: the sequence stays whole and tells what went and why.
+4. A fresh file starts a fresh epoch; so does one that had to be given up as damaged (`agent/database.py`), and what could be
+   read of it is numbered anew there. Cursors of another epoch are ignored.
 
-Space is bounded: beyond `max_bytes` of stored items the oldest go, evidence first, then aggregates, alerts last.
+How durable each kind is, is one choice: all of them are on disk, synced, when `append` returns, and nothing is announced, acted
+on or sent before. What closed together is one commit. A commit by itself is one write into the tail (`agent/tail.py`); one that
+belongs to a larger transaction, brings states, or does not fit goes into the database, and what the tail holds goes with it.
+So what the database has of a lane is always older than what the tail has.
+
+Space is bounded: the files together stay within `max_bytes`. What gives way is decided in `agent/room.py`.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
 
 from agent.asset import SavedState
+from agent.chunk import decode_chunk, encode_chunk, pack, unpack
 from agent.database import Database
+from agent.migrate import CHUNK_ITEMS
+from agent.rollup import evict, merge_windows
+from agent.room import Row, steps_to_free
+from agent.tail import Heads, Record, counting, encode_record, n_parts, place
 from models.contract.clock import Stamp
 from models.contract.items import KIND_OF, LANE_OF, LANES, Body, Eviction, Item, Lane, encode_body
+from models.errors import ItemError, StorageError
 
-_EVICTION_ORDER: Final[tuple[Lane, ...]] = ("evidence", "aggregates", "alerts")
-_EVICT_TO: Final = 0.9  # of the budget, so that eviction comes in bursts, not with every item
-_ROW_BYTES: Final = 48  # what a row costs beside its body, about
-_EVICTION_BYTES: Final = 256  # what an eviction's own row takes, at most: to be freed, too, lest a more urgent lane pay for it
+_FULL: Final = "outbox full"
+_ITEM_BYTES: Final = 48  # what an item costs beside its body in a batch, about
+_BURST_BYTES: Final = 2 * 1024 * 1024  # of room made at once, at most: it goes through the WAL
+_WAL_BYTES: Final = 8 * 1024 * 1024  # kept free for the WAL, at most
+_ROUNDS: Final = 8  # of making room: merging frees less than thought where windows are hardly alike
+_SHM_BYTES: Final = 65536
+_CACHED_CHUNKS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A commit in the tail."""
+
+    number: int
+    block: int
+    items: list[Item]
+    n_bytes: int
+
+
+@dataclass(slots=True)
+class _Books:
+    """All that changes with a commit; copied before it, put back where it fails. `cold`: in the database, by lane."""
+
+    number: int
+    stored: int
+    next_seq: dict[str, int]
+    acked: dict[str, int]
+    tail: list[_Kept]
+    after: int
+    cold_items: dict[str, int]
+    cold_bytes: dict[str, int]
+    progress: Mapping[str, int]
+    stored_bytes: int = 0
+    unsealed: bool = False  # whether the database has a commit that the tail does not know of
+
+    def copy(self) -> _Books:
+        return replace(
+            self,
+            next_seq=dict(self.next_seq),
+            acked=dict(self.acked),
+            tail=list(self.tail),
+            cold_items=dict(self.cold_items),
+            cold_bytes=dict(self.cold_bytes),
+        )
+
+    def waiting(self, kept: _Kept) -> list[Item]:
+        """What the hub has not confirmed of a commit in the tail."""
+        return [item for item in kept.items if item.seq > self.acked[item.lane]]
+
+    def prune_tail(self) -> None:
+        """Forget the oldest commits in the tail, up to the first of which something still waits."""
+        while self.tail and not self.waiting(self.tail[0]):
+            self.tail.pop(0)
+
+    def heads(self, number: int) -> Heads:
+        next_seq = [self.next_seq[lane] for lane in LANES]
+        acked = [self.acked[lane] for lane in LANES]
+        floor = self.tail[0].number if self.tail else number
+        return Heads(number, next_seq, acked, floor, self.stored, dict(self.progress))
+
+    @property
+    def moved(self) -> int:
+        """The last commit of the tail of which nothing is needed any more: in the database, or confirmed."""
+        return self.tail[0].number - 1 if self.tail else self.number
 
 
 class Outbox:
-    """Thread-safe. Raises StorageError where the file is from a newer version or no database."""
+    """Thread-safe. `max_bytes`: of all files of `database` together, whoever else keeps tables in it."""
 
     def __init__(self, database: Database, max_bytes: int) -> None:
-        self._database = database
+        self.database = database
         self.max_bytes = max_bytes
-        self.stored_bytes = 0  # since the start, to tell the rate
-        self._lock = database.lock
-        self._db = database.connection
-        self.progress: dict[str, int] = {}
-        self.backlog_items: int = 0
-        self.backlog_bytes: int = 0
-        with self._transaction():
-            self.epoch = self._first("SELECT value FROM meta WHERE key='epoch'") or self._new_epoch()
-            self.starts = int(self._first("SELECT value FROM meta WHERE key='starts'") or 0) + 1
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('starts', ?)", (str(self.starts),))
-            self._db.executemany("INSERT OR IGNORE INTO lanes VALUES (?, 1)", [(lane,) for lane in LANES])
-        row = self._db.execute("SELECT horizons FROM progress").fetchone()
-        self.progress = msgspec.msgpack.decode(row[0], type=dict[str, int]) if row else {}
-        self._next_seq: dict[str, int] = dict(self._db.execute("SELECT lane, next_seq FROM lanes"))
-        self.backlog_items, self.backlog_bytes = self._db.execute(
-            "SELECT count(*), ifnull(sum(n_bytes), 0) FROM items"
-        ).fetchone()
-
-    def _new_epoch(self) -> str:
-        epoch = secrets.token_hex(8)
-        self._db.execute("INSERT INTO meta VALUES ('epoch', ?)", (epoch,))
-        return epoch
-
-    def _first(self, sql: str) -> str | None:
-        row = self._db.execute(sql).fetchone()
-        return None if row is None else str(row[0])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All or nothing. Raises StorageError where SQLite cannot: a full or failing disk, a file that was damaged."""
-        counted = self.backlog_items, self.backlog_bytes
+        self._cache: dict[tuple[str, int], list[Item]] = {}  # chunks of the database, as they were decoded last
+        wal_pages = min(256, max(8, self.max_bytes // 16 // 4096))
+        self.database.connection.execute(f"PRAGMA wal_autocheckpoint={wal_pages}")
         try:
-            with self._database.transaction():
-                yield
-        except BaseException:
-            self.backlog_items, self.backlog_bytes = counted
-            raise
+            self._books = self._load()
+        except sqlite3.Error as error:
+            raise self.database.failed(error) from error
+        self._before = self._books
+        self.database.join(self)
+        with self.database.transaction():
+            self._begin_life()
+        if self.database.salvaged is not None:
+            self.database.salvaged.finish()
+
+    def _load(self) -> _Books:
+        """What database and tail have; the tail's commits that are in the database already do not count."""
+        heads, scan = self.database.stored_heads(), self.database.scan
+        records = [record for record in counting(scan.records)[0] if record.heads.number > heads.number]
+        newest, after = heads, 0
+        if scan.records:
+            last = scan.records[-1]
+            after = scan.starts[last.heads.number] + n_parts(len(encode_record(last)))
+            newest = last.heads if last.heads.number > heads.number else heads
+        books = _Books(
+            number=newest.number,
+            stored=heads.stored,
+            next_seq={lane: max(pair) for lane, *pair in zip(LANES, newest.next_seq, heads.next_seq, strict=True)},
+            acked={lane: max(pair) for lane, *pair in zip(LANES, newest.acked, heads.acked, strict=True)},
+            tail=[_kept(record, scan.starts) for record in records],
+            after=after,
+            cold_items=dict.fromkeys(LANES, 0),
+            cold_bytes=dict.fromkeys(LANES, 0),
+            progress=newest.progress,
+        )
+        for row in self._rows():
+            books.cold_items[row.lane] += self._waiting_in(row, books.acked[row.lane])
+            books.cold_bytes[row.lane] += row.n_bytes
+        books.prune_tail()
+        return books
+
+    def _begin_life(self) -> None:
+        salvaged = self.database.salvaged
+        known = self._meta("epoch")
+        self.epoch = known or secrets.token_hex(8)
+        self.starts = int(self._meta("starts") or (salvaged.starts if salvaged else 0)) + 1
+        self._set_meta("epoch", self.epoch)
+        self._set_meta("starts", str(self.starts))
+        if salvaged is None:
+            return
+        for batch in salvaged.items():
+            self._insert(self._renumbered(batch))
+        for asset, state in salvaged.states.items():
+            self._execute("INSERT OR REPLACE INTO asset_state VALUES (?, ?)", asset, pack(state))
+        lost = salvaged.n_lost
+        told = f"{lost} items lost" if lost is not None else "how many items are lost is not known"
+        at_ns = self.database.set_aside_ns
+        gap = Eviction(
+            reason=f"outbox damaged: {salvaged.reason}; {told}; files kept as {salvaged.damaged_name}"[:500],
+            n_items=lost or 0, n_bytes=0, start_ns=at_ns, end_ns=at_ns, epoch=salvaged.epoch,
+        )  # fmt: skip
+        at = Stamp(wall_ns=at_ns, mono_ns=0, boot_id="", synced=False)
+        self._insert([self._placed("alerts", "eviction", gap, at)])
+        self._write_heads()
+
+    # --- telling -------------------------------------------------------------------------------------------------
+
+    @property
+    def backlog_items(self) -> int:
+        books = self._books
+        return sum(books.cold_items.values()) + sum(len(books.waiting(kept)) for kept in books.tail)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """What waits, as it lies on disk; a commit or chunk counts until the last of it is confirmed."""
+        books = self._books
+        return sum(books.cold_bytes.values()) + sum(kept.n_bytes for kept in books.tail)
+
+    @property
+    def progress(self) -> Mapping[str, int]:
+        """What `append` was told last: by asset, up to where its windows are closed and stored; empty after damage."""
+        return self._books.progress
+
+    @property
+    def stored_bytes(self) -> int:
+        """Since the start, to tell the rate."""
+        return self._books.stored_bytes
 
     # --- writing -------------------------------------------------------------------------------------------------
 
@@ -85,40 +207,159 @@ class Outbox:
         states: Mapping[str, SavedState] | None = None,
         progress: Mapping[str, int] | None = None,
     ) -> None:
-        """Store `bodies`, and what assets have learned beside them, in one transaction; durable when this returns."""
-        if progress:
-            with self._transaction():
-                self._db.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", (msgspec.msgpack.encode(progress),))
-        if not bodies and not states:
+        """Store `bodies`, and what assets have learned and how far they have come beside them, in one commit; durable when
+        this returns, or, inside `database.transaction()`, when that ends. Raises StorageError; then nothing of it is stored."""
+        if not bodies and not states and not progress:
             return
-        stamp = msgspec.msgpack.encode(at)
-        with self._lock:
-            next_seq = dict(self._next_seq)
-            rows = [_row(body, next_seq, stamp) for body in bodies]
-            with self._transaction():
-                self._db.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-                self._db.executemany(
-                    "UPDATE lanes SET next_seq=? WHERE lane=?", [(seq, lane) for lane, seq in next_seq.items()]
-                )
-                saved = [(asset, msgspec.msgpack.encode(state)) for asset, state in (states or {}).items()]
-                self._db.executemany("INSERT OR REPLACE INTO asset_state VALUES (?, ?)", saved)
-            self._next_seq = next_seq
-            self.backlog_items += len(rows)
-            n_bytes = sum(row[-1] for row in rows)
-            self.backlog_bytes += n_bytes
-            self.stored_bytes += n_bytes
-            if self.backlog_bytes > self.max_bytes:
-                self._make_room(stamp)
+        with self.database.lock:
+            before = self._books.copy()
+            if progress is not None:
+                self._books.progress = progress
+            items = [self._placed(LANE_OF[KIND_OF[type(body)]], KIND_OF[type(body)], body, at) for body in bodies]
+            self._commit(items, states or {}, before)
+
+    def append_eviction(self, lane: Lane, eviction: Eviction, at: Stamp) -> None:
+        """Store `eviction` in place of `n_items` that never had a number: they get theirs now, all of them together."""
+        with self.database.lock:
+            before = self._books.copy()
+            first_seq = self._books.next_seq[lane]
+            self._books.next_seq[lane] = seq = first_seq + eviction.n_items
+            raw = msgspec.Raw(encode_body(eviction))
+            item = Item(lane=lane, seq=seq - 1, first_seq=first_seq, kind="eviction", at=at, body=raw)
+            self._commit([item], {}, before)
+
+    def _commit(self, items: list[Item], states: Mapping[str, SavedState], before: _Books) -> None:
+        """Make it durable; where that fails, the books are as `before`."""
+        try:
+            if states or self.database.in_transaction or not self._append_to_tail(items):
+                self._append_to_database(items, states)
+        except BaseException:
+            self._books = before
+            raise
+
+    def _placed(self, lane: Lane, kind: str, body: Body, at: Stamp) -> Item:
+        seq = self._books.next_seq[lane]
+        self._books.next_seq[lane] = seq + 1
+        return Item(lane=lane, seq=seq, first_seq=seq, kind=kind, at=at, body=msgspec.Raw(encode_body(body)))
+
+    def _renumbered(self, items: Iterable[Item]) -> list[Item]:
+        """Items of another epoch with the next numbers of this one; each stands for as many as before."""
+        placed = []
+        for item in items:
+            first = self._books.next_seq[item.lane]
+            seq = first + item.seq - item.first_seq
+            self._books.next_seq[item.lane] = seq + 1
+            placed.append(msgspec.structs.replace(item, first_seq=first, seq=seq))
+        return placed
+
+    def _append_to_tail(self, items: list[Item]) -> bool:
+        """One write; False where there is no room in the tail."""
+        books = self._books
+        chunk = encode_chunk(items)
+        if not self._seal(chunk, items):
+            return False
+        books.stored_bytes += len(chunk)
+        return True
+
+    def _seal(self, chunk: bytes, items: list[Item]) -> bool:
+        """Write a record, with or without items, that says where the sequences stand."""
+        books, tail = self._books, self.database.tail
+        books.prune_tail()
+        number = books.number + 1
+        data = encode_record(Record(books.heads(number), chunk))
+        taken = [(kept.block, _parts_of(kept)) for kept in books.tail]
+        block = place(tail.n_blocks, books.after, n_parts(len(data)), taken)
+        if block is None:
+            return False
+        try:
+            tail.write(block, number, data)
+        except OSError as error:
+            raise StorageError(f"{self.database.tail_path}: {error.strerror}") from error
+        books.number = number
+        books.after = block + n_parts(len(data))
+        if items:
+            books.tail.append(_Kept(number, block, items, len(data)))
+        return True
+
+    def _append_to_database(self, items: list[Item], states: Mapping[str, SavedState]) -> None:
+        with self.database.transaction():
+            books = self._books
+            moved = [item for kept in books.tail for item in books.waiting(kept)]
+            n_moved = sum(kept.n_bytes for kept in books.tail)
+            books.tail = []
+            n_bytes = self._insert([*moved, *items])
+            books.stored_bytes += max(0, n_bytes - n_moved)
+            saved = [(asset, pack(msgspec.msgpack.encode(state))) for asset, state in states.items()]
+            self.database.connection.executemany("INSERT OR REPLACE INTO asset_state VALUES (?, ?)", saved)
+            self._write_heads()
+
+    def _insert(self, items: Sequence[Item]) -> int:
+        """Into the database, after making room; how many bytes."""
+        rows = []
+        for lane in LANES:
+            mine = [item for item in items if item.lane == lane]
+            for i in range(0, len(mine), CHUNK_ITEMS):
+                part = mine[i : i + CHUNK_ITEMS]
+                rows.append((lane, part, encode_chunk(part)))
+        rows = self._without_what_never_fits(rows)
+        need = sum(len(data) + 4096 for _, _, data in rows)
+        self._make_room(need, items[-1].at if items else None)
+        for lane, part, data in rows:
+            merged = any(item.kind == "rollup" for item in part)
+            self._insert_row(lane, part, data, merged)
+        return sum(len(data) for _, _, data in rows)
+
+    def _without_what_never_fits(self, rows: list[tuple[Lane, list[Item], bytes]]) -> list[tuple[Lane, list[Item], bytes]]:
+        """Evidence that is a large part of the budget by itself is evicted as it comes."""
+        if sum(len(data) for *_, data in rows) <= min(self.max_bytes // 16, _BURST_BYTES):
+            return rows
+        fitting = []
+        for lane, part, data in rows:
+            if lane == "evidence":
+                gone = evict(part, _FULL, part[-1].at, len(data))
+                part, data = [gone], encode_chunk([gone])  # noqa: PLW2901
+            fitting.append((lane, part, data))
+        return fitting
+
+    def _insert_row(self, lane: Lane, items: Sequence[Item], data: bytes, merged: bool) -> None:
+        row = (lane, items[0].first_seq, items[-1].seq, len(items), int(merged), data)
+        self._execute("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?)", *row)
+        self._books.cold_items[lane] += len(items)
+        self._books.cold_bytes[lane] += len(data)
+
+    def _write_heads(self) -> None:
+        books = self._books
+        books.stored += 1
+        books.unsealed = True
+        self._set_meta("heads", msgspec.msgpack.encode(books.heads(books.moved)).hex())
 
     def saved_states(self) -> dict[str, SavedState]:
         """What each asset had learned when it was last stored; a state that does not decode is left out."""
         states = {}
-        for asset, blob in self._db.execute("SELECT asset, state FROM asset_state"):
-            try:
-                states[asset] = msgspec.msgpack.decode(blob, type=SavedState)
-            except msgspec.MsgspecError:
-                continue
+        with self.database.lock:
+            for asset, blob in self._execute("SELECT asset, state FROM asset_state"):
+                try:
+                    states[asset] = msgspec.msgpack.decode(unpack(blob), type=SavedState)
+                except (msgspec.MsgspecError, ItemError):
+                    continue
         return states
+
+    # --- taking part in transactions ------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        self._before = self._books.copy()
+
+    def rolled_back(self) -> None:
+        self._books = self._before
+        self._cache.clear()
+
+    def committed(self) -> None:
+        """Let the tail know how far the database is: should a commit vanish from it, the next start sees that."""
+        if self._books.unsealed:
+            self._books.unsealed = False
+            with suppress(StorageError):  # the commit stands; only its witness is missing
+                self._seal(b"", [])
+        self._tidy()
 
     # --- sending -------------------------------------------------------------------------------------------------
 
@@ -126,97 +367,182 @@ class Outbox:
         """The next items to send, urgent lanes first, each lane in order; at least one if there is any."""
         items: list[Item] = []
         n_bytes = 0
-        with self._lock:
-            for lane in LANES:
-                rows = self._db.execute(
-                    "SELECT seq, first_seq, kind, at, body, n_bytes FROM items WHERE lane=? ORDER BY seq LIMIT ?",
-                    (lane, max_items - len(items)),
-                )
-                for seq, first_seq, kind, at, body, size in rows:
-                    if items and n_bytes + size > max_bytes:
-                        return items
-                    n_bytes += size
-                    stamp = msgspec.msgpack.decode(at, type=Stamp)
-                    items.append(Item(lane=lane, seq=seq, first_seq=first_seq, kind=kind, at=stamp, body=msgspec.Raw(body)))
+        with self.database.lock:
+            for item in self._waiting():
+                n_bytes += len(item.body) + _ITEM_BYTES
+                if len(items) >= max_items or (items and n_bytes > max_bytes):
+                    break
+                items.append(item)
         return items
 
+    def _waiting(self) -> Iterator[Item]:
+        books = self._books
+        for lane in LANES:
+            if books.cold_items[lane]:
+                for row in self._rows(lane):
+                    yield from (item for item in self._items_of(row) if item.seq > books.acked[lane])
+            for kept in books.tail:
+                yield from (item for item in kept.items if item.lane == lane and item.seq > books.acked[lane])
+
     def acknowledge(self, epoch: str, cursors: Mapping[str, int]) -> int:
-        """Delete what the hub has confirmed, per lane up to its cursor; the number of items deleted."""
+        """Let go of what the hub has confirmed, per lane up to its cursor; the number of items that were waiting.
+
+        What lies in the tail is written over from now on, and the cursor is on disk with the next commit: after a crash
+        in between, it is sent again, and the hub knows it.
+        """
         if epoch != self.epoch:
             return 0
-        with self._transaction():
-            return sum(self._delete(lane, 0, cursor) for lane, cursor in cursors.items() if lane in LANES)
+        with self.database.lock:
+            before = self.backlog_items
+            moved = {}
+            for lane in LANES:
+                cursor = min(cursors.get(lane, 0), self._books.next_seq[lane] - 1)
+                if cursor > self._books.acked[lane]:
+                    moved[lane] = cursor
+            if any(self._books.cold_items[lane] for lane in moved):
+                with self.database.transaction():
+                    self._advance(moved)
+                    self._write_heads()
+            else:
+                self._advance(moved)
+            return before - self.backlog_items
 
-    def _delete(self, lane: str, first: int, last: int) -> int:
-        where = "FROM items WHERE lane=? AND seq BETWEEN ? AND ?"
-        count, size = self._db.execute(f"SELECT count(*), ifnull(sum(n_bytes), 0) {where}", (lane, first, last)).fetchone()
-        self._db.execute(f"DELETE {where}", (lane, first, last))
-        self.backlog_items -= count
-        self.backlog_bytes -= size
-        return int(count)
+    def _advance(self, cursors: Mapping[Lane, int]) -> None:
+        for lane, cursor in cursors.items():
+            if self._books.cold_items[lane]:
+                self._release(lane, cursor)
+            self._books.acked[lane] = cursor
+        self._books.prune_tail()
+
+    def _release(self, lane: Lane, cursor: int) -> None:
+        """Delete the lane's chunks up to `cursor`; of one that is confirmed in part, count what still waits."""
+        books = self._books
+        for row in self._rows(lane, cursor):
+            left = self._waiting_in(row, cursor)
+            books.cold_items[lane] += left - self._waiting_in(row, books.acked[lane])
+            if not left:
+                self._delete(row)
+                books.cold_bytes[lane] -= row.n_bytes
+
+    def _waiting_in(self, row: Row, acked: int) -> int:
+        """How many items of a chunk lie beyond the cursor."""
+        if row.first_seq > acked:
+            return row.n_items
+        return 0 if row.last_seq <= acked else sum(item.seq > acked for item in self._items_of(row))
+
+    def _delete(self, row: Row) -> None:
+        self._execute("DELETE FROM chunks WHERE lane=? AND first_seq=?", row.lane, row.first_seq)
+        self._cache.pop((row.lane, row.first_seq), None)
+
+    # --- chunks --------------------------------------------------------------------------------------------------
+
+    def _rows(self, lane: Lane | None = None, up_to: int | None = None) -> list[Row]:
+        """The chunks without their data, of one lane, or of those that begin at or below `up_to`."""
+        sql = "SELECT lane, first_seq, last_seq, n_items, length(data), merged FROM chunks"
+        if lane is not None:
+            sql += " WHERE lane=? AND first_seq<=?"
+        rows = self._execute(sql + " ORDER BY lane, first_seq", *([] if lane is None else [lane, up_to or 2**62]))
+        return [Row(name, first, last, n, size, bool(merged)) for name, first, last, n, size, merged in rows]
+
+    def _items_of(self, row: Row) -> list[Item]:
+        """The items of a chunk; one eviction where it has been damaged, and from then on in its place."""
+        key = row.lane, row.first_seq
+        items = self._cache.get(key)
+        if items is None:
+            data = self._execute("SELECT data FROM chunks WHERE lane=? AND first_seq=?", *key).fetchone()[0]
+            try:
+                items = decode_chunk(data)
+            except ItemError:
+                items = [self._damaged(row)]
+            while len(self._cache) >= _CACHED_CHUNKS:
+                self._cache.pop(next(iter(self._cache)))
+            self._cache[key] = items
+        return items
+
+    def _damaged(self, row: Row) -> Item:
+        n_items = row.last_seq - row.first_seq + 1
+        body = Eviction(reason="damaged on disk", n_items=n_items, n_bytes=row.n_bytes, start_ns=0, end_ns=0)
+        at = Stamp(wall_ns=0, mono_ns=0, boot_id="", synced=False)
+        raw = msgspec.Raw(encode_body(body))
+        return Item(lane=row.lane, seq=row.last_seq, first_seq=row.first_seq, kind="eviction", at=at, body=raw)
 
     # --- space ---------------------------------------------------------------------------------------------------
 
-    def _make_room(self, stamp: bytes) -> None:
-        """Evict the oldest items of the least urgent lanes until the budget holds again."""
-        surplus = self.backlog_bytes - int(self.max_bytes * _EVICT_TO)
-        with self._transaction():
-            for lane in _EVICTION_ORDER:
-                if surplus > 0:
-                    surplus -= self._evict(lane, surplus, stamp)
+    @property
+    def _main_limit(self) -> int:
+        """What the database itself may take beside tail, shared index and WAL."""
+        return self.max_bytes - self.database.tail.n_bytes - _SHM_BYTES - min(self.max_bytes // 4, _WAL_BYTES)
 
-    def _evict(self, lane: Lane, n_bytes: int, stamp: bytes) -> int:
-        """Replace the lane's oldest items, about `n_bytes` of them, by one eviction; earlier evictions melt into it."""
-        rows = []
-        size = 0
-        query = self._db.execute("SELECT seq, first_seq, kind, at, body, n_bytes FROM items WHERE lane=? ORDER BY seq", (lane,))
-        for row in query:
-            rows.append(row)
-            size += row[-1]
-            if size >= n_bytes + _EVICTION_BYTES:
-                break
-        query.close()
-        if size <= _EVICTION_BYTES or (len(rows) == 1 and rows[0][2] == "eviction"):
-            return 0
-        eviction = _eviction(rows, size)
-        before = self.backlog_bytes
-        self._delete(lane, rows[0][0], rows[-1][0])
-        body = encode_body(eviction)
-        self._db.execute(
-            "INSERT INTO items VALUES (?, ?, ?, 'eviction', ?, ?, ?)",
-            (lane, rows[-1][0], rows[0][1], stamp, body, len(body) + _ROW_BYTES),
-        )
-        self.backlog_items += 1
-        self.backlog_bytes += len(body) + _ROW_BYTES
-        return before - self.backlog_bytes
+    def _used(self) -> int:
+        n_pages, n_free, page_bytes = self.database.pages()
+        return (n_pages - n_free) * page_bytes
+
+    def _make_room(self, need: int, at: Stamp | None) -> None:
+        """Merge and evict until `need` more bytes are within the budget."""
+        limit = self._main_limit
+        if self._used() + need <= limit or at is None:
+            return
+        wanted = limit - min(limit // 20, _BURST_BYTES)  # in bursts, not with every item
+        for _ in range(_ROUNDS):
+            surplus = self._used() + need - wanted
+            if surplus <= 0:
+                return
+            steps = steps_to_free(list(self._rows()), surplus)
+            if not steps:
+                return
+            for step in steps:
+                self._replace(step.rows, merge=step.what == "merge", at=at)
+
+    def _replace(self, rows: Sequence[Row], *, merge: bool, at: Stamp) -> None:
+        """Put what stands for the items of `rows` in their place."""
+        lane = rows[0].lane
+        items = [item for row in rows for item in self._items_of(row)]
+        n_bytes = sum(row.n_bytes for row in rows)
+        new = merge_windows(items, _FULL) if merge else [evict(items, _FULL, at, n_bytes)]
+        n_before = sum(item.seq > self._books.acked[lane] for item in items)
+        for row in rows:
+            self._delete(row)
+        self._books.cold_items[lane] -= n_before
+        self._books.cold_bytes[lane] -= n_bytes
+        self._insert_row(lane, new, encode_chunk(new), merged=True)
+
+    def _tidy(self) -> None:
+        """Give back to the file system what a drained backlog leaves, some at a time, and a WAL that has grown."""
+        n_pages, n_free, page_bytes = self.database.pages()
+        drained = n_free > max(16, n_pages // 4)
+        if drained or self.database.wal_bytes > min(self.max_bytes // 12, _WAL_BYTES // 2):
+            self.database.give_back(min(n_free, _BURST_BYTES // page_bytes) if drained else 0)
+
+    # --- small ---------------------------------------------------------------------------------------------------
+
+    def _execute(self, sql: str, *arguments: object) -> sqlite3.Cursor:
+        try:
+            return self.database.connection.execute(sql, arguments)
+        except sqlite3.Error as error:
+            raise self.database.failed(error) from error
+
+    def _meta(self, key: str) -> str | None:
+        row = self._execute("SELECT value FROM meta WHERE key=?", key).fetchone()
+        return None if row is None else str(row[0])
+
+    def _set_meta(self, key: str, value: str) -> None:
+        self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
 
     def close(self) -> None:
-        with self._lock:
-            self._db.close()
+        """Move what waits in the tail into the database, so that one file has it all, and note what was confirmed last; the
+        database stays open."""
+        with self.database.lock, suppress(StorageError):  # where the disk refuses, it is safe where it is
+            if any(self._books.waiting(kept) for kept in self._books.tail):
+                self._append_to_database([], {})
+            else:
+                self._seal(b"", [])
 
 
-def _row(body: Body, next_seq: dict[str, int], stamp: bytes) -> tuple[str, int, int, str, bytes, bytes, int]:
-    kind = KIND_OF[type(body)]
-    lane = LANE_OF[kind]
-    seq = next_seq[lane]
-    next_seq[lane] = seq + 1
-    data = encode_body(body)
-    return lane, seq, seq, kind, stamp, data, len(data) + _ROW_BYTES
+def _kept(record: Record, starts: Mapping[int, int]) -> _Kept:
+    items = decode_chunk(record.chunk) if record.chunk else []
+    number = record.heads.number
+    return _Kept(number, starts[number], items, len(encode_record(record)))
 
 
-def _eviction(rows: Sequence[tuple[int, int, str, bytes, bytes, int]], n_bytes: int) -> Eviction:
-    """One eviction for `rows`, counting what earlier evictions among them stand for."""
-    n_items = 0
-    starts, ends = [], []
-    for seq, first_seq, kind, at, body, _ in rows:
-        n_items += seq - first_seq + 1
-        if kind == "eviction":
-            earlier = msgspec.msgpack.decode(body, type=Eviction)
-            starts.append(earlier.start_ns)
-            ends.append(earlier.end_ns)
-            n_bytes += earlier.n_bytes
-        else:
-            wall_ns = msgspec.msgpack.decode(at, type=Stamp).wall_ns
-            starts.append(wall_ns)
-            ends.append(wall_ns)
-    return Eviction(reason="outbox full", n_items=n_items, n_bytes=n_bytes, start_ns=min(starts), end_ns=max(ends))
+def _parts_of(kept: _Kept) -> int:
+    return n_parts(kept.n_bytes)

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from agent.asset import AssetWatch
 from agent.health import Vitals
+from agent.holding import Holding
 from agent.link_faults import LinkMonitor
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
@@ -35,6 +36,7 @@ class Report:
     silence: SilenceMonitor
     vitals: Vitals
     sources: Sequence[Source]
+    holding: Holding
 
     def checkin(self, at: Stamp) -> CheckIn:
         """See `models.contract.checkin.CheckIn`."""
@@ -53,6 +55,8 @@ class Report:
             failures=self.slots.failures,
             sources=self._source_lines(),
             survival_days=self.survival_days(),
+            storage=self.holding.trouble[:500],
+            unstored_items=self.holding.held_items + self.holding.lost_items,
         )
 
     def health(self, sent_bytes: int) -> Health:
@@ -99,6 +103,10 @@ class Report:
             "backlog_items": self.outbox.backlog_items,
             "backlog_bytes": self.outbox.backlog_bytes,
             "survival_days": self.survival_days(),
+            "disk_bytes": self.outbox.database.file_bytes,
+            "storage": self.holding.trouble,
+            "held_items": self.holding.held_items,
+            "lost_items": self.holding.lost_items,
             "epoch": self.outbox.epoch,
             "sources": {s.name: {"link": s.state.link, "detail": s.state.detail, **s.state.counters} for s in self.sources},
             "assets": {watch.asset: _asset_status(watch, at.mono_ns) for watch in self.pipeline.assets.values()},

@@ -39,6 +39,8 @@ def status_line(status: Mapping[str, Any]) -> str:
     if status["faults"]:
         parts.append(f"{len(status['faults'])} sensor fault{'s' if len(status['faults']) > 1 else ''}")
     parts.append(f"outbox {status['backlog_items']} items, {_bytes(status['backlog_bytes'])}")
+    if status.get("storage"):
+        parts.append("cannot store")
     return "; ".join(parts)
 
 
@@ -66,6 +68,8 @@ def _outbox_lines(status: Mapping[str, Any], now_ns: int) -> Iterator[str]:
     days = status["survival_days"]
     alone = f", survives {days:g} days alone" if days is not None else ""
     yield f"  outbox: {status['backlog_items']} items, {_bytes(status['backlog_bytes'])}{alone}"
+    if status.get("storage"):
+        yield f"  ! not stored: {status['held_items']} items in memory, {status['lost_items']} lost; {status['storage']}"
     hub = status["hub"]
     if hub is None:
         yield "  hub: none configured"

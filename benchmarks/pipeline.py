@@ -16,6 +16,7 @@ import numpy as np
 
 from agent.asset import AssetWatch
 from agent.clock import SystemClock
+from agent.database import Database
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from benchmarks.figure import Figure, median_of, rates
@@ -75,7 +76,7 @@ class Device:
 
     def __init__(self, directory: Path, workload: Workload) -> None:
         self.pipeline = Pipeline([AssetWatch(asset, workload.profile) for asset in workload.assets])
-        self.outbox = Outbox(directory / "outbox.db", 10**9)
+        self.outbox = Outbox(Database(directory / "outbox.db"), 10**9)
         self._clock = SystemClock()
 
     def take(self, readings: list[Readings], burst: int) -> int:

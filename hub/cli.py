@@ -146,16 +146,17 @@ def ledger(device: str | None, data: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([account.model_dump() for account in accounts]))
         return
+    names = ("epoch", "lane", "received", "evicted", "merged", "n_missing", "redelivered", "rejected")
     shown = [
         (
             account.device_id,
-            *(getattr(lane, name) for name in ("epoch", "lane", "received", "evicted", "n_missing", "redelivered", "rejected")),
+            *(getattr(lane, name) for name in names),
             ", ".join(f"{first}..{last}" for first, last in lane.missing[:5]),
         )
         for account in accounts
         for lane in account.lanes
     ]
-    columns = ("device", "epoch", "lane", "received", "evicted", "missing", "redelivered", "rejected", "gaps")
+    columns = ("device", *(name.removeprefix("n_") for name in names), "gaps")
     show_table(columns, shown, "nothing received yet")
 
 

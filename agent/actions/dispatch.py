@@ -14,6 +14,8 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from agent.actions.config import ActionRule
 from agent.actions.event import Event, event_of
 from agent.actions.rules import matches
@@ -63,16 +65,23 @@ class Actions:
             self._show.start()
 
     def notice(
-        self, bodies: Sequence[Body], open_alerts: Collection[Alert], commissioning: Collection[str], now: Stamp
+        self,
+        bodies: Sequence[Body],
+        open_alerts: Collection[Alert],
+        commissioning: Collection[str],
+        now: Stamp,
+        *,
+        stored: bool = True,
     ) -> None:
-        """`bodies`: what has just been stored. `open_alerts`: as they stand now, for they worsen without being stored anew.
-        `commissioning`: the assets that are still learning their normal."""
+        """`bodies`: what has just been stored, or could not be. `open_alerts`: as they stand now, for they worsen without
+        being stored anew. `commissioning`: the assets that are still learning their normal."""
         if self._show is not None:
             self._show.notice(bodies, now.mono_ns)
         if not self._rules:
             return
         since_s = time.monotonic()
-        for event in [*self._events(bodies), *self._worsened(bodies, open_alerts)]:
+        for told in [*self._events(bodies), *self._worsened(bodies, open_alerts)]:
+            event = told if stored else msgspec.structs.replace(told, stored=False)
             for rule in self._rules:
                 if matches(rule, event):
                     self._workers[rule.name].offer(Task(event, commissioning, now, since_s))

@@ -21,7 +21,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     `event_id`: the same when it closes. `asset`: empty for a fault of a whole `source`. `at_ns`: when this came to be.
     `p_value`, `score`, `top`: of alerts, `top` as "flow 80%, pressure 20%". `channel`, `fault`: of sensor faults, `channel`
     empty where all of the asset is meant. Times are Unix ns, of the event. `worsened`: an open alert that has only now become
-    critical. `test`: fired by hand. `text`: all of it in one line, for people.
+    critical. `test`: fired by hand. `stored`: false where the disk took no record of it. `text`: all of it in one
+    line, for people.
     """
 
     device: str
@@ -44,6 +45,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
     worsened: bool = False
     test: bool = False
+    stored: bool = True
     text: str = ""
 
 

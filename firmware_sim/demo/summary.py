@@ -27,6 +27,7 @@ def summarize(run: DemoRun) -> dict[str, Any]:
             "duplicates": ledger["lake_duplicates"],
             "redelivered": ledger["redelivered"],
             "evicted": ledger["evicted"],
+            "merged": ledger["merged"],
             "rejected": ledger["rejected"],
             "lake_rows": ledger["lake_rows"],
         },

@@ -67,6 +67,7 @@ class LaneView(BaseModel):
     highest: int
     received: int
     evicted: int
+    merged: int
     redelivered: int
     rejected: int
     n_missing: int
@@ -85,8 +86,8 @@ class DeviceLedger(BaseModel):
 class FleetLedger(BaseModel):
     """The account of the whole fleet.
 
-    `items`: sequence numbers accounted for, received or evicted. `lake_pending`: log records that the lake's writer has not
-    read yet. `lake_duplicates`: rows in the lake beyond one per identity.
+    `items`: sequence numbers accounted for, received, evicted or merged. `lake_pending`: log records that the lake's writer
+    has not read yet. `lake_duplicates`: rows in the lake beyond one per identity.
     """
 
     devices: int
@@ -95,6 +96,7 @@ class FleetLedger(BaseModel):
     received: int
     missing: int
     evicted: int
+    merged: int
     redelivered: int
     rejected: int
     lake_rows: int

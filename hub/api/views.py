@@ -69,13 +69,14 @@ def ledger_totals(connection: Connection) -> dict[str, int]:
     """Sums over all devices, epochs and lanes, named as in `FleetLedger`."""
     accounts = load_all(connection)
     totals = Counter(devices=len({device_id for device_id, _, _ in accounts}), restarts=_restarts(accounts))
-    totals.update(dict.fromkeys(("items", "received", "missing", "evicted", "redelivered", "rejected"), 0))
+    totals.update(dict.fromkeys(("items", "received", "missing", "evicted", "merged", "redelivered", "rejected"), 0))
     for account in accounts.values():
         totals.update(
-            items=account.n_received + account.n_evicted,
+            items=account.n_received + account.n_evicted + account.n_merged,
             received=account.n_received,
             missing=size(account.missing),
             evicted=account.n_evicted,
+            merged=account.n_merged,
             redelivered=account.n_redelivered,
             rejected=account.n_rejected,
         )
@@ -159,6 +160,7 @@ def _lane_view(key: LaneKey, account: LaneAccount) -> LaneView:
         highest=account.seen.highest,
         received=account.n_received,
         evicted=account.n_evicted,
+        merged=account.n_merged,
         redelivered=account.n_redelivered,
         rejected=account.n_rejected,
         n_missing=size(account.missing),

@@ -27,6 +27,7 @@ from models.contract.items import (
     Evidence,
     Health,
     Item,
+    Rollup,
     SensorFault,
     decode_body,
     unpack_floats,
@@ -67,7 +68,7 @@ def fault_of(item: Item) -> str | None:
     """Why this item is not usable; None where it is."""
     try:
         body = decode_body(item.kind, item.body)
-        _check_place(item)
+        _check_place(item, body)
         _check_times(item, body)
         check = _CHECKS.get(type(body))
         if check is not None:
@@ -77,13 +78,16 @@ def fault_of(item: Item) -> str | None:
     return None
 
 
-def _check_place(item: Item) -> None:
+def _check_place(item: Item, body: Body) -> None:
     if item.kind == "eviction":
         return
     if item.lane != LANE_OF[item.kind]:
         raise ItemError(f"{item.kind} belongs in lane {LANE_OF[item.kind]}, not {item.lane}")
-    if item.first_seq != item.seq:
-        raise ItemError(f"{item.kind} stands for {item.first_seq}..{item.seq}; only an eviction spans numbers")
+    if isinstance(body, Rollup):
+        span = item.seq - item.first_seq + 1
+        _expect(body.n_windows == span, f"rollup: {body.n_windows} windows in place of {item.first_seq}..{item.seq}")
+    elif item.first_seq != item.seq:
+        raise ItemError(f"{item.kind} stands for {item.first_seq}..{item.seq}; only evictions and rollups span numbers")
 
 
 def _check_times(item: Item, body: Body) -> None:
@@ -142,6 +146,22 @@ def _check_evidence(body: Evidence) -> None:
     unpack_floats(body.values, len(body.channels))
 
 
+def _check_rollup(body: Rollup) -> None:
+    windows = sum(group.n_windows for group in body.groups)
+    _expect(windows == body.n_windows, f"rollup: groups of {windows} windows, {body.n_windows} stated")
+    for group in body.groups:
+        sizes = {len(group.mean), len(group.low), len(group.high)}
+        n_bytes = len(group.mean)
+        fits = len(sizes) == 1 and n_bytes % 4 == 0 and 4 <= n_bytes <= 4 * MAX_FEATURES
+        _expect(fits, f"rollup: {sorted(sizes)} bytes of mean, low and high; expected as many each, 1..{MAX_FEATURES} float32")
+        numbers = (group.start_ns, group.end_ns, group.n_readings, group.n_late)
+        _expect(all(0 <= number <= _MAX_INT for number in numbers), "rollup: a time or count out of range")
+        _expect(group.n_windows > 0 and group.start_ns <= group.end_ns, "rollup: it ends before it starts, or holds no window")
+        _expect(len(group.faulty) <= MAX_CHANNELS, "rollup: more channels than a profile has")
+        if group.worst is not None:
+            _check_id("rollup: detector", group.worst.detector)
+
+
 def _check_id(what: str, value: str) -> None:
     _expect(len(value) <= _MAX_ID, f"{what} of {len(value)} characters; at most {_MAX_ID}")
 
@@ -162,4 +182,5 @@ _CHECKS: Final[dict[type[Body], Callable[[Any], None]]] = {
     Commissioning: _check_commissioning,
     Health: _check_health,
     Evidence: _check_evidence,
+    Rollup: _check_rollup,
 }

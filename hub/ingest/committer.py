@@ -86,8 +86,7 @@ class Committer:
         for record in records:
             key = (record.device_id, record.epoch, record.lane)
             account = accounts.get(key, LaneAccount())
-            eviction = record.kind == "eviction"
-            accounts[key], _ = account.with_item(record.first_seq, record.seq, now_ns, eviction=eviction, rejected=False)
+            accounts[key], _ = account.with_item(record.first_seq, record.seq, now_ns, kind=record.kind, rejected=False)
         store(connection, accounts)
         set_position(connection, LEDGER, self._log.log_id, records[-1].position)
 
@@ -102,9 +101,7 @@ def _take(batch: Admitted, accounts: Accounts, now_ns: int) -> Taken | EnvelopeE
     for item, fault in batch.items:
         key = (batch.device_id, batch.epoch, item.lane)
         before = updates.get(key) or accounts.get(key) or LaneAccount()
-        account, new = before.with_item(
-            item.first_seq, item.seq, now_ns, eviction=item.kind == "eviction", rejected=fault is not None
-        )
+        account, new = before.with_item(item.first_seq, item.seq, now_ns, kind=item.kind, rejected=fault is not None)
         if len(account.seen.ahead) > MAX_GAPS:
             return EnvelopeError(f"{batch.device_id}: more than {MAX_GAPS} gaps in lane {item.lane}; send from the cursor on")
         updates[key] = account

@@ -19,7 +19,7 @@ import pyarrow as pa
 from hub.clocks.placing import DRIFT, MAX_NS, OUTSIDE_NS, SLACK_NS, Spans
 from hub.clocks.store import spans_table
 from hub.lake.lake import Lake
-from hub.lake.tables import TABLES
+from hub.lake.tables import SCHEMAS, TABLES
 from models.errors import TocsinError
 
 
@@ -29,7 +29,7 @@ class QueryError(TocsinError):
 
 @dataclass(frozen=True)
 class LakeCount:
-    """`n_duplicates`: rows beyond one per identity (device_id, epoch, lane, seq); 0 by design."""
+    """`n_duplicates`: rows beyond one per identity (device_id, epoch, lane, seq, and part of a rollup); 0 by design."""
 
     n_rows: int
     n_duplicates: int
@@ -107,7 +107,11 @@ class LakeCounter:
 
 
 def _count(lake: Lake) -> LakeCount:
-    identities = " UNION ALL ".join(f"SELECT device_id, epoch, lane, seq FROM {table}" for table in TABLES)  # noqa: S608
-    statement = f"SELECT count(*) AS n, count(DISTINCT (device_id, epoch, lane, seq)) AS n_distinct FROM ({identities})"  # noqa: S608
+    parts = {table: "part" if "part" in SCHEMAS[table].names else "0" for table in TABLES}
+    identities = " UNION ALL ".join(
+        f"SELECT device_id, epoch, lane, seq, {part} AS part FROM {table}"  # noqa: S608
+        for table, part in parts.items()
+    )
+    statement = f"SELECT count(*) AS n, count(DISTINCT (device_id, epoch, lane, seq, part)) AS n_distinct FROM ({identities})"  # noqa: S608
     row = query(statement, lake).to_pylist()[0]
     return LakeCount(row["n"], row["n"] - row["n_distinct"])

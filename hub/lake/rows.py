@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import date
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import accumulate, chain, groupby
 from operator import attrgetter
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -17,14 +18,17 @@ from hub.lake.tables import SCHEMAS, SCORE, TABLE_OF, TableName
 from models.contract.items import Body, SlotScore, decode_body
 
 _DAY_NS: Final = 86_400 * 1_000_000_000
-_FROM_RECORD: Final = ("device_id", "epoch", "lane", "seq", "received_ns")
+_FROM_RECORD: Final = ("device_id", "epoch", "lane", "seq", "first_seq", "received_ns")
 _FROM_STAMP: Final = ("wall_ns", "mono_ns", "boot_id", "synced")
 
 
 def rows_of(table: TableName, records: Sequence[LogRecord]) -> pa.Table:
     """The records that belong to `table`, as rows in the order given; the others are left out."""
     mine = [record for record in records if TABLE_OF.get(record.kind) == table]
-    bodies = [decode_body(record.kind, record.body) for record in mine]
+    bodies: list[Any] = [decode_body(record.kind, record.body) for record in mine]
+    if table == "rollups":  # a row for each group of windows
+        parts = [(record, group) for record, body in zip(mine, bodies, strict=True) for group in body.groups]
+        mine, bodies = [record for record, _ in parts], [group for _, group in parts]
     schema = SCHEMAS[table]
     return pa.Table.from_arrays([_column(field, mine, bodies) for field in schema], schema=schema)
 
@@ -43,9 +47,20 @@ def _column(field: pa.Field, records: list[LogRecord], bodies: list[Any]) -> pa.
         return pa.array(map(attrgetter(f"at.{name}"), records), field.type, size=len(records))
     if name == "day":
         return pa.array(map(_day_of, records, bodies), field.type, size=len(records))
+    if name == "part":
+        return pa.array(_parts(records), field.type)
     build: Callable[[list[Any]], pa.Array] | None = _LISTS.get(name)
     values = list(map(attrgetter(name), bodies))
     return build(values) if build is not None else pa.array(values, field.type)
+
+
+def _parts(records: Sequence[LogRecord]) -> list[int]:
+    """Which row of its record each one is, from 0."""
+    return list(chain.from_iterable(range(len(list(group))) for _, group in groupby(records, key=id)))
+
+
+def _worst(scores: list[SlotScore | None]) -> pa.Array:
+    return pa.array([None if score is None else msgspec.structs.asdict(score) for score in scores], SCORE)
 
 
 def _day_of(record: LogRecord, body: Body) -> date:
@@ -71,4 +86,8 @@ _LISTS: Final[dict[str, Callable[[list[Any]], pa.Array]]] = {
     "features": _float_lists,
     "values": _float_lists,
     "scores": _score_lists,
+    "mean": _float_lists,
+    "low": _float_lists,
+    "high": _float_lists,
+    "worst": _worst,
 }

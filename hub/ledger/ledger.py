@@ -1,7 +1,7 @@
 """The ledger's rows: one per device, epoch and lane; loaded, changed as values, stored.
 
 Invariants:
-1. received + evicted = the numbers accounted for: every sequence number counts once, however often it comes.
+1. received + evicted + merged = the numbers accounted for: every sequence number counts once, however often it comes.
 2. A new epoch is a new set of rows: a wiped or restored device begins at 1 again and shows as a restart, not as
    redeliveries.
 """
@@ -24,12 +24,14 @@ LaneKey = tuple[str, str, str]  # device_id, epoch, lane
 class LaneAccount:
     """What is known of one lane in one epoch of one device.
 
-    `n_redelivered`, `n_rejected` count items; `n_received` and `n_evicted` count sequence numbers. A rejected item is received.
+    `n_redelivered`, `n_rejected` count items; `n_received`, `n_evicted` and `n_merged` count sequence numbers. A rejected
+    item counts as what it says it is.
     """
 
     seen: Seen = field(default_factory=Seen)
     n_received: int = 0
     n_evicted: int = 0
+    n_merged: int = 0
     n_redelivered: int = 0
     n_rejected: int = 0
     updated_ns: int = 0
@@ -38,17 +40,18 @@ class LaneAccount:
     def missing(self) -> list[Range]:
         return self.seen.missing
 
-    def with_item(self, first_seq: int, seq: int, now_ns: int, *, eviction: bool, rejected: bool) -> tuple[LaneAccount, bool]:
+    def with_item(self, first_seq: int, seq: int, now_ns: int, *, kind: str, rejected: bool) -> tuple[LaneAccount, bool]:
         """The account after an item that stands for first_seq..seq, and whether it brought anything new.
 
-        An eviction that covers numbers received before counts the others only.
+        An eviction or a rollup that covers numbers received before counts the others only.
         """
         seen, new = add(self.seen, first_seq, seq)
         n_new = size(new)
         changed = LaneAccount(
             seen=seen,
-            n_received=self.n_received + (0 if eviction else n_new),
-            n_evicted=self.n_evicted + (n_new if eviction else 0),
+            n_received=self.n_received + (n_new if kind not in ("eviction", "rollup") else 0),
+            n_evicted=self.n_evicted + (n_new if kind == "eviction" else 0),
+            n_merged=self.n_merged + (n_new if kind == "rollup" else 0),
             n_redelivered=self.n_redelivered + (not new),
             n_rejected=self.n_rejected + (rejected and bool(new)),
             updated_ns=now_ns,
@@ -86,6 +89,7 @@ def store(connection: Connection, accounts: Mapping[LaneKey, LaneAccount]) -> No
             "ahead": [list(span) for span in account.seen.ahead],
             "n_received": account.n_received,
             "n_evicted": account.n_evicted,
+            "n_merged": account.n_merged,
             "n_redelivered": account.n_redelivered,
             "n_rejected": account.n_rejected,
             "updated_ns": account.updated_ns,
@@ -100,6 +104,7 @@ def _account(row: Row) -> LaneAccount:  # type: ignore[type-arg]
         seen=Seen(row.cursor, tuple((first, last) for first, last in row.ahead)),
         n_received=row.n_received,
         n_evicted=row.n_evicted,
+        n_merged=row.n_merged,
         n_redelivered=row.n_redelivered,
         n_rejected=row.n_rejected,
         updated_ns=row.updated_ns,

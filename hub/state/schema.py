@@ -65,8 +65,9 @@ ledger = Table(
     Column("lane", String(16), primary_key=True),
     Column("cursor", BigInteger, nullable=False),  # the highest seq up to which everything is accounted for
     Column("ahead", JSON, nullable=False),  # [[first, last], ...] received beyond a gap, ascending, disjoint
-    Column("n_received", BigInteger, nullable=False),  # distinct sequence numbers received, evictions not counted
+    Column("n_received", BigInteger, nullable=False),  # distinct sequence numbers received, evictions and rollups not counted
     Column("n_evicted", BigInteger, nullable=False),  # sequence numbers that an eviction stands for
+    Column("n_merged", BigInteger, nullable=False, server_default="0"),  # sequence numbers that a rollup stands for
     Column("n_redelivered", BigInteger, nullable=False),  # received again and recognized: no effect
     Column("n_rejected", BigInteger, nullable=False),
     Column("updated_ns", BigInteger, nullable=False),

@@ -72,19 +72,20 @@ class Tiles:
 
 @dataclass(frozen=True, slots=True)
 class LaneAccount:
-    """What the ledger says of one lane over all devices. `n_missing`: known to exist, and neither here nor evicted."""
+    """What the ledger says of one lane over all devices. `n_missing`: known to exist, and not here, evicted or merged."""
 
     lane: str
     n_received: int
     n_missing: int
     n_evicted: int
+    n_merged: int
     n_redelivered: int
     n_rejected: int
 
     @property
     def n_produced(self) -> int:
         """Every sequence number that the hub knows to have existed."""
-        return self.n_received + self.n_missing + self.n_evicted
+        return self.n_received + self.n_missing + self.n_evicted + self.n_merged
 
 
 def state_now(heard_since_ns: int) -> ColumnElement[str]:
@@ -136,7 +137,7 @@ def read_tile(connection: Connection, heard_since_ns: int, device_id: str, asset
 
 def read_ledger(connection: Connection) -> tuple[LaneAccount, ...]:
     """One account a lane, in the order of their names."""
-    names = ("n_received", "n_evicted", "n_redelivered", "n_rejected")
+    names = ("n_received", "n_evicted", "n_merged", "n_redelivered", "n_rejected")
     sums = [func.sum(ledger.c[name]).label(name) for name in names]
     rows = connection.execute(select(ledger.c.lane, *sums).group_by(ledger.c.lane).order_by(ledger.c.lane)).all()
     missing = _missing_by_lane(connection)

@@ -63,7 +63,10 @@ class AssetReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckIn(msgspec.Struct, frozen=True, kw_only=True):
-    """A device's state at one moment. `backlog` is what waits for sync; `survival_days` None = longer than measured."""
+    """A device's state at one moment. `backlog` is what waits for sync; `survival_days` None = longer than measured.
+
+    `storage`: why the disk takes nothing, empty while it does. `unstored_items`: what is in memory only for that, or was lost.
+    """
 
     at: Stamp
     epoch: Name
@@ -79,6 +82,8 @@ class CheckIn(msgspec.Struct, frozen=True, kw_only=True):
     failures: list[BundleFailure] = []
     sources: dict[str, str] = {}
     survival_days: float | None = None
+    storage: Text = ""
+    unstored_items: int = 0
 
 
 class DesiredBundle(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,8 @@
 Invariants:
 1. An item's identity is `(device_id, epoch, lane, seq)`; `seq` starts at 1 and is gapless within a lane and an epoch.
 2. An item stands for the sequence numbers `first_seq..seq`. Ordinary items stand for themselves; an eviction stands
-   in place of what was evicted, so that continuity survives the loss and the loss is told.
+   in place of what was evicted, so that continuity survives the loss and the loss is told; a rollup in place of the
+   windows that were merged in it.
 3. Lanes keep order inside; between lanes, the more urgent travels first (`LANES` is in order of urgency).
 4. Readers tolerate unknown fields; a body that does not decode is quarantined alone.
 
@@ -23,7 +24,9 @@ from models.contract.clock import Stamp
 from models.contract.names import Hash, Name, Text
 from models.errors import ItemError
 
-Kind = Literal["alert", "sensor_fault", "action", "commissioning", "clock", "health", "aggregate", "evidence", "eviction"]
+Kind = Literal[
+    "alert", "sensor_fault", "action", "commissioning", "clock", "health", "aggregate", "evidence", "rollup", "eviction"
+]
 Lane = Literal["alerts", "aggregates", "evidence"]
 LANES: Final[tuple[Lane, ...]] = get_args(Lane)
 LANE_OF: Final[dict[str, Lane]] = {
@@ -34,6 +37,7 @@ LANE_OF: Final[dict[str, Lane]] = {
     "clock": "alerts",
     "health": "aggregates",
     "aggregate": "aggregates",
+    "rollup": "aggregates",
     "evidence": "evidence",
 }
 BASELINE: Final = "baseline"  # the detector id of the robust statistical detector, which every device has
@@ -210,14 +214,55 @@ class Evidence(Body, frozen=True, kw_only=True):
     values: bytes
 
 
+class RolledWindows(Body, frozen=True, kw_only=True):
+    """Windows of one asset in one state, merged: `start_ns` of the first to `end_ns` of the last, `n_windows` of them.
+
+    `mean`, `low`, `high`: float32 bytes, a value a feature; the mean weighs each window by its readings; NaN is left out.
+    `worst`: the deciding detector's score with the smallest p-value. All of them share what the other fields say.
+    """
+
+    asset: Name
+    profile: Name
+    spec_hash: Hash
+    start_ns: int
+    end_ns: int
+    n_windows: int
+    n_readings: int
+    mean: bytes
+    low: bytes
+    high: bytes
+    worst: SlotScore | None = None
+    faulty: list[str] = []
+    commissioning: bool = False
+    alarm: bool = False
+    n_late: int = 0
+
+
+class Rollup(Body, frozen=True, kw_only=True):
+    """Stands in place of the aggregates `first_seq..seq`, `n_windows` of them, merged by asset and state: `reason` says why.
+
+    `n_bytes`: what their bodies took.
+    """
+
+    reason: Text
+    n_windows: int
+    n_bytes: int
+    groups: list[RolledWindows]
+
+
 class Eviction(Body, frozen=True, kw_only=True):
-    """Stands in place of the evicted items `first_seq..seq` of its lane: why they went, and which event times they covered."""
+    """Stands in place of the evicted items `first_seq..seq` of its lane: why they went, and which event times they covered.
+
+    `epoch`: where they had been numbered in an earlier epoch, which ended in damage, that one: then the eviction stands for
+    its own number only, and `n_items` is what is known to be lost of the other.
+    """
 
     reason: Text
     n_items: int
     n_bytes: int
     start_ns: int
     end_ns: int
+    epoch: str = ""
 
 
 BODIES: Final[dict[str, type[Body]]] = {
@@ -229,6 +274,7 @@ BODIES: Final[dict[str, type[Body]]] = {
     "health": Health,
     "aggregate": Aggregate,
     "evidence": Evidence,
+    "rollup": Rollup,
     "eviction": Eviction,
 }
 KIND_OF: Final[dict[type[Body], str]] = {body: kind for kind, body in BODIES.items()}

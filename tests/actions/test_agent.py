@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from firmware_sim.scenario import AssetPlan, FaultPlan, Scenario
 from firmware_sim.virtual import make_nodes
 from models.contract.items import Action, Alert, SensorFault, decode_body
 from tests.actions.conftest import Listener, NotingProgram, Received
+from tests.agent.outboxes import stored_items
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -122,9 +122,8 @@ class Agent:
         return self.process.wait(20)
 
     def bodies(self, kind: type) -> list[Any]:
-        with closing(sqlite3.connect(self.state / "outbox.db")) as db:
-            rows = db.execute("SELECT kind, body FROM items WHERE lane='alerts' ORDER BY seq").fetchall()
-        return [body for body in (decode_body(k, data) for k, data in rows) if isinstance(body, kind)]
+        items = [item for item in stored_items(self.state / "outbox.db") if item.lane == "alerts"]
+        return [body for body in (decode_body(item.kind, item.body) for item in items) if isinstance(body, kind)]
 
 
 @contextmanager

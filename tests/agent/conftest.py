@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from agent.database import Database
 from agent.migrate import migrate
 
 # Two slow cores must not make a claim false: nothing here is about how long an example takes.
@@ -21,6 +22,12 @@ def empty_outbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("outbox") / "empty.db"
     migrate(str(path))
     return path
+
+
+@pytest.fixture
+def quick_migration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process instead of one of its own: for tests that make many databases."""
+    monkeypatch.setattr(Database, "_migrate", lambda database: migrate(str(database.path)))
 
 
 @pytest.fixture

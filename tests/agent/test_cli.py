@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,12 +68,15 @@ def test_status_where_nothing_runs_is_exit_code_3(config: Path) -> None:
 
 def test_a_state_directory_that_cannot_be_used_is_exit_code_1_and_one_line(config: Path) -> None:
     (config.parent / "state").mkdir()
-    (config.parent / "state" / "outbox.db").write_bytes(b"not a database, but somebody's")
+    path = config.parent / "state" / "outbox.db"
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("PRAGMA user_version=99")
+    before = path.read_bytes()
     done = tocsin("agent", "run", "--config", config)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"tocsin: {config.parent / 'state' / 'outbox.db'}: ")
-    assert (config.parent / "state" / "outbox.db").read_bytes() == b"not a database, but somebody's"
+    assert path.read_bytes() == before
 
 
 def test_an_unknown_command_is_told_as_such() -> None:

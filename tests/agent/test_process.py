@@ -25,7 +25,7 @@ def sound(database: Path) -> list[tuple[str, int]]:
     """(lane, count) of what is stored, after SQLite has checked the file."""
     connection = sqlite3.connect(database)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    lanes = connection.execute("SELECT lane, count(*), min(first_seq), max(seq) FROM items GROUP BY lane").fetchall()
+    lanes = connection.execute("SELECT lane, sum(n_items), min(first_seq), max(last_seq) FROM chunks GROUP BY lane").fetchall()
     connection.close()
     assert all((first, last) == (1, n) for _, n, first, last in lanes)
     return [(lane, n) for lane, n, _, _ in lanes]
@@ -50,7 +50,13 @@ def test_it_answers_while_it_runs_is_alone_and_stops_cleanly(agent: AgentProcess
     assert agent.status() is not None
 
     assert agent.signal(signal.SIGTERM) == 0
-    assert sorted(path.name for path in agent.state.iterdir()) == ["agent.lock", "bundles", "device.key", "outbox.db"]
+    assert sorted(path.name for path in agent.state.iterdir()) == [
+        "agent.lock",
+        "bundles",
+        "device.key",
+        "outbox.db",
+        "outbox.tail",
+    ]
     sound(agent.state / "outbox.db")
     assert "Traceback" not in agent.log.read_text()
     assert tocsin("agent", "status", "--config", agent.config).returncode == 3
@@ -66,6 +72,18 @@ def test_after_any_ending_it_starts_again_on_the_same_state(agent: AgentProcess,
     assert (after["epoch"], after["starts"]) == (before["epoch"], before["starts"] + 1)
     assert agent.signal(signal.SIGTERM) == 0
     sound(agent.state / "outbox.db")
+
+
+def test_an_outbox_that_is_damaged_is_set_aside_and_the_agent_runs_on(agent: AgentProcess) -> None:
+    (agent.state / "outbox.db").write_bytes(b"not a database, but somebody's")
+    agent.start()
+    status = wait_until(lambda: (s := agent.status()) and s["readings"] > 5 and s, 20, "readings")
+    assert (status["starts"], status["storage"]) == (1, "")
+    assert agent.signal(signal.SIGTERM) == 0
+    sound(agent.state / "outbox.db")
+    [aside] = agent.state.glob("outbox.db.damaged-*")
+    assert aside.read_bytes() == b"not a database, but somebody's"
+    assert "file is not a database; set aside as outbox.db.damaged-" in agent.log.read_text()
 
 
 def test_a_hub_that_is_not_there_shows_in_the_status_and_stops_nothing(tmp_path: Path, empty_outbox: Path) -> None:

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from agent.health import Vitals
+from agent.holding import Holding
 from agent.link_faults import LinkMonitor
-from agent.outbox import Outbox
 from agent.report import Report
 from agent.silence import SilenceMonitor, silent_after_ns
 from agent.slots import Held, ProfileSlots, SlotStore
@@ -22,6 +22,7 @@ from models.contract.checkin import CheckIn
 from models.contract.clock import Stamp
 from models.contract.items import decode_body, encode_body
 from tests.agent.machine import Machine
+from tests.agent.outboxes import open_outbox, shut
 from tests.builders import T0_NS, aggregate, stamp
 
 
@@ -42,13 +43,14 @@ def machine() -> Machine:
 
 @pytest.fixture
 def report(machine: Machine, outbox_path: Path, tmp_path: Path) -> Iterator[Report]:
-    outbox = Outbox(outbox_path, 10**9)
+    outbox = open_outbox(outbox_path)
     report = Report(
         version="0.1.0", device_id="dev-1", pipeline=machine.pipeline, outbox=outbox, slots=SlotStore(tmp_path),
         links=LinkMonitor(), silence=SilenceMonitor(), vitals=Vitals(), sources=[StillSource()],
+        holding=Holding(outbox),
     )  # fmt: skip
     yield report
-    outbox.close()
+    shut(outbox)
 
 
 def soon() -> Stamp:

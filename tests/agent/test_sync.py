@@ -16,6 +16,7 @@ from models.contract.items import Body, Item
 from models.contract.names import MAX_ENVELOPE_BYTES
 from models.errors import LinkError
 from tests.agent.hub_in_memory import MemoryHub
+from tests.agent.outboxes import open_outbox, shut, spoil
 from tests.builders import T0_NS, TurnedClock, aggregate, alert, evidence, signing_key, stamp
 
 NESTED = b"\x81\xa1x" + b"\x91" * 100_000 + b"\xc0"
@@ -23,9 +24,9 @@ NESTED = b"\x81\xa1x" + b"\x91" * 100_000 + b"\xc0"
 
 @pytest.fixture
 def outbox(outbox_path: Path) -> Iterator[Outbox]:
-    box = Outbox(outbox_path, 10**9)
+    box = open_outbox(outbox_path)
     yield box
-    box.close()
+    shut(box)
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_batches_keep_to_their_limits(sync: Sync, outbox: Outbox, hub: MemoryHub
 
 def test_a_poison_item_is_reported_and_does_not_block_the_rest(sync: Sync, outbox: Outbox, hub: MemoryHub) -> None:
     fill(outbox)
-    outbox._db.execute("UPDATE items SET body=x'c0' WHERE lane='aggregates' AND seq=2")
+    spoil(outbox, "aggregates", 2, b"\xc0")
     sync.drain()
     assert pending(outbox) == []
     assert sync.counters.rejected == 1

@@ -21,6 +21,7 @@ from models.contract.checkin import CheckIn, CheckInReply, DesiredSlots
 from models.contract.envelope import open_sealed, read_sealed
 from models.errors import ConfigError, LinkError
 from tests.agent.hub_in_memory import MemoryHub
+from tests.agent.outboxes import open_outbox, shut
 from tests.builders import T0_NS, TurnedClock, aggregate, stamp
 
 HUB = Enrolment(hub_id="hub-1", hub_public_key=bytes(32))
@@ -57,9 +58,9 @@ class Room:
 
 @pytest.fixture
 def room(tmp_path: Path, outbox_path: Path) -> Iterator[Room]:
-    outbox = Outbox(outbox_path, 10**9)
+    outbox = open_outbox(outbox_path)
     yield Room(tmp_path, outbox)
-    outbox.close()
+    shut(outbox)
 
 
 def fail_with(error: Exception) -> Callable[[], Enrolment]:

@@ -21,6 +21,8 @@ from models.contract.items import (
     Evidence,
     Health,
     Item,
+    RolledWindows,
+    Rollup,
     SensorFault,
     SlotScore,
     encode_body,
@@ -95,6 +97,20 @@ def health(uptime_s: float = 60.0) -> Health:
 
 def eviction(n_items: int) -> Eviction:
     return Eviction(reason="budget", n_items=n_items, n_bytes=1000 * n_items, start_ns=NOW_NS, end_ns=NOW_NS + 1)
+
+
+def rollup(n_windows: int, *assets: str, profile: str = "pump") -> Rollup:
+    """`n_windows` of each asset, merged."""
+    groups = [
+        RolledWindows(
+            asset=asset, profile=profile, spec_hash=SPEC, start_ns=NOW_NS, end_ns=NOW_NS + n_windows * 10**10,
+            n_windows=n_windows, n_readings=100 * n_windows, mean=pack_floats(np.full(4, 2.0)),
+            low=pack_floats(np.full(4, 1.0)), high=pack_floats(np.full(4, 3.0)),
+            worst=SlotScore(detector="baseline", score=4.0, p_value=0.01),
+        )
+        for asset in assets
+    ]  # fmt: skip
+    return Rollup(reason="outbox full", n_windows=n_windows * len(assets), n_bytes=1000, groups=groups)
 
 
 def item(body: Body, seq: int, *, first_seq: int | None = None, lane: str | None = None) -> Item:

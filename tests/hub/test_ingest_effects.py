@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from hub.lake.lake import open_lake
 from hub.settings import Hub
@@ -22,6 +23,7 @@ from tests.hub.simulated_device import (
     health,
     item,
     poison,
+    rollup,
 )
 from tests.waiting import wait_until
 
@@ -82,6 +84,35 @@ def test_an_eviction_of_what_had_arrived_counts_only_the_rest(client: HubClient)
     assert ack.cursors["aggregates"] == 6
     lane = lanes(client, device)["e1", "aggregates"]
     assert (lane["received"], lane["evicted"], lane["redelivered"]) == (4, 2, 0)
+
+
+def test_a_rollup_stands_for_the_windows_that_were_merged_in_it(client: HubClient) -> None:
+    device = client.enrolled()
+    client.ingest(device.batch(aggregates(1, 2)))
+    merged = item(rollup(3, "pump-1", "pump-2"), 8, first_seq=3)
+    assert client.ingest(device.batch([merged, *aggregates(9, 9)])).cursors["aggregates"] == 9
+    lane = lanes(client, device)["e1", "aggregates"]
+    assert (lane["received"], lane["evicted"], lane["merged"], lane["n_missing"]) == (3, 0, 6, 0)
+    ledger = client.settled_ledger()
+    assert (ledger["items"], ledger["merged"], ledger["lake_rows"], ledger["lake_duplicates"]) == (9, 6, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "first_seq", "reason"),
+    [
+        ({}, 4, "rollup: 6 windows in place of 4..8"),
+        ({"n_windows": 7}, 2, "rollup: groups of 6 windows, 7 stated"),
+        ({"groups": []}, 3, "rollup: groups of 0 windows"),
+    ],
+)
+def test_a_rollup_that_does_not_add_up_is_quarantined(
+    client: HubClient, changes: dict[str, Any], first_seq: int, reason: str
+) -> None:
+    device = client.enrolled()
+    body = msgspec.structs.replace(rollup(3, "pump-1", "pump-2"), **changes)
+    ack = client.ingest(device.batch([*aggregates(1, first_seq - 1), item(body, 8, first_seq=first_seq)]))
+    assert ack.cursors["aggregates"] == 8
+    assert reason in ack.rejected[0].reason
 
 
 def test_a_poison_item_is_quarantined_alone(client: HubClient) -> None:

@@ -14,7 +14,7 @@ from hub.lake.query import LakeCounter, QueryError, query
 from hub.lake.rows import rows_of
 from models.contract.items import KIND_OF, Body, encode_body, pack_floats
 from models.errors import StorageError
-from tests.hub.simulated_device import NOW_NS, aggregate, evidence, health, stamp
+from tests.hub.simulated_device import NOW_NS, aggregate, evidence, health, rollup, stamp
 
 
 def record(body: Body, position: int, device_id: str = "gw-01") -> LogRecord:
@@ -50,6 +50,19 @@ def test_missing_features_stay_missing(lake: DeltaLake) -> None:
     [features] = lake.aggregates("pump")["features"].to_pylist()
     assert features[0] == 1.0
     assert np.isnan(features[1])
+
+
+def test_a_rollup_is_a_row_for_each_group_of_its_windows(lake: DeltaLake) -> None:
+    records = [record(rollup(3, "pump-1", "pump-2"), 6), record(aggregate(1), 7), record(rollup(2, "pump-1"), 9)]
+    lake.append("rollups", rows_of("rollups", records), "log", 9)
+    sql = "SELECT seq, part, asset, n_windows, mean[1] AS mean, worst.p_value AS p FROM rollups ORDER BY seq, part"
+    assert query(sql, lake).to_pylist() == [
+        {"seq": 6, "part": 0, "asset": "pump-1", "n_windows": 3, "mean": 2.0, "p": 0.01},
+        {"seq": 6, "part": 1, "asset": "pump-2", "n_windows": 3, "mean": 2.0, "p": 0.01},
+        {"seq": 9, "part": 0, "asset": "pump-1", "n_windows": 2, "mean": 2.0, "p": 0.01},
+    ]
+    count = LakeCounter(lake).count()
+    assert (count.n_rows, count.n_duplicates) == (3, 0)
 
 
 def test_a_version_never_changes(lake: DeltaLake) -> None:

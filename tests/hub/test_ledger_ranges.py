@@ -42,14 +42,14 @@ def test_the_form_is_canonical(incoming: list[tuple[int, int]]) -> None:
     assert all(first > last + 1 for last, first in zip(edges[0::2], edges[1::2], strict=False))
 
 
-@given(st.lists(st.tuples(spans, st.booleans()), max_size=40))
-def test_every_number_counts_once_as_received_or_evicted(items: list[tuple[tuple[int, int], bool]]) -> None:
+@given(st.lists(st.tuples(spans, st.sampled_from(["aggregate", "eviction", "rollup"])), max_size=40))
+def test_every_number_counts_once_as_received_evicted_or_merged(items: list[tuple[tuple[int, int], str]]) -> None:
     account = LaneAccount()
     redelivered = 0
-    for (first, last), eviction in items:
-        account, new = account.with_item(first, last, 1, eviction=eviction, rejected=False)
+    for (first, last), kind in items:
+        account, new = account.with_item(first, last, 1, kind=kind, rejected=False)
         redelivered += not new
-    assert account.n_received + account.n_evicted == len(numbers(account.seen))
+    assert account.n_received + account.n_evicted + account.n_merged == len(numbers(account.seen))
     assert account.n_redelivered == redelivered
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.agent.outboxes import stored_items
 from tests.debian.root import Unavailable, cached_root, copied_root, own_architecture, this_release, why_not
 from tests.debian.wheels import CHECKOUT, built_wheel, cached_wheels
 from tests.service.container import Container, DidNotBoot
@@ -155,12 +156,9 @@ def _journal(box: Container, *options: str) -> str:
 
 def _stored(box: Container) -> dict[tuple[str, int], bytes]:
     """All that waits for the hub: there is none, so all that was ever produced. Asserts that no number is missing."""
-    path = f"file:{box.root}/var/lib/tocsin/outbox.db?mode=ro"
-    with closing(sqlite3.connect(path, uri=True, isolation_level=None)) as db:
-        db.execute("BEGIN")  # both questions about one moment, while the agent goes on writing
-        items = {(lane, seq): body for lane, seq, body in db.execute("SELECT lane, seq, body FROM items")}
-        next_seq = dict(db.execute("SELECT lane, next_seq FROM lanes"))
-    assert set(items) == {(lane, seq) for lane, end in next_seq.items() for seq in range(1, end)}
+    items = {(item.lane, item.seq): bytes(item.body) for item in stored_items(box.root / "var/lib/tocsin/outbox.db")}
+    last = {lane: max(seq for each, seq in items if each == lane) for lane in {lane for lane, _ in items}}
+    assert set(items) == {(lane, seq) for lane, end in last.items() for seq in range(1, end + 1)}
     return items
 
 
@@ -294,9 +292,10 @@ def test_a_hung_pipeline_is_killed_although_the_rest_of_the_process_lives(runnin
     _wait_for_more(running)
     pid, (epoch, starts), since_s = _show(running, "MainPID"), _starts(running), time.time()
     with closing(sqlite3.connect(running.root / "var/lib/tocsin/outbox.db", isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+        other.execute("BEGIN IMMEDIATE")  # what the tail takes needs no lock: the pipeline hangs once that is full
+        hung = lambda: time.monotonic_ns() / 1e3 - _fed_us(running) > _WATCHDOG_S * 0.5e6  # noqa: E731
+        wait_until(hung, timeout_s=60, what="the pipeline hanging")
         before = _stored(running)
-        wait_until(lambda: time.monotonic_ns() / 1e3 - _fed_us(running) > _WATCHDOG_S * 0.5e6, what="the pipeline hanging")
         assert "box-1" in running.run("/opt/tocsin/bin/tocsin", "agent", "status").stdout
         assert _show(running, "MainPID") == pid
         wait_until(lambda: _show(running, "MainPID") != pid, timeout_s=30, what="the watchdog's kill")
