@@ -21,7 +21,7 @@ that is `missing` by the profile's rule is all NaN. See `Windowing` in models/co
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,8 @@ _MAX_SUSPECTS = 1000
 class RawWindow:
     """A closed window before quality control. `times`, `values`: per channel, ascending.
 
-    `n_late`: readings that came too late, since the last window.
+    `n_late`: readings that came too late, since the last window; `late`: by channel. `n_behind`: by channel, those in the
+    window that came with a time before an earlier one. Both are empty where there are none.
     """
 
     start_ns: int
@@ -47,6 +48,8 @@ class RawWindow:
     times: list[NDArray[np.int64]]
     values: list[NDArray[np.float64]]
     n_late: int
+    late: list[int] = field(default_factory=list)
+    n_behind: list[int] = field(default_factory=list)
 
     @property
     def n_readings(self) -> int:
@@ -56,12 +59,14 @@ class RawWindow:
 class _Channel:
     """Readings of one channel that no closed window has used up yet."""
 
-    __slots__ = ("ascending", "times", "values")
+    __slots__ = ("ascending", "n_behind", "n_late", "times", "values")
 
     def __init__(self) -> None:
         self.times = array("q")
         self.values = array("d")
         self.ascending = True
+        self.n_late = 0
+        self.n_behind = 0
 
     def clear(self) -> None:
         del self.times[:], self.values[:]
@@ -71,7 +76,10 @@ class _Channel:
         """Readings in (start, end], ascending; those up to `keep_after_ns` are forgotten."""
         times = np.frombuffer(self.times, dtype=np.int64).copy()
         values = np.frombuffer(self.values, dtype=np.float64).copy()
+        self.n_behind = 0
         if not self.ascending:
+            behind = times < np.maximum.accumulate(times)
+            self.n_behind = int((behind & (times > start_ns) & (times <= end_ns)).sum())
             order = np.argsort(times, kind="stable")
             times, values = times[order], values[order]
         low, high, keep = np.searchsorted(times, [start_ns, end_ns, keep_after_ns], side="right")
@@ -119,7 +127,7 @@ class Windower:
         if self._suspects:
             self._let_suspects_go()
         if t_ns <= self._horizon_ns:
-            self._leave_out(np.array([t_ns]))
+            self._leave_out(self._channels[channel], np.array([t_ns]))
             return
         buffer = self._channels[channel]
         if buffer.times and t_ns < buffer.times[-1]:
@@ -146,7 +154,7 @@ class Windower:
     def _store(self, buffer: _Channel, times: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         if times.min() <= self._horizon_ns:
             late = times <= self._horizon_ns
-            self._leave_out(times[late])
+            self._leave_out(buffer, times[late])
             times, values = times[~late], values[~late]
         if not len(times):
             return
@@ -157,11 +165,12 @@ class Windower:
         if len(buffer.times) > MAX_HELD:
             self._trim(buffer)
 
-    def _leave_out(self, times: NDArray[np.int64]) -> None:
+    def _leave_out(self, buffer: _Channel, times: NDArray[np.int64]) -> None:
         """Count readings that no window will hold: of the cut-off window before the first, or too late."""
         n_cut_off = int((times <= self._first_start_ns).sum())
         self.n_left_out += n_cut_off
         self._n_late += len(times) - n_cut_off
+        buffer.n_late += len(times) - n_cut_off
 
     def _trim(self, buffer: _Channel) -> None:
         """Make room in bursts, for each costs a move of all that stays."""
@@ -232,9 +241,20 @@ class Windower:
             end, start = self._next_end_ns, self._next_end_ns - self._window_ns
             self._move_to(end + self._hop_ns)
             cuts = [c.cut(start, end, self._horizon_ns) for c in self._channels]
-            windows.append(RawWindow(start, end, [t for t, _ in cuts], [v for _, v in cuts], self._n_late))
-            self._n_late = 0
+            windows.append(self._raw(start, end, cuts))
         return windows
+
+    def _raw(self, start_ns: int, end_ns: int, cuts: list[tuple[NDArray[np.int64], NDArray[np.float64]]]) -> RawWindow:
+        late = [c.n_late for c in self._channels] if self._n_late else []
+        behind = [c.n_behind for c in self._channels]
+        window = RawWindow(
+            start_ns, end_ns, [t for t, _ in cuts], [v for _, v in cuts], self._n_late, late, behind if any(behind) else []
+        )
+        if late:
+            self._n_late = 0
+            for buffer in self._channels:
+                buffer.n_late = 0
+        return window
 
     def _skip_empty(self, watermark_ns: int) -> bool:
         """Move on to the first closed window that holds a reading, or to the first that is still open: False then."""
