@@ -39,8 +39,9 @@ class Channel(_Strict, frozen=True, kw_only=True):
     `resolution`: the sensor's step; a channel that stays within it for `stuck_after_s` is stuck. None = never judged stuck.
     `sentinels`: values by which the sensor says "no value"; None = `DEFAULT_SENTINELS`, each where it is implausible.
     `rate_hz`: where it differs from the profile's grid. `optional`: not every such asset has it; it is missing only where
-    it has been there before. `abrupt`: jumps and bursts are its nature (a setpoint, a computer's load), so neither `step` nor
-    `noise` is judged.
+    it has been there before. `dynamics`: "inert" cannot jump or turn rough by itself (the temperature of a mass, the level
+    of a tank): such a change is the sensor's. "abrupt" does so by its nature (a setpoint, a computer's load): neither
+    `step` nor `noise` is judged.
     """
 
     name: Name
@@ -52,7 +53,7 @@ class Channel(_Strict, frozen=True, kw_only=True):
     rate_hz: Positive | None = None
     optional: bool = False
     sentinels: tuple[float, ...] | None = None
-    abrupt: bool = False
+    dynamics: Literal["inert", "usual", "abrupt"] = "usual"
 
 
 class Redundant(_Strict, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -29,6 +30,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract.clock import NS_PER_S
 from models.contract.items import FaultKind
 from models.contract.profile import Profile
 from models.quality.changes import ChangeCheck
@@ -40,7 +42,8 @@ from models.quality.timing import RateCheck, TimeCheck
 from models.quality.usual import Shape, Usual, UsualState
 from models.windows import Grid, RawWindow
 
-_LESSONS_HELD: Final = 6  # a minute at the built-in profiles' windows: what develops is recognized meanwhile
+_LESSONS_HELD: Final = 6  # a minute or more at the built-in profiles' windows: what develops is recognized meanwhile
+_SKIPPED: Final = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +101,7 @@ class QualityControl:
         self._changes = ChangeCheck(profile, self._usual)
         self._lessons: deque[tuple[RawWindow, NDArray[np.float64], Shape, list[Kept]]] = deque()
         self._studied_to_ns = 0
+        self._window_ns = round(profile.windowing.window_s * NS_PER_S)
 
     def clean(self, window: RawWindow, healthy: bool = True) -> CleanWindow:
         """Find faults, take out or blank what they touch, align the rest. `healthy`: whether the machine is not in alarm."""
@@ -112,7 +116,7 @@ class QualityControl:
         matrix[:, blank] = np.nan
         findings += [self._missing(i, len(values[i])) for i in missing if self._expected[i]]
         self._expected = [expected or len(v) > 0 for expected, v in zip(self._expected, values, strict=True)]
-        shape = self._compare(matrix, window.end_ns, findings)
+        shape = self._compare(matrix, window.end_ns, healthy, findings)
         if healthy and not findings:
             self._study(window, matrix, shape, kept)
         else:
@@ -144,7 +148,7 @@ class QualityControl:
         detail = "no reading that counts" if not n else f"{n} readings, too few or with too long a gap to fill the window"
         return Finding(self._channels[i].name, "missing", detail)
 
-    def _compare(self, matrix: NDArray[np.float64], end_ns: int, findings: list[Finding]) -> Shape:
+    def _compare(self, matrix: NDArray[np.float64], end_ns: int, healthy: bool, findings: list[Finding]) -> Shape:
         """Compare the channels with one another and with what is usual; blanks in `matrix` what is contradicted."""
         if self._groups:
             mean = matrix.mean(axis=0)
@@ -152,16 +156,19 @@ class QualityControl:
                 found, off = group.check(mean, end_ns)
                 findings += found
                 matrix[:, off] = np.nan
-        shape, found, contradicted = self._changes.check(matrix, end_ns)
+        shape, found, contradicted = self._changes.check(matrix, end_ns, healthy)
         findings += found
         matrix[:, contradicted] = np.nan
         return shape
 
     def _study(self, window: RawWindow, matrix: NDArray[np.float64], shape: Shape, kept: list[Kept]) -> None:
-        """Keep a good window as a lesson; learn the one that six good ones have followed. Windows that overlap teach once."""
-        if window.start_ns < self._studied_to_ns <= window.end_ns:
+        """Keep a good window as a lesson, and learn the one that a minute or more of good ones have followed.
+
+        Windows that overlap teach once; when the first dozen have been learned, every fourth will do.
+        """
+        if window.start_ns < self._studied_to_ns <= window.end_ns + self._window_ns * _SKIPPED:
             return
-        self._studied_to_ns = window.end_ns
+        self._studied_to_ns = window.end_ns + (self._window_ns * _SKIPPED if self._usual.known else 0)
         self._lessons.append((window, matrix, shape, kept))
         if len(self._lessons) > _LESSONS_HELD:
             self._learn(*self._lessons.popleft())
@@ -178,7 +185,7 @@ class QualityControl:
         """To keep over a restart."""
         return QualityMemory(
             usual=self._usual.state(),
-            expected=[-1.0 if e != e else e for e in self._rate.expected],
+            expected=[-1.0 if math.isnan(e) else e for e in self._rate.expected],
             been=[check.been for check in self._samples],
             rests=[(s.longest_rest_s, s.step, s.has_moved) if s else None for s in self._stillness],
             groups=[group.state() for group in self._groups],

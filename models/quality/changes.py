@@ -11,9 +11,10 @@ and the roughness of one together; a sensor's shows in its own channel alone. So
 
 That is evidence, not proof: a machine's change that comes at once and shows in one channel only looks the same. Where
 the channel usually follows the others (they explain four fifths of its variance or more) and they do not account for the change,
-it is `contradicted` by them and blanked at once. Else the fault is told and the window trains nothing, but the channel
-is still scored. A step ends when the level is back, or after an hour as the new level; and a jump that ended by itself is
-usual from then on. Channels that are `abrupt` by the profile are not judged.
+it is contradicted by them and blanked at once; so is a channel that is `inert` by the profile. Else the fault is told and
+the window trains nothing, but the channel is still scored. A step ends when the level is back, or after an hour as the new level; and a jump that ended by itself is
+usual from then on. While the machine is in alarm nothing new is laid to a sensor: what a disturbed machine does is not
+known. Channels that are `abrupt` are not judged.
 """
 
 from __future__ import annotations
@@ -38,8 +39,7 @@ _ECHO_CELLS: Final = 6
 _SIDE: Final = 12  # cells on either side by which a jump's levels are told
 _STEADY: Final = 0.25
 _HELD: Final = 0.5
-_NEAR: Final = 0.25  # of the span of its levels
-_EXPLAINED: Final = 0.5
+_NEAR: Final = 0.5  # of the span of its levels
 _UNACCOUNTED: Final = 0.6
 _FOLLOWS: Final = 0.8
 _NOISE_TOLD_AFTER: Final = 2  # windows
@@ -66,30 +66,34 @@ class ChangeCheck:
         self._usual = usual
         self._window_ns = round(profile.windowing.window_s * NS_PER_S)
         self._cell_ns = NS_PER_S / profile.windowing.rate_hz
-        self._judged = np.array([not channel.abrupt for channel in profile.channels])
+        self._judged = np.array([channel.dynamics != "abrupt" for channel in profile.channels])
         self._floor = np.array([channel.resolution for channel in profile.channels])
         self._open: dict[int, _Change] = {}
         self._last: tuple[int, Array] | None = None  # end of the window before this, and its last cells
 
-    def check(self, matrix: Array, end_ns: int) -> tuple[Shape, list[Finding], list[int]]:
-        """(the window's shape, what was found, channels to blank). `matrix`: (n_cells, n_channels), blank ones NaN."""
+    def check(self, matrix: Array, end_ns: int, healthy: bool) -> tuple[Shape, list[Finding], list[int]]:
+        """(the window's shape, what was found, channels to blank). `matrix`: (n_cells, n_channels), blank ones NaN.
+
+        `healthy`: whether the machine is not in alarm. While it is, nothing new is laid to a sensor.
+        """
         shape = shape_of(matrix)
         tail, self._last = self._tail(end_ns), (end_ns, matrix[-_SIDE:])
         if not self._usual.known or len(matrix) < _MIN_CELLS:
             return shape, [], []
         jump = np.fmax(shape.jump, np.abs(matrix[0] - tail[-1])) if tail is not None else shape.jump
-        rough = (shape.noise > self._noise_limit()) & self._judged
-        jumped = (jump > self._jump_limit()) & self._judged
+        judged = self._judged & healthy
+        rough = (shape.noise > self._noise_limit()) & judged
+        jumped = (jump > self._jump_limit()) & judged
         if self._open or rough.any() or jumped.any():
             self._judge(matrix, tail, shape, jump, rough, jumped, end_ns)
         return (shape, *self._findings(end_ns))
 
     def _noise_limit(self) -> Array:
-        return _NOISES * np.maximum(self._usual.noise, self._floor)
+        return np.asarray(_NOISES * np.maximum(self._usual.noise, self._floor))
 
     def _jump_limit(self) -> Array:
         usual = self._usual
-        return np.maximum.reduce([_JUMPS * usual.jump, _NOISES_OF_A_JUMP * usual.noise, _JUMPS * self._floor])
+        return np.asarray(np.maximum.reduce([_JUMPS * usual.jump, _NOISES_OF_A_JUMP * usual.noise, _JUMPS * self._floor]))
 
     def _tail(self, end_ns: int) -> Array | None:
         """The last cells of the window before, where this one begins at its end."""
@@ -101,13 +105,13 @@ class ChangeCheck:
     ) -> None:  # fmt: skip
         for i in [i for i, change in self._open.items() if self._ended(i, change, matrix, shape, end_ns)]:
             del self._open[i]
-        for i in np.flatnonzero(rough):
-            if int(i) not in self._open and self._is_noise(int(i), matrix, shape, jump):
-                self._open[int(i)] = self._noisy(int(i), matrix, end_ns)
-        for i in np.flatnonzero(jumped & ~rough):
-            step = None if int(i) in self._open else self._step(int(i), matrix, tail, end_ns)
+        for i in np.flatnonzero(rough).tolist():
+            if i not in self._open and self._is_noise(i, matrix, shape, jump):
+                self._open[i] = self._noisy(i, matrix, end_ns)
+        for i in np.flatnonzero(jumped & ~rough).tolist():
+            step = None if i in self._open else self._step(i, matrix, tail, end_ns)
             if step is not None:
-                self._open[int(i)] = step
+                self._open[i] = step
 
     # --- noise ---------------------------------------------------------------------------------------------------
 
@@ -169,10 +173,10 @@ class ChangeCheck:
 
     def _relation(self, i: int, matrix: Array) -> Relation | None:
         """How channel `i` follows those of the others that are there, where they explain enough of it."""
-        blank = np.isnan(matrix).any(axis=0)
+        blank = np.asarray(np.isnan(matrix).any(axis=0))
         blank[[j for j in self._open if j != i]] = True
         relation = self._usual.relation(i, blank)
-        return relation if relation.r2 >= _EXPLAINED else None
+        return relation if relation.r2 >= _FOLLOWS else None
 
     # --- what becomes of it --------------------------------------------------------------------------------------
 
@@ -193,14 +197,14 @@ class ChangeCheck:
         return back or old
 
     def _findings(self, end_ns: int) -> tuple[list[Finding], list[int]]:
-        findings, contradicted = [], []
+        findings, blank = [], []
         for i, change in self._open.items():
             windows = _NOISE_TOLD_AFTER if change.kind == "noise" else 1
             change.told = change.told or end_ns - change.since_ns >= windows * self._window_ns
             findings.append(Finding(self._channels[i].name, change.kind, self._detail(i, change), change.since_ns, change.told))
-            if change.relation is not None:
-                contradicted.append(i)
-        return findings, contradicted
+            if change.relation is not None or self._inert(i):
+                blank.append(i)
+        return findings, blank
 
     def _detail(self, i: int, change: _Change) -> str:
         unit = self._channels[i].unit
@@ -212,5 +216,10 @@ class ChangeCheck:
             noise = float(np.median(np.abs(np.diff(self._last[1][:, i]))))
             what = f"noise of {amount(noise, unit)} from sample to sample"
             usual = f"usually at most {amount(float(self._usual.noise[i]), unit)}"
-        others = "the other channels contradict it" if change.relation is not None else "no other channel shows it"
-        return f"{what}, {usual}; {others}"
+        why = "no other channel shows it"
+        if self._inert(i) or change.relation is not None:
+            why = "it cannot change so fast" if self._inert(i) else "the other channels contradict it"
+        return f"{what}, {usual}; {why}"
+
+    def _inert(self, i: int) -> bool:
+        return self._channels[i].dynamics == "inert"

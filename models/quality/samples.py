@@ -6,6 +6,7 @@ from where the channel has been, with no other sample on the way there. Sentinel
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from typing import Final, NamedTuple
 
@@ -60,7 +61,7 @@ class SampleCheck:
         if len(spikes):
             findings.append(self._spiked(values, spikes))
             times, values = np.delete(times, spikes), np.delete(values, spikes)
-        if findings or low != low:  # NaN
+        if findings or math.isnan(low):
             low, high = (float(values.min()), float(values.max())) if len(values) else (np.nan, np.nan)
         return Kept(times, values, low, high), findings
 
@@ -139,16 +140,17 @@ def isolated_spikes(values: Values, resolution: float) -> NDArray[np.intp]:
     if len(values) < _MIN_FOR_SPIKES:
         return none
     steps = values[1:] - values[:-1]
-    sizes, ordered = np.sort(np.abs(steps)), np.sort(values)  # order statistics by sorting: np.percentile costs ten times that
+    sizes = np.sort(np.abs(steps))  # order statistics by sorting: np.percentile costs ten times that
     usual = 1.4826 * float(sizes[len(sizes) // 2])
-    margin = max(len(ordered) // 10, _MAX_SPIKES)  # spikes must not widen the spread that they are measured by
-    spread = float(ordered[-1 - margin] - ordered[margin])
     if resolution <= 0:  # a coarse sensor's single step is no spike: take its steps as they come
         moved = sizes[np.searchsorted(sizes, 0.0, side="right") :]
         usual = max(usual, float(moved[len(moved) // 2]) if len(moved) else np.inf)
+    if sizes[-2] <= _SPIKE_STEPS * max(usual, resolution):
+        return none
+    ordered = np.sort(values)
+    margin = max(len(ordered) // 10, _MAX_SPIKES)  # spikes must not widen the spread that they are measured by
+    spread = float(ordered[-1 - margin] - ordered[margin])
     limit = _SPIKE_STEPS * max(usual, resolution, spread / 4)
     jump_in, jump_out = steps[:-1], -steps[1:]
-    if sizes[-2] <= limit:
-        return none
     spikes = np.flatnonzero((np.minimum(np.abs(jump_in), np.abs(jump_out)) > limit) & (jump_in * jump_out > 0)) + 1
     return spikes if len(spikes) <= margin else none

@@ -13,6 +13,7 @@ A clock that leaps ahead with all of the asset's channels looks like a pause, an
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import Final
 
@@ -51,9 +52,8 @@ class RateCheck:
         found: dict[int, Finding] = {}
         for i, expected in enumerate(self.expected):
             n = len(window.times[i])
-            if _TOO_FEW * expected < n < _TOO_MANY * expected or expected != expected or expected < _MIN_EXPECTED or not n:
-                self._off_since.pop(i, None)
-            elif self._evenly(window.times[i], expected, n):
+            off = not _TOO_FEW * expected < n < _TOO_MANY * expected  # True where nothing is known to expect
+            if off and n and expected >= _MIN_EXPECTED and self._evenly(window.times[i], expected, n):
                 found[i] = self._finding(i, window, n)
             else:
                 self._off_since.pop(i, None)
@@ -62,7 +62,7 @@ class RateCheck:
     def learn(self, window: RawWindow) -> None:
         """Take in a window without a fault; after the first dozen there is nothing more to learn."""
         for i, expected in enumerate(self.expected):
-            if expected == expected:
+            if not math.isnan(expected):
                 continue
             counts = self._counts[i]
             counts.append(len(window.times[i]))

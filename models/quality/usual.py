@@ -82,7 +82,9 @@ class Usual:
     def learn(self, matrix: Array, shape: Shape) -> None:
         """Take in a window without a fault. A channel that is blank (it is optional) is passed over."""
         row = self._n % _RING
-        self._noises[row] = np.fmin(shape.noise, np.maximum(self.noise, self._floor) * _MAX_GROWTH) if self.known else shape.noise
+        self._noises[row] = (
+            np.fmin(shape.noise, np.maximum(self.noise, self._floor) * _MAX_GROWTH) if self.known else shape.noise
+        )
         self._means[row] = np.clip(shape.mean, *self._reach()) if self.known else shape.mean
         jump = np.fmin(shape.jump, np.maximum(self.jump, self._floor) * _MAX_GROWTH) if self.known else shape.jump
         self.jump = np.fmax(self.jump, jump)
