@@ -14,8 +14,8 @@ What is looked for, per channel and window, and what is done about it:
 Invariants:
 1. A NaN is an absent sample, by the contract of readings: it is no fault by itself, but what is absent may go missing.
 2. A blanked channel is NaN: its features, and those that read it with others, are left out of the score.
-3. A window with any finding, suspicions included, neither trains nor commissions a model nor teaches what is usual (nor does one while the machine is in alarm); and
-   `since_ns` tells from when on earlier windows were touched, too.
+3. A window with any finding, suspicions included, neither trains nor commissions a model nor teaches what is usual;
+   `since_ns` tells from when on earlier windows were touched, too. While the machine is in alarm nothing is learned.
 4. All that is remembered is bounded, and `memory` is what of it survives a restart.
 """
 

@@ -10,11 +10,11 @@ and the roughness of one together; a sensor's shows in its own channel alone. So
             rougher than usual; 3. its own level stays where it has been; 4. it lasts for two windows.
 
 That is evidence, not proof: a machine's change that comes at once and shows in one channel only looks the same. Where
-the channel usually follows the others (they explain four fifths of its variance or more) and they do not account for the change,
-it is contradicted by them and blanked at once; so is a channel that is `inert` by the profile. Else the fault is told and
-the window trains nothing, but the channel is still scored. A step ends when the level is back, or after an hour as the new level; and a jump that ended by itself is
-usual from then on. While the machine is in alarm nothing new is laid to a sensor: what a disturbed machine does is not
-known. Channels that are `abrupt` are not judged.
+the channel usually follows the others (they explain four fifths of its variance or more) and they do not account for the
+change, it is contradicted by them and blanked at once; so is a channel that is `inert` by the profile. Else the fault is
+told and the window trains nothing, but the channel is still scored. A step ends when the level is back, or after an hour
+as the new level; and a jump that ended by itself is usual from then on. While the machine is in alarm nothing new is laid
+to a sensor: what a disturbed machine does is not known. Channels that are `abrupt` are not judged.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from models.contract.profile import Profile, Redundant
 from models.quality.finding import Finding, amount
 
 _TOLD_AFTER_WINDOWS: Final = 2
-_LEARN_FROM: Final = 20
+_LEARN_FROM: Final = 12
 _SPREADS: Final = 8.0
 
 Array = NDArray[np.float64]
