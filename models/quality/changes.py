@@ -183,6 +183,8 @@ class ChangeCheck:
     def _ended(self, i: int, change: _Change, matrix: Array, shape: Shape, end_ns: int) -> bool:
         if np.isnan(shape.mean[i]) or (change.kind == "step" and not change.told and shape.noise[i] > self._noise_limit()[i]):
             return True  # another fault has taken its place
+        if end_ns <= change.since_ns:
+            return True  # the clock was set back
         if change.kind == "noise":
             return bool(shape.noise[i] <= self._noise_limit()[i] / 2) or not self._level_stays(i, matrix, shape)
         n_after = max(3, min(len(matrix), int((end_ns - change.since_ns) / self._cell_ns) - 1))

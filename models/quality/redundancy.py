@@ -53,7 +53,8 @@ class Group:
         off = np.flatnonzero(np.abs(away - self._usual) > self._limit).tolist()
         if off and 2 * len(off) >= len(self._members):
             off = [k for k in range(len(self._members)) if np.isfinite(away[k])]
-        self._off_since = {k: self._off_since.get(k, end_ns - self._window_ns) for k in off}
+        start_ns = end_ns - self._window_ns
+        self._off_since = {k: min(self._off_since.get(k, start_ns), start_ns) for k in off}
         return [self._finding(k, away, mean, end_ns) for k in off], [int(self._members[k]) for k in off]
 
     def learn(self, mean: Array) -> None:

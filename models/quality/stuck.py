@@ -67,6 +67,8 @@ class Stillness:
         if not self._channel.resolution:
             self._learn_step(values)
         newest, tolerance = float(values[-1]), self.step / 2
+        if self._still is not None and int(times[0]) < self._still[1]:
+            self._still = None  # the clock was set back: nobody knows since when
         if self._still is not None:
             self._learn_rest(self._still, times, values, tolerance)
         since_ns = self._rest_begin(times, values, newest, tolerance)

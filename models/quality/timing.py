@@ -81,7 +81,7 @@ class RateCheck:
         return bool(off.mean() >= _EVEN)
 
     def _finding(self, i: int, window: RawWindow, n: int) -> Finding:
-        since_ns = self._off_since.setdefault(i, window.start_ns)
+        since_ns = self._off_since[i] = min(self._off_since.get(i, window.start_ns), window.start_ns)
         window_s = self._window_ns / NS_PER_S
         usual, now = self.expected[i] / window_s, n / window_s
         told = window.end_ns - since_ns >= _TOLD_AFTER_WINDOWS * self._window_ns

@@ -181,6 +181,23 @@ def test_what_was_learned_survives_a_restart() -> None:
         assert [w.faults for w in broken(after, build, 4)] == [w.faults for w in broken(before, build, 4)]
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind} {case.channel}")
+def test_a_clock_that_was_set_back_hides_no_fault(case: Case) -> None:
+    quality = learned()
+    broken(quality, case.build, case.within)
+    week = round(7 * 86400 / WINDOW_S)
+    told = []
+    for number in range(LEARNED, LEARNED + case.within + 1):
+        window = case.build(*healthy(number), number)
+        back_ns = round(week * WINDOW_S) * NS_PER_S
+        times = [times - back_ns for times in window.times]
+        earlier = RawWindow(
+            window.start_ns - back_ns, window.end_ns - back_ns, times, window.values, 0, window.late, window.n_behind
+        )
+        told.append((case.channel, case.kind) in quality.clean(earlier).faults)
+    assert told[-1] or case.kind == "step"  # which is known by its jump alone
+
+
 def test_memory_of_another_profile_is_not_taken() -> None:
     quality = QualityControl(plain("x"))
     quality.resume(learned().memory())
