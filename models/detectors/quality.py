@@ -113,7 +113,8 @@ class QualityControl:
         blank += self._stuck(kept, findings)
         times, values = [k.times for k in kept], [k.values for k in kept]
         matrix, missing = self._grid.align(RawWindow(window.start_ns, window.end_ns, times, values, window.n_late))
-        matrix[:, blank] = np.nan
+        if blank:
+            matrix[:, blank] = np.nan
         findings += [self._missing(i, len(values[i])) for i in missing if self._expected[i]]
         self._expected = [expected or len(v) > 0 for expected, v in zip(self._expected, values, strict=True)]
         shape = self._compare(matrix, window.end_ns, healthy, findings)
@@ -158,7 +159,8 @@ class QualityControl:
                 matrix[:, off] = np.nan
         shape, found, contradicted = self._changes.check(matrix, end_ns, healthy)
         findings += found
-        matrix[:, contradicted] = np.nan
+        if contradicted:
+            matrix[:, contradicted] = np.nan
         return shape
 
     def _study(self, window: RawWindow, matrix: NDArray[np.float64], shape: Shape, kept: list[Kept]) -> None:

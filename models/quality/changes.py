@@ -68,6 +68,8 @@ class ChangeCheck:
         self._cell_ns = NS_PER_S / profile.windowing.rate_hz
         self._judged = np.array([channel.dynamics != "abrupt" for channel in profile.channels])
         self._floor = np.array([channel.resolution for channel in profile.channels])
+        self._version = -1
+        self._noise_limit = self._jump_limit = np.full(len(profile.channels), np.inf)
         self._open: dict[int, _Change] = {}
         self._last: tuple[int, Array] | None = None  # end of the window before this, and its last cells
 
@@ -81,19 +83,22 @@ class ChangeCheck:
         if not self._usual.known or len(matrix) < _MIN_CELLS:
             return shape, [], []
         jump = np.fmax(shape.jump, np.abs(matrix[0] - tail[-1])) if tail is not None else shape.jump
-        judged = self._judged & healthy
-        rough = (shape.noise > self._noise_limit()) & judged
-        jumped = (jump > self._jump_limit()) & judged
-        if self._open or rough.any() or jumped.any():
+        self._set_limits()
+        rough, jumped = shape.noise > self._noise_limit, jump > self._jump_limit
+        if self._open or (healthy and (rough.any() or jumped.any())):
+            judged = self._judged & healthy
+            rough, jumped = rough & judged, jumped & judged
             self._judge(matrix, tail, shape, jump, rough, jumped, end_ns)
         return (shape, *self._findings(end_ns))
 
-    def _noise_limit(self) -> Array:
-        return np.asarray(_NOISES * np.maximum(self._usual.noise, self._floor))
-
-    def _jump_limit(self) -> Array:
+    def _set_limits(self) -> None:
+        """Beyond these a channel is rough, or jumps."""
         usual = self._usual
-        return np.asarray(np.maximum.reduce([_JUMPS * usual.jump, _NOISES_OF_A_JUMP * usual.noise, _JUMPS * self._floor]))
+        if self._version == usual.version:
+            return
+        self._version = usual.version
+        self._noise_limit = _NOISES * np.maximum(usual.noise, self._floor)
+        self._jump_limit = np.maximum.reduce([_JUMPS * usual.jump, _NOISES_OF_A_JUMP * usual.noise, _JUMPS * self._floor])
 
     def _tail(self, end_ns: int) -> Array | None:
         """The last cells of the window before, where this one begins at its end."""
@@ -118,7 +123,7 @@ class ChangeCheck:
     def _is_noise(self, i: int, matrix: Array, shape: Shape, jump: Array) -> bool:
         others = np.arange(len(shape.noise)) != i
         limit = _ECHO * np.maximum(self._usual.noise, self._floor)
-        if ((shape.noise > limit) & others).any() or ((jump > self._jump_limit()) & others).any():
+        if ((shape.noise > limit) & others).any() or ((jump > self._jump_limit) & others).any():
             return False
         return self._level_stays(i, matrix, shape)
 
@@ -150,7 +155,7 @@ class ChangeCheck:
             after = after[1:]  # a cell may hold samples of either side
         size = float(np.median(after[:, i]) - np.median(before[:, i]))
         scatter = max(float(np.median(np.abs(s[:, i] - np.median(s[:, i])))) for s in (before, after))
-        if abs(size) < self._jump_limit()[i] or scatter > _STEADY * abs(size) or self._echoed(i, cells, at):
+        if abs(size) < self._jump_limit[i] or scatter > _STEADY * abs(size) or self._echoed(i, cells, at):
             return None
         if self._has_been(i, float(np.median(after[:, i])), 0.0):
             return None
@@ -181,12 +186,12 @@ class ChangeCheck:
     # --- what becomes of it --------------------------------------------------------------------------------------
 
     def _ended(self, i: int, change: _Change, matrix: Array, shape: Shape, end_ns: int) -> bool:
-        if np.isnan(shape.mean[i]) or (change.kind == "step" and not change.told and shape.noise[i] > self._noise_limit()[i]):
+        if np.isnan(shape.mean[i]) or (change.kind == "step" and not change.told and shape.noise[i] > self._noise_limit[i]):
             return True  # another fault has taken its place
         if end_ns <= change.since_ns:
             return True  # the clock was set back
         if change.kind == "noise":
-            return bool(shape.noise[i] <= self._noise_limit()[i] / 2) or not self._level_stays(i, matrix, shape)
+            return bool(shape.noise[i] <= self._noise_limit[i] / 2) or not self._level_stays(i, matrix, shape)
         n_after = max(3, min(len(matrix), int((end_ns - change.since_ns) / self._cell_ns) - 1))
         here = matrix[-n_after:]
         off = float(np.median(here[:, i])) - change.before

@@ -53,7 +53,7 @@ class SampleCheck:
         if not len(values):
             return Kept(times, values, np.nan, np.nan), []
         findings: list[Finding] = []
-        low, high = float(values.min()), float(values.max())
+        low, high = float(np.minimum.reduce(values)), float(np.maximum.reduce(values))
         if not self._plausible(low, high):
             times, values = _without_absent(times, values)
             times, values, findings = self._in_range(times, values)

@@ -28,9 +28,8 @@ Array = NDArray[np.float64]
 
 
 class Shape(NamedTuple):
-    """Of one aligned window, by channel; NaN where that is blank. `steps`: (n_cells - 1, n) sizes from cell to cell."""
+    """Of one aligned window, by channel; NaN where that is blank."""
 
-    steps: Array
     noise: Array
     jump: Array
     mean: Array
@@ -40,7 +39,8 @@ def shape_of(matrix: Array) -> Shape:
     """Of (n_cells, n_channels)."""
     steps = np.abs(matrix[1:] - matrix[:-1])
     at = int(_QUANTILE * (len(steps) - 1))
-    return Shape(steps, np.partition(steps, at, axis=0)[at], steps.max(axis=0), matrix.mean(axis=0))
+    steps_by_size = np.partition(steps, at, axis=0)
+    return Shape(steps_by_size[at], np.maximum.reduce(steps_by_size[at:]), np.add.reduce(matrix) / len(matrix))
 
 
 class Relation(NamedTuple):
@@ -74,6 +74,7 @@ class Usual:
         self.noise, self.jump = np.zeros(n), np.zeros(n)
         self.low, self.high = np.full(n, np.nan), np.full(n, np.nan)
         self._mean, self._cov = np.zeros(n), np.zeros((n, n))
+        self.version = 0  # changes whenever what is usual does
 
     @property
     def known(self) -> bool:
@@ -91,6 +92,7 @@ class Usual:
         self.noise = np.fmax.reduce(self._noises)
         self.low, self.high = np.fmin.reduce(self._means), np.fmax.reduce(self._means)
         self._n += 1
+        self.version += 1
         self._learn_relations(matrix, shape.mean)
 
     def _reach(self) -> tuple[Array, Array]:
@@ -112,6 +114,7 @@ class Usual:
     def does(self, channel: int, jump: float) -> None:
         """The channel jumps so far by itself: from now on that is usual."""
         self.jump[channel] = max(self.jump[channel], jump)
+        self.version += 1
 
     def relation(self, channel: int, blank: NDArray[np.bool_]) -> Relation:
         """How `channel` follows the channels that are not `blank`, by ridge regression on their covariances."""
@@ -135,6 +138,7 @@ class Usual:
     def resume(self, state: UsualState) -> None:
         """Go on from `state`, whose channels are this profile's."""
         self._n = state.n
+        self.version += 1
         self.noise, self.jump = np.array(state.noise), np.array(state.jump)
         self.low, self.high = np.array(state.low), np.array(state.high)
         self._mean, self._cov = np.array(state.mean), np.array(state.cov)
