@@ -178,8 +178,9 @@ class QualityControl:
     def _learn(self, window: RawWindow, matrix: NDArray[np.float64], shape: Shape, kept: list[Kept]) -> None:
         self._rate.learn(window)
         self._usual.learn(matrix, shape)
-        for check, left in zip(self._samples, kept, strict=True):
+        for check, left, jump in zip(self._samples, kept, self._usual.jump.tolist(), strict=True):
             check.learn(left.low, left.high)
+            check.usual_jump = jump
         for group in self._groups:
             group.learn(shape.mean)
 
@@ -201,8 +202,8 @@ class QualityControl:
         for i, expected in enumerate(memory.expected):
             if expected >= 0 and not self._channels[i].rate_hz:
                 self._rate.expected[i] = expected
-        for check, been in zip(self._samples, memory.been, strict=True):
-            check.been = been
+        for check, been, jump in zip(self._samples, memory.been, memory.usual.jump, strict=True):
+            check.been, check.usual_jump = been, jump
         for still, rest in zip(self._stillness, memory.rests, strict=True):
             if still is not None and rest is not None:
                 still.longest_rest_s, step, still.has_moved = rest

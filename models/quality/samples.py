@@ -19,6 +19,7 @@ from models.quality.finding import Finding, amount
 _SPIKE_STEPS: Final = 12.0  # a spike's jump, in units of the channel's ordinary step
 _MAX_SPIKES: Final = 3  # or a tenth of the samples; more in one window is noise
 _MIN_FOR_SPIKES: Final = 12
+_USUAL_JUMPS: Final = 1.5
 _FAR: Final = 5.0  # a sentinel lies at least this many times the channel's own span away from it
 _FAR_SHARE: Final = 0.5  # and by this share of its own size
 _NEVER_A_LEVEL: Final = frozenset(DEFAULT_SENTINELS) - {85.0, 999.0}  # from these alone a channel that is new says nothing
@@ -38,7 +39,10 @@ class Kept(NamedTuple):
 
 
 class SampleCheck:
-    """Of one channel. `been`: the lowest and highest value of windows without a fault; None before the first."""
+    """Of one channel. `been`: the lowest and highest value of windows without a fault; None before the first.
+
+    `usual_jump`: the largest step from cell to cell of such windows: what it does by itself is no spike.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -47,6 +51,7 @@ class SampleCheck:
         self._assumed = channel.sentinels is None
         self._sentinels = sorted(DEFAULT_SENTINELS if channel.sentinels is None else channel.sentinels)
         self.been: tuple[float, float] | None = None
+        self.usual_jump = 0.0
 
     def clean(self, times: Times, values: Values) -> tuple[Kept, list[Finding]]:
         """The samples that may be judged, and what the others were."""
@@ -57,7 +62,7 @@ class SampleCheck:
         if not self._plausible(low, high):
             times, values = _without_absent(times, values)
             times, values, findings = self._in_range(times, values)
-        spikes = isolated_spikes(values, self._channel.resolution)
+        spikes = isolated_spikes(values, self._channel.resolution, self.usual_jump)
         if len(spikes):
             findings.append(self._spiked(values, spikes))
             times, values = np.delete(times, spikes), np.delete(values, spikes)
@@ -134,7 +139,7 @@ def _without_absent(times: Times, values: Values) -> tuple[Times, Values]:
     return (times[~absent], values[~absent]) if absent.any() else (times, values)
 
 
-def isolated_spikes(values: Values, resolution: float) -> NDArray[np.intp]:
+def isolated_spikes(values: Values, resolution: float, usual_jump: float = 0.0) -> NDArray[np.intp]:
     """Indices of single samples that jump away from both neighbours, in the same direction, far beyond the usual step."""
     none = np.empty(0, dtype=np.intp)
     if len(values) < _MIN_FOR_SPIKES:
@@ -150,7 +155,7 @@ def isolated_spikes(values: Values, resolution: float) -> NDArray[np.intp]:
     ordered = np.sort(values)
     margin = max(len(ordered) // 10, _MAX_SPIKES)  # spikes must not widen the spread that they are measured by
     spread = float(ordered[-1 - margin] - ordered[margin])
-    limit = _SPIKE_STEPS * max(usual, resolution, spread / 4)
+    limit = max(_SPIKE_STEPS * max(usual, resolution, spread / 4), _USUAL_JUMPS * usual_jump)
     jump_in, jump_out = steps[:-1], -steps[1:]
     spikes = np.flatnonzero((np.minimum(np.abs(jump_in), np.abs(jump_out)) > limit) & (jump_in * jump_out > 0)) + 1
     return spikes if len(spikes) <= margin else none

@@ -204,6 +204,13 @@ def test_memory_of_another_profile_is_not_taken() -> None:
     assert quality.memory() == QualityControl(plain("x")).memory()
 
 
+def test_a_sensor_that_sticks_within_a_window_has_no_spikes_in_the_part_before() -> None:
+    for seed in range(20):
+        x = np.random.default_rng(seed).normal(100, 3, N)
+        build = changed(0, lambda _t, flow, x=x, seed=seed: np.where(np.arange(N) < 3 + seed, flow, x[0]))  # type: ignore[misc]
+        assert ("flow", "spike") not in broken(learned(), build, 1)[0].faults
+
+
 # --- what is the machine's ----------------------------------------------------------------------------------------
 
 
