@@ -35,7 +35,7 @@ from models.contract.profile import Profile
 from models.detectors.calibration import MIN_SCORES
 from models.detectors.commissioning import Learned, learn
 from models.detectors.faults import FaultTracker
-from models.detectors.quality import CleanWindow, QualityControl
+from models.detectors.quality import CleanWindow, QualityControl, QualityMemory
 from models.features.normal import LocalNormal
 from models.features.spec import FeatureSpec
 from models.windows import Grid, RawWindow, Windower
@@ -50,7 +50,8 @@ State = Literal["commissioning", "normal", "alarm"]
 class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     """What survives a restart. `vectors`: float32 bytes of the commissioning windows, or of the trusted ones once done.
 
-    `start_ns`: of the first commissioning window. `faults`: the open ones.
+    `start_ns`: of the first commissioning window. `ends_ns`: of each of them. `faults`: the open ones. `quality`: what is
+    usual for the asset's sensors; None in states of older versions.
     """
 
     spec_hash: str
@@ -59,6 +60,8 @@ class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     alert: Alert | None = None
     start_ns: int = 0
     faults: list[SensorFault] = []
+    ends_ns: list[int] = []
+    quality: QualityMemory | None = None
 
 
 class AssetWatch:
@@ -76,6 +79,7 @@ class AssetWatch:
         self._grid = Grid(profile)
         self._faults = FaultTracker(asset)
         self._candidates: list[NDArray[np.float32]] = []
+        self._candidate_ends_ns: list[int] = []
         self._candidates_start_ns = 0
         self._learned: Learned | None = None
         self._judges = Judges(profile)
@@ -122,6 +126,8 @@ class AssetWatch:
             alert=self._alert,
             start_ns=self._candidates_start_ns,
             faults=self.open_faults,
+            ends_ns=self._candidate_ends_ns,
+            quality=self._quality.memory(),
         )
 
     def restore(self, saved: SavedState) -> bool:
@@ -132,11 +138,14 @@ class AssetWatch:
         self._alert = saved.alert
         self._candidates_start_ns = saved.start_ns
         self._faults.resume(saved.faults)
+        if saved.quality is not None:
+            self._quality.resume(saved.quality)
         if saved.done:  # its odd windows were dropped when it was learned; to look for odd ones again would drop more
             self._learned = Learned(LocalNormal.fit(vectors), vectors)
             self._calibrate()
         else:
             self._candidates = list(vectors)
+            self._candidate_ends_ns = saved.ends_ns if len(saved.ends_ns) == len(vectors) else [0] * len(vectors)
         self.since_ns = saved.alert.opened_ns if saved.alert else None
         return True
 
@@ -170,13 +179,13 @@ class AssetWatch:
         """Everything that one closed window leads to, in the order in which it should be told."""
         if raw.partial:
             return [self._cut_short(raw)]
-        window = self._quality.clean(raw)
+        window = self._quality.clean(raw, healthy=self._alert is None)
         vector = self.spec.compute(window.matrix)
         if self._recent and window.end_ns - self._recent[-1][0] != self._hop_ns:
             self._recent.clear()  # evidence has no gap inside
         self._recent.append((window.end_ns, window.matrix[-self._hop_cells :]))
         nonce = (self._boot_id, raw.end_mono_ns)
-        bodies: list[Body] = [*self._faults.update(window.faults, window.start_ns, window.end_ns, nonce)]
+        bodies: list[Body] = [*self._faults.update(window.findings, window.start_ns, window.end_ns, nonce)]
         self.dirty = self.dirty or bool(bodies)
         scores: list[SlotScore] = []
         top: list[tuple[str, float]] = []
@@ -228,22 +237,32 @@ class AssetWatch:
         )
 
     def _commission(self, window: CleanWindow, vector: NDArray[np.float32]) -> list[Body]:
-        """Collect a good window; once there are enough, learn from them."""
-        if window.faults or not np.isfinite(vector).any():
+        """Collect a good window; once there are enough, learn from them. What a fault now shows to have touched goes again."""
+        if window.findings:
+            self._give_up_candidates(window.since_ns)
+        if window.findings or not np.isfinite(vector).any():
             return []
         if not self._candidates:
             self._candidates_start_ns = window.start_ns
         self._candidates.append(vector)
+        self._candidate_ends_ns.append(window.end_ns)
         self.dirty = self.dirty or len(self._candidates) % _SAVE_EVERY == 0
         enough = len(self._candidates) >= self.profile.commissioning.windows
         return self.commission_now(window.end_ns) if enough else []
+
+    def _give_up_candidates(self, since_ns: int) -> None:
+        """Windows that end after a fault began, though it was only recognized later."""
+        while self._candidate_ends_ns and self._candidate_ends_ns[-1] > since_ns:
+            self._candidate_ends_ns.pop()
+            self._candidates.pop()
+            self.dirty = True
 
     def commission_now(self, end_ns: int) -> list[Body]:
         """Learn this asset's normal from the windows collected so far. Raises ValueError where they are fewer than 20."""
         if len(self._candidates) < MIN_SCORES:
             raise ValueError(f"{self.asset}: {len(self._candidates)} good windows; commissioning needs at least {MIN_SCORES}")
         self._learned = learn(np.array(self._candidates))
-        self._candidates = []
+        self._candidates, self._candidate_ends_ns = [], []
         self._calibrate()
         self.dirty = True
         self.since_ns = end_ns

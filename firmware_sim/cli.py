@@ -143,7 +143,7 @@ def broker_command(port: int, kind: Any) -> None:
 def list_command() -> None:
     """The scenarios that come with Tocsin, the machines, and what can go wrong with them."""
     from firmware_sim.assets.catalog import MACHINE_FAULTS
-    from firmware_sim.faults.catalog import LINK_FAULTS, SENSOR_FAULTS
+    from firmware_sim.faults.catalog import FIRMWARE_FAULTS, LINK_FAULTS, SENSOR_FAULTS
     from firmware_sim.scenario import builtin_names, load_scenario
 
     click.echo("scenarios")
@@ -155,6 +155,7 @@ def list_command() -> None:
         for kind, channels in faults.items():
             click.echo(f"  {kind:16} shows in {', '.join(channels)}")
     click.echo(f"faults of any sensor: {', '.join(SENSOR_FAULTS)}")
+    click.echo(f"faults of any firmware: {', '.join(FIRMWARE_FAULTS)}")
     click.echo(f"faults of any line: {', '.join(LINK_FAULTS)}")
 
 

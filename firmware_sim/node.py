@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_sim.assets.catalog import ASSETS, MACHINE_FAULTS
-from firmware_sim.faults.catalog import LINK_FAULTS, SENSOR_FAULTS, culprit_of, default_ramp_s
+from firmware_sim.faults.catalog import FIRMWARE_FAULTS, LINK_FAULTS, SENSOR_FAULTS, culprit_of, default_ramp_s
+from firmware_sim.faults.clock import set_back_s
 from firmware_sim.faults.fault import Fault
 from firmware_sim.faults.link import FaultyLine
 from firmware_sim.faults.sensor import Line
@@ -65,22 +66,33 @@ class Node:
         whole = self._encoder.samples_per_message
         n = (math.floor(until_s * self.plan.rate_hz + 1e-9) + 1 - self._n_taken) // whole * whole
         while n > 0:
-            take = min(n, max(1, _MAX_SAMPLES_AT_ONCE // whole) * whole)
+            take = whole if self._of(FIRMWARE_FAULTS) else min(n, max(1, _MAX_SAMPLES_AT_ONCE // whole) * whole)
             samples = self.take(take)
             messages += self._line.carry(self._encoder.encode(samples), self._of(LINK_FAULTS), self._t0_ns)
             n -= take
         return messages
 
     def take(self, n: int) -> Samples:
-        """The next `n` samples as the sensors give them, broken ones included."""
+        """The next `n` samples as the sensors give them, broken ones included; more at a fast rate."""
         k = np.arange(self._n_taken, self._n_taken + n, dtype=np.int64)
         self._n_taken += n
         t_s = k / self.plan.rate_hz
         readings = self._asset.simulate(t_s, self._of(MACHINE_FAULTS[self.plan.profile]))
         values = np.stack([readings[name] for name in self._names], axis=1)
         self._break_sensors(k, t_s, values)
-        time_ns = self._t0_ns + np.rint(t_s * NS_PER_S).astype(np.int64)
+        t_s, values = self._sample_faster(t_s, values)
+        behind_s = sum((set_back_s(t_s, fault) for fault in self._of(["time"])), np.zeros(len(t_s)))
+        time_ns = self._t0_ns + np.rint((t_s - behind_s) * NS_PER_S).astype(np.int64)
         return Samples(self.plan.name, self._names, time_ns, values)
+
+    def _sample_faster(self, t_s: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """Where `fast_rate` is on, each sample comes again half a period later; the machine has hardly moved meanwhile."""
+        again = np.zeros(len(t_s), dtype=bool)
+        for fault in self._of(["fast_rate"]):
+            again |= fault.active(t_s)
+        order = np.repeat(np.arange(len(t_s)), 1 + again)
+        half = np.append(False, order[1:] == order[:-1]) / (2 * self.plan.rate_hz)
+        return t_s[order] + half, values[order]
 
     def inject(self, kind: str, severity: float = 1.0, channel: str | None = None, ramp_s: float | None = None) -> Fault:
         """Begin a fault with the next sample. Raises ConfigError where this asset has no such fault or channel."""

@@ -29,7 +29,7 @@ import msgspec
 from msgspec import Meta
 
 from firmware_sim.assets.catalog import ASSETS, MACHINE_FAULTS
-from firmware_sim.faults.catalog import culprit_of, default_ramp_s, unknown
+from firmware_sim.faults.catalog import ALL_CHANNELS, FIRMWARE_FAULTS, culprit_of, default_ramp_s, unknown
 from firmware_sim.faults.fault import Fault
 from firmware_sim.firmware.catalog import FORMATS, LinkKind
 from models.contract.config import load_profile, read_toml
@@ -65,7 +65,7 @@ class AssetPlan(_Strict, frozen=True, kw_only=True):
 
 class FaultPlan(_Strict, frozen=True, kw_only=True):
     """One fault. `end_s`: None = until the end. `ramp_s`: None = as its kind sets in. `channel`: for sensor faults;
-    only a dropout may leave it out, and then takes all of them."""
+    a dropout or a slow rate may leave it out, and then takes all of them; a fast rate and a wrong clock always do."""
 
     asset: str
     kind: str
@@ -147,7 +147,9 @@ def check_fault(profile: str, kind: str, channel: str | None, at: str) -> None:
         raise ConfigError(f"{at}.channel", f"no channel: {kind} befalls the {culprit} (of a {profile}: {', '.join(kinds)})")
     if channel is not None and channel not in channels:
         raise unknown(f"{at}.channel", channel, channels)
-    if channel is None and culprit == "sensor" and kind != "dropout":
+    if channel is not None and kind in FIRMWARE_FAULTS:
+        raise ConfigError(f"{at}.channel", f"no channel: {kind} befalls the firmware, and so all of them")
+    if channel is None and culprit == "sensor" and kind not in ALL_CHANNELS:
         raise ConfigError(f"{at}.channel", f"the channel that is {kind}: one of {', '.join(channels)}")
 
 

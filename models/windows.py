@@ -29,7 +29,7 @@ that is `missing` by the profile's rule is all NaN. See `Windowing` in models/co
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,9 @@ _LONG_AGO_NS = -(2**62)
 class RawWindow:
     """A closed window before quality control. `times`, `values`: per channel, ascending.
 
-    `n_late`: readings that came too late, since the last window. `partial`: cut short by a clock that jumped.
+    `n_late`: readings that came too late, since the last window; `late`: by channel. `n_behind`: by channel, those in the
+    window that came with a time before an earlier one. Both are empty where there are none.
+    `partial`: cut short by a clock that jumped.
     `end_mono_ns`: its end by the device's monotonic clock, as the readings arrived; two windows of the same times, on
     either side of a clock that was set back, differ in it.
     """
@@ -62,6 +64,8 @@ class RawWindow:
     n_late: int
     partial: bool = False
     end_mono_ns: int = 0
+    late: list[int] = field(default_factory=list)
+    n_behind: list[int] = field(default_factory=list)
 
     @property
     def n_readings(self) -> int:
@@ -71,12 +75,14 @@ class RawWindow:
 class _Channel:
     """Readings of one channel that no closed window has used up yet."""
 
-    __slots__ = ("ascending", "n_repeated", "times", "values")
+    __slots__ = ("ascending", "n_behind", "n_late", "n_repeated", "times", "values")
 
     def __init__(self) -> None:
         self.times = array("q")
         self.values = array("d")
         self.ascending = True
+        self.n_behind = 0
+        self.n_late = 0
         self.n_repeated = 0
 
     def clear(self) -> None:
@@ -87,15 +93,18 @@ class _Channel:
         """Readings in (start, end], ascending; those up to `keep_after_ns` are forgotten."""
         times = np.frombuffer(self.times, dtype=np.int64).copy()
         values = np.frombuffer(self.values, dtype=np.float64).copy()
+        repeated = _repeated(times, values, self.ascending)
+        if repeated is not None:
+            self.n_repeated += int(repeated.sum())
+            times, values = times[~repeated], values[~repeated]
+        self.n_behind = 0
         if not self.ascending:
+            behind = times < np.maximum.accumulate(times)
+            self.n_behind = int((behind & (times > start_ns) & (times <= end_ns)).sum())
             order = np.argsort(times, kind="stable")
             times, values = times[order], values[order]
-        once = _once(times, values)
-        self.n_repeated += len(times) - len(once[0])
-        in_place = self.ascending and len(times) == len(once[0])
-        times, values = once
         low, high, keep = np.searchsorted(times, [start_ns, end_ns, keep_after_ns], side="right")
-        if in_place:
+        if self.ascending and repeated is None:
             del self.times[:keep], self.values[:keep]
         else:
             self.times, self.values = array("q", times[keep:].tobytes()), array("d", values[keep:].tobytes())
@@ -103,16 +112,19 @@ class _Channel:
         return times[low:high], values[low:high]
 
 
-def _once(times: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """`times`, ascending, and `values` without what is there more than once."""
-    if len(times) < 2 or not (times[1:] == times[:-1]).any():
-        return times, values
+def _repeated(times: NDArray[np.int64], values: NDArray[np.float64], ascending: bool) -> NDArray[np.bool_] | None:
+    """Which readings are there already, earlier in the order in which they came; None where none is."""
+    if ascending and not (times[1:] == times[:-1]).any():
+        return None
     order = np.lexsort((values, times))
     t, v = times[order], values[order]
     again = np.zeros(len(t), dtype=bool)
     again[1:] = (t[1:] == t[:-1]) & ((v[1:] == v[:-1]) | (np.isnan(v[1:]) & np.isnan(v[:-1])))
-    kept = np.sort(order[~again])
-    return times[kept], values[kept]
+    if not again.any():
+        return None
+    repeated = np.empty(len(t), dtype=bool)
+    repeated[order] = again
+    return repeated
 
 
 class _Suspects:
@@ -304,11 +316,12 @@ class Windower:
             self.add(channel, t_ns, value, now_ns)
 
     def _let_suspects_go(self) -> None:
-        for t_ns, *_ in self._suspects.readings:
+        for t_ns, channel, *_ in self._suspects.readings:
             if self._is_far(t_ns):
                 self.n_left_out += 1
             else:
                 self._n_late += 1
+                self._channels[channel].n_late += 1
         self._suspects = _Suspects()
 
     def _trim(self, buffer: _Channel) -> None:
@@ -444,8 +457,15 @@ class Windower:
         cuts = [channel.cut(start, end_ns, keep_after_ns) for channel in self._channels]
         newest_ns, heard_ns = self._leapt_from if start < self._leapt_from[0] else (self._newest_ns or 0, self._heard_ns)
         end_mono_ns = max(0, end_ns - newest_ns + heard_ns)
+        late = [channel.n_late for channel in self._channels] if self._n_late else []
+        behind = [channel.n_behind for channel in self._channels]
         n_late, self._n_late = self._n_late, 0
-        return RawWindow(start, end_ns, [t for t, _ in cuts], [v for _, v in cuts], n_late, partial, end_mono_ns)
+        for channel in self._channels:
+            channel.n_late = 0
+        return RawWindow(
+            start, end_ns, [t for t, _ in cuts], [v for _, v in cuts], n_late, partial, end_mono_ns, late,
+            behind if any(behind) else [],
+        )  # fmt: skip
 
     def _skip_empty(self, watermark_ns: int) -> bool:
         """Move on to the first closed window that holds a reading, or to the first that is still open: False then."""

@@ -11,7 +11,7 @@ from models.contract.items import Alert, SensorFault, Severity
 
 Edge = Literal["opened", "closed"]
 # These blank their channel: the asset is no longer fully watched. After the others the rest of the window still serves.
-_BLINDING: Final = ("stuck", "missing")
+_BLINDING: Final = ("stuck", "missing", "rate", "time", "disagreement")
 _FIELD: Final = re.compile(r"\{([a-z_]+)\}")
 
 

@@ -9,14 +9,27 @@ from typing import Final, Literal
 from firmware_sim.assets.catalog import MACHINE_FAULTS
 from firmware_sim.faults.drift import drift
 from firmware_sim.faults.dropout import dropout
+from firmware_sim.faults.noise import noise
+from firmware_sim.faults.rate import slow_rate
 from firmware_sim.faults.sensor import SensorFault
 from firmware_sim.faults.spike import spike
+from firmware_sim.faults.step import step
 from firmware_sim.faults.stuck import stuck
 from models.errors import ConfigError
 
 Culprit = Literal["machine", "sensor", "link"]
 
-SENSOR_FAULTS: Final[Mapping[str, SensorFault]] = {"stuck": stuck, "drift": drift, "spike": spike, "dropout": dropout}
+SENSOR_FAULTS: Final[Mapping[str, SensorFault]] = {
+    "stuck": stuck,
+    "drift": drift,
+    "spike": spike,
+    "dropout": dropout,
+    "step": step,
+    "noise": noise,
+    "slow_rate": slow_rate,
+}
+FIRMWARE_FAULTS: Final = ("fast_rate", "time")  # of all channels at once: the sampling and the clock are the firmware's
+ALL_CHANNELS: Final = ("dropout", "slow_rate", *FIRMWARE_FAULTS)  # those that need no channel
 LINK_FAULTS: Final = ("torn_frames", "garbage")
 _MACHINE_RAMP_S: Final = 20.0
 _DRIFT_RAMP_S: Final = 300.0
@@ -26,11 +39,11 @@ def culprit_of(kind: str, profile: str) -> Culprit:
     """Whose fault `kind` is on an asset of `profile`. Raises ConfigError with the nearest name where there is no such."""
     if kind in MACHINE_FAULTS[profile]:
         return "machine"
-    if kind in SENSOR_FAULTS:
+    if kind in SENSOR_FAULTS or kind in FIRMWARE_FAULTS:
         return "sensor"
     if kind in LINK_FAULTS:
         return "link"
-    raise unknown(f"fault of a {profile}", kind, [*MACHINE_FAULTS[profile], *SENSOR_FAULTS, *LINK_FAULTS])
+    raise unknown(f"fault of a {profile}", kind, [*MACHINE_FAULTS[profile], *SENSOR_FAULTS, *FIRMWARE_FAULTS, *LINK_FAULTS])
 
 
 def default_ramp_s(kind: str, culprit: Culprit) -> float:

@@ -102,6 +102,14 @@ def percent(share: float) -> str:
     return f"{value:.1f} %" if 0.1 <= value < 9.95 or 99 <= value < 100 else f"{value:.0f} %"
 
 
+_FAULTS: Final = {"rate": "wrong rate", "time": "clock", "link": "line"}
+
+
+def fault_name(kind: str) -> str:
+    """A kind of sensor fault as a heading: `time` is "clock"."""
+    return _FAULTS.get(kind) or label(kind)
+
+
 def label(key: str) -> str:
     """A key as a person would say it: `alarm_rate_ratio` is "alarm rate ratio"."""
     return key.replace("_", " ").strip()[:80]

@@ -43,7 +43,9 @@ LANE_OF: Final[dict[str, Lane]] = {
 BASELINE: Final = "baseline"  # the detector id of the robust statistical detector, which every device has
 Severity = Literal["warning", "critical"]
 ActorKind = Literal["mqtt", "serial", "webhook", "program"]
-FaultKind = Literal["stuck", "missing", "out_of_range", "spike", "link"]
+FaultKind = Literal[
+    "stuck", "missing", "out_of_range", "spike", "link", "step", "noise", "rate", "time", "disagreement"
+]  # fmt: skip
 ClockSource = Literal["none", "ntp", "hub"]
 
 

@@ -22,6 +22,11 @@ Cross = Literal["correlation"]
 
 FEATURE_IMPLEMENTATION: Final = 1  # changes whenever the arithmetic in models/features/spec.py does
 BUILTIN_DIR: Final = Path(__file__).resolve().parent.parent / "profiles"
+# By these sensors and loggers say "no value": fillers, integers at their end (also as tenths), what a DS18B20 answers
+# without power (85) or without a bus (-127).
+DEFAULT_SENTINELS: Final = (
+    -9999.0, 9999.0, -999.0, 999.0, -99999.0, 99999.0, 32767.0, -32768.0, 65535.0, 3276.7, -3276.8, 6553.5, -127.0, 85.0,
+)  # fmt: skip
 
 
 class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,8 +37,11 @@ class Channel(_Strict, frozen=True, kw_only=True):
     """One signal. `min`, `max`: physical range in `unit`, outside of which a value is the sensor's fault.
 
     `resolution`: the sensor's step; a channel that stays within it for `stuck_after_s` is stuck. None = never judged stuck.
-    `sentinels`: values by which the sensor says "no value". `rate_hz`: where it is slower than the profile's grid.
-    `optional`: not every such asset has it; it is missing only where it has been there before.
+    `sentinels`: values by which the sensor says "no value"; None = `DEFAULT_SENTINELS`, each where it is implausible.
+    `rate_hz`: where it differs from the profile's grid. `optional`: not every such asset has it; it is missing only where
+    it has been there before. `dynamics`: "inert" cannot jump or turn rough by itself (the temperature of a mass, the level
+    of a tank): such a change is the sensor's. "abrupt" does so by its nature (a setpoint, a computer's load): neither
+    `step` nor `noise` is judged.
     """
 
     name: Name
@@ -44,7 +52,15 @@ class Channel(_Strict, frozen=True, kw_only=True):
     stuck_after_s: Positive | None = None
     rate_hz: Positive | None = None
     optional: bool = False
-    sentinels: tuple[float, ...] = (-9999.0, 9999.0, -999.0)
+    sentinels: tuple[float, ...] | None = None
+    dynamics: Literal["inert", "usual", "abrupt"] = "usual"
+
+
+class Redundant(_Strict, frozen=True, kw_only=True):
+    """Channels that measure the same thing. `tolerance`: how far two may be apart, in their unit; None = learned."""
+
+    channels: Annotated[tuple[Name, ...], Meta(min_length=2)]
+    tolerance: Positive | None = None
 
 
 class Windowing(_Strict, frozen=True, kw_only=True):
@@ -95,9 +111,16 @@ class Profile(_Strict, frozen=True, kw_only=True):
     channels: Annotated[tuple[Channel, ...], Meta(min_length=1, max_length=MAX_CHANNELS)]
     windowing: Windowing
     title: str = ""
+    redundant: tuple[Redundant, ...] = ()
     features: Features = Features()
     commissioning: CommissioningPlan = CommissioningPlan()
     decision: DecisionPlan = DecisionPlan()
+
+    def __post_init__(self) -> None:
+        for i, group in enumerate(self.redundant):
+            for name in group.channels:
+                if name not in self.channel_names or group.channels.count(name) > 1:
+                    raise ValueError(f"redundant[{i}].channels: {name!r} must be a channel of the profile, and named once")
 
     @property
     def channel_names(self) -> list[str]:

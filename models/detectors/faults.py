@@ -6,8 +6,10 @@ import msgspec
 
 from models.contract.items import FaultKind, SensorFault
 from models.contract.names import stable_id
+from models.quality.finding import Finding
 
 _CALM_WINDOWS = 2  # a fault closes after so many windows without it
+_MAX_DETAIL = 500  # what an item's text may hold
 
 
 class FaultTracker:
@@ -22,34 +24,34 @@ class FaultTracker:
         """Go on with the faults that were open before a restart."""
         self._open = {(fault.channel, fault.fault): (fault, 0) for fault in faults}
 
-    def update(
-        self, found: list[tuple[str, FaultKind]], start_ns: int, end_ns: int, nonce: tuple[object, ...] = ()
-    ) -> list[SensorFault]:
-        """Take in what one window showed; the faults that opened or closed with it. `nonce`: tells windows of the same times
-        apart."""
+    def update(self, findings: list[Finding], start_ns: int, end_ns: int, nonce: tuple[object, ...] = ()) -> list[SensorFault]:
+        """Take in what one window showed; the faults that opened or closed with it, each with the newest detail. `nonce`: tells
+        windows of the same times apart."""
         changed = []
-        for channel, fault in found:
-            entry = self._open.get((channel, fault))
+        told = {(finding.channel, finding.kind): finding.detail[:_MAX_DETAIL] for finding in findings if finding.told}
+        for key, detail in told.items():
+            entry = self._open.get(key)
             if entry is None:
-                opened = self._opened(channel, fault, start_ns, nonce)
-                changed.append(opened)
-                self._open[channel, fault] = (opened, 0)
+                fault = self._opened(*key, start_ns, detail, nonce)
+                changed.append(fault)
             else:
-                self._open[channel, fault] = (entry[0], 0)
-        for key in [key for key in self._open if key not in found]:
-            entry_fault, calm = self._open[key]
+                fault = entry[0] if entry[0].detail == detail else msgspec.structs.replace(entry[0], detail=detail)
+            self._open[key] = (fault, 0)
+        for key in [key for key in self._open if key not in told]:
+            fault, calm = self._open[key]
             if calm + 1 < _CALM_WINDOWS:
-                self._open[key] = (entry_fault, calm + 1)
+                self._open[key] = (fault, calm + 1)
                 continue
             del self._open[key]
-            changed.append(msgspec.structs.replace(entry_fault, closed_ns=end_ns))
+            changed.append(msgspec.structs.replace(fault, closed_ns=end_ns))
         return changed
 
-    def _opened(self, channel: str, fault: FaultKind, start_ns: int, nonce: tuple[object, ...]) -> SensorFault:
+    def _opened(self, channel: str, fault: FaultKind, start_ns: int, detail: str, nonce: tuple[object, ...]) -> SensorFault:
         fault_id = stable_id(fault, self._source, self._asset, channel, start_ns, *nonce)
         return SensorFault(
-            fault_id=fault_id, source=self._source, asset=self._asset, channel=channel, fault=fault, opened_ns=start_ns
-        )
+            fault_id=fault_id, source=self._source, asset=self._asset, channel=channel, fault=fault, opened_ns=start_ns,
+            detail=detail,
+        )  # fmt: skip
 
     @property
     def open(self) -> list[SensorFault]:

@@ -1,140 +1,223 @@
 """Sensor faults, named before any detector sees the window: a sensor's fault is not the machine's fault.
 
-What is looked for, per channel and window:
+What is looked for, per channel and window, and what is done about it:
 
     out_of_range   a value outside the channel's physical range, a sentinel, or infinite: the sample is taken out
     spike          up to three isolated samples that jump far beyond the channel's own steps and straight back: taken out
-    stuck          no movement beyond the sensor's resolution for `stuck_after_s`: the channel is blanked
+    stuck          no movement beyond the sensor's resolution for longer than it ever rests: the channel is blanked
+    time           readings that come with times before earlier ones, or with one another's: blanked
+    rate           evenly too few or too many readings: blanked
     missing        too little is left to fill the grid: the channel is blank already
+    disagreement   redundant channels that do not say the same: blanked
+    step, noise    a change in this channel alone: blanked where the channels that it usually follows contradict it
 
-A NaN is an absent sample, by the contract of readings: it is no fault by itself, but what is absent may go missing.
-Samples taken out are interpolated over where the grid's rules allow. A blanked channel is NaN: its features are left out
-of the score, and windows with any fault neither train nor commission a model.
+Invariants:
+1. A NaN is an absent sample, by the contract of readings: it is no fault by itself, but what is absent may go missing.
+2. A blanked channel is NaN: its features, and those that read it with others, are left out of the score.
+3. A window with any finding, suspicions included, neither trains nor commissions a model nor teaches what is usual;
+   `since_ns` tells from when on earlier windows were touched, too. While the machine is in alarm nothing is learned.
+4. All that is remembered is bounded, and `memory` is what of it survives a restart.
 """
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from models.contract.clock import NS_PER_S
 from models.contract.items import FaultKind
-from models.contract.profile import Channel, Profile
+from models.contract.profile import Profile
+from models.quality.changes import ChangeCheck
+from models.quality.finding import Finding
+from models.quality.redundancy import Group, GroupState
+from models.quality.samples import Kept, SampleCheck
+from models.quality.stuck import Stillness, machine_stands
+from models.quality.timing import RateCheck, TimeCheck
+from models.quality.usual import Shape, Usual, UsualState
 from models.windows import Grid, RawWindow
 
-_SPIKE_STEPS = 12.0  # a spike's jump, in units of the channel's ordinary step
-_MAX_SPIKES = 3  # more in one window is noise, and noise is for the detectors to judge
-_MIN_FOR_SPIKES = 12
+_LESSONS_HELD: Final = 6  # a minute or more at the built-in profiles' windows: what develops is recognized meanwhile
+_SKIPPED: Final = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CleanWindow:
-    """`matrix`: (n_cells, n_channels) float64, blanked channels NaN. `faults`: (channel, kind) of what was found."""
+    """`matrix`: (n_cells, n_channels) float64, blanked channels NaN. `findings`: what was found, suspicions included."""
 
     start_ns: int
     end_ns: int
     matrix: NDArray[np.float64]
-    faults: list[tuple[str, FaultKind]]
+    findings: list[Finding]
     n_readings: int
     n_late: int
+    channels: tuple[str, ...] = ()
+
+    @property
+    def faults(self) -> list[tuple[str, FaultKind]]:
+        """(channel, kind) of what is to be told."""
+        return [(finding.channel, finding.kind) for finding in self.findings if finding.told]
 
     @property
     def faulty(self) -> list[str]:
-        return sorted({channel for channel, _ in self.faults})
+        """Channels that are at fault or under suspicion."""
+        return sorted({name for f in self.findings for name in ((f.channel,) if f.channel else self.channels)})
+
+    @property
+    def since_ns(self) -> int:
+        """Event time from which windows are touched by what was found."""
+        return min((f.since_ns or self.start_ns for f in self.findings), default=self.start_ns)
+
+
+class QualityMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """What quality control has learned of an asset, by channel in the profile's order."""
+
+    usual: UsualState
+    expected: list[float]
+    been: list[tuple[float, float] | None]
+    rests: list[tuple[float, float, bool] | None]
+    groups: list[GroupState] = []
 
 
 class QualityControl:
-    """Judges the windows of one asset, in order; remembers since when each channel has not moved, and which were ever there."""
+    """Judges the windows of one asset, in order; remembers what is usual, what has not moved, and which were ever there."""
 
     def __init__(self, profile: Profile) -> None:
         self._channels = profile.channels
+        self._names = tuple(profile.channel_names)
         self._grid = Grid(profile)
         self._expected = [not channel.optional for channel in profile.channels]
-        self._still: list[tuple[float, int] | None] = [None] * len(profile.channels)
+        self._samples = [SampleCheck(channel) for channel in profile.channels]
+        self._stillness = [Stillness(channel) if channel.stuck_after_s else None for channel in profile.channels]
+        self._judged_still = [still for still in self._stillness if still is not None]
+        self._rate, self._time = RateCheck(profile), TimeCheck(profile)
+        self._groups = [Group(plan, profile) for plan in profile.redundant]
+        self._usual = Usual(profile)
+        self._changes = ChangeCheck(profile, self._usual)
+        self._lessons: deque[tuple[RawWindow, NDArray[np.float64], Shape, list[Kept]]] = deque()
+        self._studied_to_ns = 0
+        self._window_ns = round(profile.windowing.window_s * NS_PER_S)
 
-    def clean(self, window: RawWindow) -> CleanWindow:
-        """Find faults, take out or blank what they touch, align the rest."""
-        faults: list[tuple[str, FaultKind]] = []
-        times, values, stuck = [], [], []
-        for i, channel in enumerate(self._channels):
-            t, v, found = _without_bad_samples(channel, window.times[i], window.values[i])
-            if self._is_stuck(i, channel, t, v):
-                found.append("stuck")
-                stuck.append(i)
-            times.append(t)
-            values.append(v)
-            faults += [(channel.name, kind) for kind in found]
+    def clean(self, window: RawWindow, healthy: bool = True) -> CleanWindow:
+        """Find faults, take out or blank what they touch, align the rest. `healthy`: whether the machine is not in alarm."""
+        findings, blank = self._time.check(window)
+        for i, finding in self._rate.check(window).items():
+            findings.append(finding)
+            blank.append(i)
+        kept = self._kept(window, findings)
+        blank += self._stuck(kept, findings)
+        times, values = [k.times for k in kept], [k.values for k in kept]
         matrix, missing = self._grid.align(RawWindow(window.start_ns, window.end_ns, times, values, window.n_late))
-        matrix[:, stuck] = np.nan
-        faults += [(self._channels[i].name, "missing") for i in missing if self._expected[i]]
+        if blank:
+            matrix[:, blank] = np.nan
+        findings += [self._missing(i, len(values[i])) for i in missing if self._expected[i]]
         self._expected = [expected or len(v) > 0 for expected, v in zip(self._expected, values, strict=True)]
-        return CleanWindow(window.start_ns, window.end_ns, matrix, faults, window.n_readings, window.n_late)
+        shape = self._compare(matrix, window.end_ns, healthy, findings)
+        if healthy and not findings:
+            self._study(window, matrix, shape, kept)
+        else:
+            self._lessons.clear()  # what has begun now may have begun before
+        return CleanWindow(
+            window.start_ns, window.end_ns, matrix, findings, window.n_readings, window.n_late, self._names
+        )  # fmt: skip
 
     def forget_times(self) -> None:
-        """The asset's clock has jumped: how long something has stood still cannot be told across that."""
-        self._still = [None] * len(self._channels)
+        """The asset's clock has jumped: what has begun, and since when, cannot be told across that."""
+        for still in self._judged_still:
+            still.forget_times()
+        self._rate.forget_times()
+        self._changes.forget_times()
+        for group in self._groups:
+            group.forget_times()
+        self._lessons.clear()
+        self._studied_to_ns = 0
 
-    def _is_stuck(self, i: int, channel: Channel, times: NDArray[np.int64], values: NDArray[np.float64]) -> bool:
-        """Whether the newest samples have stayed within the resolution for `stuck_after_s`, across windows."""
-        if channel.stuck_after_s is None or not len(values):
-            return False
-        tolerance = channel.resolution / 2
-        newest = float(values[-1])
-        moved = np.flatnonzero(np.abs(values - newest) > tolerance)
-        still = self._still[i]
-        if len(moved):
-            since_ns = int(times[moved[-1]])
-        elif still is not None and abs(still[0] - newest) <= tolerance:
-            since_ns = still[1]
-        else:
-            since_ns = int(times[0])
-        at = still[0] if still is not None and still[1] == since_ns else newest
-        self._still[i] = (at, since_ns)  # the value where it came to rest: creeping away from that is moving, too
-        return int(times[-1]) - since_ns >= channel.stuck_after_s * NS_PER_S
+    def _kept(self, window: RawWindow, findings: list[Finding]) -> list[Kept]:
+        """What is left of each channel's samples."""
+        kept = []
+        for i, check in enumerate(self._samples):
+            left, found = check.clean(window.times[i], window.values[i])
+            kept.append(left)
+            findings += found
+        return kept
 
+    def _stuck(self, kept: list[Kept], findings: list[Finding]) -> list[int]:
+        for still, left in zip(self._stillness, kept, strict=True):
+            if still is not None:
+                still.see(left.times, left.values)
+        stuck = [i for i, still in enumerate(self._stillness) if still is not None and still.stuck]
+        if not stuck or machine_stands(self._judged_still):
+            return []
+        findings += [still.finding() for i in stuck if (still := self._stillness[i]) is not None]
+        return stuck
 
-def _without_bad_samples(
-    channel: Channel, times: NDArray[np.int64], values: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], list[FaultKind]]:
-    found: list[FaultKind] = []
-    absent = np.isnan(values)
-    if absent.any():
-        times, values = times[~absent], values[~absent]
-    good = np.isfinite(values)
-    if channel.min is not None:
-        good &= values >= channel.min
-    if channel.max is not None:
-        good &= values <= channel.max
-    for sentinel in channel.sentinels:
-        good &= values != sentinel
-    if not good.all():
-        found.append("out_of_range")
-        times, values = times[good], values[good]
-    spikes = _isolated_spikes(values, channel.resolution)
-    if len(spikes):
-        found.append("spike")
-        times, values = np.delete(times, spikes), np.delete(values, spikes)
-    return times, values, found
+    def _missing(self, i: int, n: int) -> Finding:
+        detail = "no reading that counts" if not n else f"{n} readings, too few or with too long a gap to fill the window"
+        return Finding(self._channels[i].name, "missing", detail)
 
+    def _compare(self, matrix: NDArray[np.float64], end_ns: int, healthy: bool, findings: list[Finding]) -> Shape:
+        """Compare the channels with one another and with what is usual; blanks in `matrix` what is contradicted."""
+        if self._groups:
+            mean = matrix.mean(axis=0)
+            for group in self._groups:
+                found, off = group.check(mean, end_ns)
+                findings += found
+                matrix[:, off] = np.nan
+        shape, found, contradicted = self._changes.check(matrix, end_ns, healthy)
+        findings += found
+        if contradicted:
+            matrix[:, contradicted] = np.nan
+        return shape
 
-def _isolated_spikes(values: NDArray[np.float64], resolution: float) -> NDArray[np.intp]:
-    """Indices of single samples that jump away from both neighbours, in the same direction, far beyond the usual step."""
-    none = np.empty(0, dtype=np.intp)
-    if len(values) < _MIN_FOR_SPIKES:
-        return none
-    steps = values[1:] - values[:-1]
-    sizes, ordered = np.sort(np.abs(steps)), np.sort(values)  # order statistics by sorting: np.percentile costs ten times that
-    usual = 1.4826 * float(sizes[len(sizes) // 2])
-    margin = max(len(ordered) // 10, _MAX_SPIKES)  # spikes must not widen the spread that they are measured by
-    spread = float(ordered[-1 - margin] - ordered[margin])
-    if resolution <= 0:  # a coarse sensor's single step is no spike: take its steps as they come
-        moved = sizes[np.searchsorted(sizes, 0.0, side="right") :]
-        usual = max(usual, float(moved[len(moved) // 2]) if len(moved) else np.inf)
-    limit = _SPIKE_STEPS * max(usual, resolution, spread / 4)
-    jump_in, jump_out = steps[:-1], -steps[1:]
-    if sizes[-2] <= limit:
-        return none
-    spikes = np.flatnonzero((np.minimum(np.abs(jump_in), np.abs(jump_out)) > limit) & (jump_in * jump_out > 0)) + 1
-    return spikes if len(spikes) <= _MAX_SPIKES else none
+    def _study(self, window: RawWindow, matrix: NDArray[np.float64], shape: Shape, kept: list[Kept]) -> None:
+        """Keep a good window as a lesson, and learn the one that a minute or more of good ones have followed.
+
+        Windows that overlap teach once; when the first dozen have been learned, every fourth will do.
+        """
+        if window.start_ns < self._studied_to_ns <= window.end_ns + self._window_ns * _SKIPPED:
+            return
+        self._studied_to_ns = window.end_ns + (self._window_ns * _SKIPPED if self._usual.known else 0)
+        self._lessons.append((window, matrix, shape, kept))
+        if len(self._lessons) > _LESSONS_HELD:
+            self._learn(*self._lessons.popleft())
+
+    def _learn(self, window: RawWindow, matrix: NDArray[np.float64], shape: Shape, kept: list[Kept]) -> None:
+        self._rate.learn(window)
+        self._usual.learn(matrix, shape)
+        for check, left, jump in zip(self._samples, kept, self._usual.jump.tolist(), strict=True):
+            check.learn(left.low, left.high)
+            check.usual_jump = jump
+        for group in self._groups:
+            group.learn(shape.mean)
+
+    def memory(self) -> QualityMemory:
+        """To keep over a restart."""
+        return QualityMemory(
+            usual=self._usual.state(),
+            expected=[-1.0 if math.isnan(e) else e for e in self._rate.expected],
+            been=[check.been for check in self._samples],
+            rests=[(s.longest_rest_s, s.step, s.has_moved) if s else None for s in self._stillness],
+            groups=[group.state() for group in self._groups],
+        )
+
+    def resume(self, memory: QualityMemory) -> None:
+        """Go on from `memory`, where it is of as many channels; else begin anew."""
+        if len(memory.been) != len(self._channels):
+            return
+        self._usual.resume(memory.usual)
+        for i, expected in enumerate(memory.expected):
+            if expected >= 0 and not self._channels[i].rate_hz:
+                self._rate.expected[i] = expected
+        for check, been, jump in zip(self._samples, memory.been, memory.usual.jump, strict=True):
+            check.been, check.usual_jump = been, jump
+        for still, rest in zip(self._stillness, memory.rests, strict=True):
+            if still is not None and rest is not None:
+                still.longest_rest_s, step, still.has_moved = rest
+                still.step = still.step or step
+        for group, state in zip(self._groups, memory.groups, strict=False):
+            group.resume(state)

@@ -12,7 +12,7 @@ from agent.pipeline import Pipeline
 from models.contract.items import Aggregate, Alert, Body, Commissioning, Evidence, SensorFault, unpack_floats
 from models.contract.reading import Block, Reading
 from tests.agent.machine import LEARNING_S, PROFILE, Machine, only, p_values
-from tests.builders import T0_NS, rows, running
+from tests.builders import T0_NS, rig, rows, running
 
 STEP = (0, -1.5, 0)  # the pump loses pressure
 RECORDING = [
@@ -146,6 +146,27 @@ def test_windows_with_sensor_faults_commission_nothing() -> None:
     assert machine.watch.commissioned[0] <= before[0] + 1
     machine.run(LEARNING_S - 90)
     assert machine.watch.state == "normal"
+
+
+def test_windows_from_before_a_fault_was_recognized_are_given_up_as_candidates() -> None:
+    machine = Machine(rig(windows=60))
+    machine.run(102)
+    collected = machine.watch.commissioned[0]
+    frozen = machine.freeze(60, 0)  # the first window ends before it has lasted for `stuck_after_s`
+    assert next(a.faulty for a in only(Aggregate, frozen)) == []
+    assert machine.watch.commissioned[0] <= collected
+
+
+def test_a_restart_while_commissioning_keeps_what_is_usual_and_which_windows_may_have_to_go() -> None:
+    machine = Machine(rig(windows=60))
+    machine.run(302)
+    saved = machine.watch.saved()
+    again = Machine(rig(windows=60), saved, machine.now_s)
+    assert saved.quality is not None
+    assert again.watch.saved() == saved
+    frozen = again.freeze(60, 0)
+    assert ("flow", "stuck") in [(fault.channel, fault.fault) for fault in only(SensorFault, frozen)]
+    assert again.watch.commissioned[0] <= machine.watch.commissioned[0]
 
 
 def test_time_that_passes_closes_the_last_windows() -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from models.contract.items import FaultKind, SensorFault
+from models.contract.items import SensorFault
 from models.contract.names import stable_id
 from models.detectors.faults import FaultTracker
+from models.quality.finding import Finding
 from tests.builders import T0_NS
 
-STUCK: tuple[str, FaultKind] = ("flow", "stuck")
-SPIKE: tuple[str, FaultKind] = ("flow", "spike")
-OTHER: tuple[str, FaultKind] = ("pressure", "stuck")
+STUCK = Finding("flow", "stuck", "0 m3/h for 10 s")
+SPIKE = Finding("flow", "spike")
+OTHER = Finding("pressure", "stuck")
 
 
-def told(tracker: FaultTracker, windows: list[list[tuple[str, FaultKind]]], first: int = 0) -> list[list[SensorFault]]:
+def told(tracker: FaultTracker, windows: list[list[Finding]], first: int = 0) -> list[list[SensorFault]]:
     return [tracker.update(found, T0_NS + i * 10, T0_NS + i * 10 + 10) for i, found in enumerate(windows, first)]
 
 
@@ -56,3 +57,16 @@ def test_a_fault_that_was_open_before_a_restart_closes_under_its_own_name() -> N
     assert told(after, [[STUCK]], first=1) == [[]]
     closed = told(after, [[], []], first=2)[1]
     assert [fault.fault_id for fault in closed] == [opened.fault_id]
+
+
+def test_a_suspicion_opens_nothing_and_keeps_nothing_open() -> None:
+    tracker = FaultTracker("rig-1")
+    suspicion = STUCK._replace(told=False)
+    outcome = told(tracker, [[suspicion], [STUCK], [suspicion], [suspicion]])
+    assert [len(changed) for changed in outcome] == [0, 1, 0, 1]
+
+
+def test_a_fault_closes_with_the_newest_figures() -> None:
+    tracker = FaultTracker("rig-1")
+    outcome = told(tracker, [[STUCK], [STUCK._replace(detail="0 m3/h for 20 s")], [], []])
+    assert [fault.detail for changed in outcome for fault in changed] == ["0 m3/h for 10 s", "0 m3/h for 20 s"]

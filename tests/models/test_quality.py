@@ -65,6 +65,31 @@ def test_a_sentinel_is_what_the_profile_says_it_is() -> None:
     assert cleaned(QualityControl(profile(sentinels=(), max=None)), np.full(N, 9999.0) + noise()).faults == []
 
 
+@pytest.mark.parametrize("value", [-9999.0, 32767.0, 65535.0, -127.0, 85.0])
+def test_a_default_sentinel_far_from_where_the_channel_is_stands_for_no_value(value: float) -> None:
+    x = 22 + (noise() - 50) * 0.1
+    x[[3, 9]] = value
+    window = cleaned(QualityControl(profile(min=None, max=None)), x)
+    (finding,) = window.findings
+    assert (finding.kind, finding.detail) == ("out_of_range", f'2 of 20 readings were {value:g}, which stands for "no value"')
+    assert np.abs(window.matrix[:, 0] - 22).max() < 1
+
+
+@pytest.mark.parametrize("x", [np.linspace(84.0, 86.0, N), np.linspace(20.0, 150.0, 27)[:N], np.full(N, 85.0)])
+def test_a_default_sentinel_that_may_well_be_a_value_is_one(x: np.ndarray) -> None:
+    x[np.abs(x - 85).argmin()] = 85.0
+    assert cleaned(QualityControl(profile(min=None, max=None)), x).faults == []
+
+
+def test_a_channel_that_has_been_near_a_default_sentinel_may_say_it() -> None:
+    quality = QualityControl(profile(min=None, max=None))
+    for i in range(20):
+        cleaned(quality, np.linspace(60, 84, N) + 0.1 * noise(i), i)
+    x = np.full(N, 62.0) + 0.1 * noise(99)
+    x[7] = 85.0
+    assert ("x", "out_of_range") not in cleaned(quality, x, 20).faults
+
+
 def test_an_absent_value_is_no_fault_by_itself() -> None:
     window = cleaned(QualityControl(profile()), with_values({7: NAN}))
     assert window.faults == []
@@ -142,7 +167,9 @@ def test_a_channel_that_stops_moving_is_stuck_once_it_has_for_long_enough_across
 
 
 def test_a_stuck_channel_is_blank_and_the_others_are_not() -> None:
-    window = cleaned(QualityControl(profile(stuck_after_s=10.0)), np.full(N, 50.0))
+    quality = QualityControl(profile(stuck_after_s=10.0))
+    cleaned(quality, noise(), 0)
+    window = cleaned(quality, np.full(N, 50.0), 1)
     assert window.faults == [("x", "stuck")]
     assert np.isnan(window.matrix[:, 0]).all()
     assert np.isfinite(window.matrix[:, 1]).all()
@@ -151,8 +178,9 @@ def test_a_stuck_channel_is_blank_and_the_others_are_not() -> None:
 def test_jitter_within_the_resolution_is_stuck_and_beyond_it_is_not() -> None:
     quality = QualityControl(profile(stuck_after_s=10.0, resolution=0.1))
     wobble = np.where(np.arange(N) % 2, 50.0, 50.04)
-    assert cleaned(quality, wobble, 0).faults == [("x", "stuck")]
-    assert cleaned(quality, 50 + (wobble - 50) * 3, 1).faults == []
+    assert cleaned(quality, noise(), 0).faults == []
+    assert cleaned(quality, wobble, 1).faults == [("x", "stuck")]
+    assert cleaned(quality, 50 + (wobble - 50) * 3, 2).faults == []
 
 
 def test_creeping_by_less_than_the_resolution_a_window_is_moving() -> None:
@@ -167,6 +195,49 @@ def test_the_same_value_after_movement_is_not_taken_for_standing_still() -> None
         x = np.full(N, 50.0)
         x[:5] = [40, 42, 44, 46, 48]
         assert cleaned(quality, x, i).faults == []
+
+
+def frozen_kinds(quality: QualityControl, level: float, n_windows: int, y: float | None = None) -> list[list[tuple[str, str]]]:
+    other = None if y is None else np.full(N, y)
+    return [cleaned(quality, np.full(N, level), 1 + i, other).faults for i in range(n_windows)]
+
+
+def test_a_channel_that_has_never_moved_is_given_ten_times_as_long() -> None:
+    assert frozen_kinds(QualityControl(profile(stuck_after_s=10.0)), 50.0, 6) == [[]] * 5 + [[("x", "stuck")]]  # 119 s
+
+
+def test_without_a_resolution_standing_still_to_the_last_digit_is_stuck() -> None:
+    quality = QualityControl(profile(stuck_after_s=30.0, resolution=0.0))
+    cleaned(quality, noise(), 0)
+    assert frozen_kinds(quality, 50.0, 3) == [[], [("x", "stuck")], [("x", "stuck")]]
+
+
+@pytest.mark.parametrize("resolution", [0.5, 0.0])
+def test_a_coarse_channel_that_follows_something_slow_is_not_stuck(resolution: float) -> None:
+    quality = QualityControl(profile(stuck_after_s=30.0, resolution=resolution))
+    slow = np.round((50 + 3 * np.sin(np.arange(400 * N) / 300)) * 2) / 2  # rests of up to 170 s, steps of 0.5
+    faults = [cleaned(quality, slow[i * N : (i + 1) * N], i).faults for i in range(400)]
+    assert [i for i, found in enumerate(faults) if found and i > 100] == []
+
+
+def test_a_machine_that_stands_has_no_stuck_sensors_and_one_dead_sensor_of_a_running_one_is() -> None:
+    two = plain(
+        *(Channel(name=n, min=0.0, max=100.0, resolution=0.01, stuck_after_s=10.0) for n in "xy"),
+        window_s=float(N),
+        max_gap_s=3.0,
+    )
+    stands, runs = QualityControl(two), QualityControl(two)
+    for quality in (stands, runs):
+        cleaned(quality, noise(), 0)
+    assert frozen_kinds(stands, 0.0, 3, y=0.0) == [[], [], []]
+    assert frozen_kinds(runs, 0.0, 2) == [[("x", "stuck")]] * 2
+
+
+def test_a_frozen_gateway_that_repeats_every_value_is_stuck_all_over() -> None:
+    two = plain(*(Channel(name=n, resolution=0.01, stuck_after_s=10.0) for n in "xy"), window_s=float(N), max_gap_s=3.0)
+    quality = QualityControl(two)
+    cleaned(quality, noise(), 0)
+    assert frozen_kinds(quality, 50.0, 1, y=49.0) == [[("x", "stuck"), ("y", "stuck")]]
 
 
 def test_without_a_limit_nothing_is_ever_stuck() -> None:

@@ -71,6 +71,23 @@ def test_a_reading_of_a_closed_window_is_counted_and_left_out() -> None:
     assert window.values[0].tolist() == list(range(11, 21))
 
 
+@pytest.mark.parametrize("block", [False, True])
+def test_a_window_tells_which_channels_readings_came_late_or_behind_earlier_ones(block: bool) -> None:
+    windower = Windower(plain("x", "y"))
+    feed(windower, *range(1, 12))
+    windower.closed()
+    if block:
+        times = np.array([at(s) for s in (8, 9, 12, 15, 13, 14, 16, 21)])
+        windower.add_block(1, times, np.zeros(8), 0)
+    else:
+        feed(windower, 8, 9, 12, 15, 13, 14, 16, 21, channel=1)
+    (window,) = windower.closed()
+    assert (window.n_late, window.late, window.n_behind) == (2, [0, 2], [0, 2])
+    feed(windower, *range(22, 32))
+    (window,) = windower.closed()
+    assert (window.n_late, window.late, window.n_behind) == (0, [], [])
+
+
 def test_late_readings_of_a_block_are_counted_and_the_rest_of_it_is_kept() -> None:
     windower = Windower(plain())
     feed(windower, *range(1, 12))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import msgspec
 import numpy as np
@@ -63,6 +64,44 @@ def test_dropout_loses_its_share_of_one_channel_or_all() -> None:
     assert 0.25 < np.isnan(some[:, 2]).mean() < 0.35
     assert np.isfinite(np.delete(some, 2, axis=1)).all()
     assert np.isnan(pump(faults=[Fault("dropout", 0.0)]).take(100).values).all()
+
+
+def test_stepped_sensor_is_off_by_a_fifth_of_its_range_at_once_and_recovers() -> None:
+    off = pump(faults=[Fault("step", 40.0, 120.0, channel="flow")]).take(1000).values - pump().take(1000).values
+    assert np.abs(off[200:600, 0]) == pytest.approx(24)
+    assert (off[:200] == 0).all()
+    assert (off[600:] == 0).all()
+    assert (off[:, 1:] == 0).all()
+
+
+def test_noisy_sensor_scatters_by_a_twentieth_of_its_range_and_stays_in_it() -> None:
+    noisy = pump(faults=[Fault("noise", 0.0, channel="flow")]).take(5000).values
+    off = noisy - pump().take(5000).values
+    assert off[:, 0].std() == pytest.approx(6, rel=0.05)
+    assert abs(off[:, 0].mean()) < 0.5
+    assert noisy[:, 0].min() >= 0
+    assert (off[:, 1:] == 0).all()
+
+
+def test_a_slow_rate_leaves_out_every_second_reading_and_a_fast_one_adds_one_between() -> None:
+    slow = pump(faults=[Fault("slow_rate", 10.0, 20.0, channel="flow")]).take(150).values
+    assert np.isnan(slow[:, 0]).sum() == 25
+    assert np.isfinite(slow[:, 1:]).all()
+    fast = pump(faults=[Fault("fast_rate", 10.0, 20.0)]).take(150)
+    assert np.diff(fast.time_ns).tolist() == [200_000_000] * 50 + [100_000_000] * 100 + [200_000_000] * 49
+
+
+@pytest.mark.parametrize("kind", ["fast_rate", "time"])
+@pytest.mark.parametrize("form", ["jsonl", "cobs", "senml"])
+def test_bytes_at_a_wrong_rate_do_not_depend_on_the_ticks_in_which_they_are_asked_for(kind: str, form: str) -> None:
+    at_once, in_ticks = (pump(form, [Fault(kind, 7.3, 33.0)]) for _ in range(2))
+    ticks = [message for until_s in np.arange(0.7, 60, 0.7) for message in in_ticks.due(float(until_s))]
+    assert [m.payload for m in at_once.due(59.5)] == [m.payload for m in ticks]
+
+
+def test_a_wrong_clock_goes_back_and_forth() -> None:
+    steps = np.diff(pump(faults=[Fault("time", 10.0, 50.0)]).take(400).time_ns)
+    assert Counter(steps.tolist()) == {200_000_000: 395, -2_800_000_000: 2, 3_200_000_000: 2}
 
 
 def test_silent_machine_sends_nothing_at_all() -> None:
@@ -134,6 +173,8 @@ def test_fault_cleared_before_any_sample_never_was() -> None:
         ("stuck", 1.0, None, "the channel that is stuck"),
         ("stuck", 1.0, "flaw", "did you mean 'flow'"),
         ("cavitation", 1.0, "flow", "no channel"),
+        ("time", 1.0, "flow", "no channel"),
+        ("noise", 1.0, None, "the channel that is noise"),
         ("cavitation", 1.5, None, "from 0 to 1"),
     ],
 )

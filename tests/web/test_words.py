@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hub.web.words import count, how_sure, iso, label, percent, since, size, span
+from hub.web.words import count, fault_name, how_sure, iso, label, percent, since, size, span
 
 S = 1_000_000_000
 
@@ -69,3 +69,8 @@ def test_sizes_counts_and_keys_read_as_people_say_them() -> None:
         "2 entries",
     )
     assert label("alarm_rate") == "alarm rate"
+
+
+@pytest.mark.parametrize(("kind", "name"), [("time", "clock"), ("rate", "wrong rate"), ("out_of_range", "out of range")])
+def test_a_kind_of_sensor_fault_has_a_heading(kind: str, name: str) -> None:
+    assert fault_name(kind) == name
