@@ -51,7 +51,8 @@ class RawWindow:
     """A closed window before quality control. `times`, `values`: per channel, ascending.
 
     `n_late`: readings that came too late, since the last window; `late`: by channel. `n_behind`: by channel, those in the
-    window that came with a time before an earlier one. Both are empty where there are none.
+    window that came with a time before an earlier one; `ahead`: by channel, those that came since the last window with a
+    time ahead of all others, which nobody confirmed. All three are empty where there are none.
     `partial`: cut short by a clock that jumped.
     `end_mono_ns`: its end by the device's monotonic clock, as the readings arrived; two windows of the same times, on
     either side of a clock that was set back, differ in it.
@@ -62,10 +63,11 @@ class RawWindow:
     times: list[NDArray[np.int64]]
     values: list[NDArray[np.float64]]
     n_late: int
-    partial: bool = False
-    end_mono_ns: int = 0
     late: list[int] = field(default_factory=list)
     n_behind: list[int] = field(default_factory=list)
+    ahead: list[int] = field(default_factory=list)
+    partial: bool = False
+    end_mono_ns: int = 0
 
     @property
     def n_readings(self) -> int:
@@ -75,12 +77,13 @@ class RawWindow:
 class _Channel:
     """Readings of one channel that no closed window has used up yet."""
 
-    __slots__ = ("ascending", "n_behind", "n_late", "n_repeated", "times", "values")
+    __slots__ = ("ascending", "n_ahead", "n_behind", "n_late", "n_repeated", "times", "values")
 
     def __init__(self) -> None:
         self.times = array("q")
         self.values = array("d")
         self.ascending = True
+        self.n_ahead = 0
         self.n_behind = 0
         self.n_late = 0
         self.n_repeated = 0
@@ -200,9 +203,10 @@ class Windower:
             return
         if self._suspects.readings:
             self._let_suspects_go()
+        buffer = self._channels[channel]
         if ahead_ns > 0:
             self._advance(t_ns, now_ns)
-        buffer = self._channels[channel]
+            buffer.n_ahead += t_ns - self._newest_ns > self._leap_ns  # type: ignore[operator]
         if buffer.times and t_ns < buffer.times[-1]:
             buffer.ascending = False
         buffer.times.append(t_ns)
@@ -459,12 +463,13 @@ class Windower:
         end_mono_ns = max(0, end_ns - newest_ns + heard_ns)
         late = [channel.n_late for channel in self._channels] if self._n_late else []
         behind = [channel.n_behind for channel in self._channels]
+        ahead = [channel.n_ahead for channel in self._channels]
         n_late, self._n_late = self._n_late, 0
         for channel in self._channels:
-            channel.n_late = 0
+            channel.n_late = channel.n_ahead = 0
         return RawWindow(
-            start, end_ns, [t for t, _ in cuts], [v for _, v in cuts], n_late, partial, end_mono_ns, late,
-            behind if any(behind) else [],
+            start, end_ns, [t for t, _ in cuts], [v for _, v in cuts], n_late, late, behind if any(behind) else [],
+            ahead if any(ahead) else [], partial=partial, end_mono_ns=end_mono_ns,
         )  # fmt: skip
 
     def _skip_empty(self, watermark_ns: int) -> bool:

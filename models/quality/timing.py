@@ -102,7 +102,7 @@ class TimeCheck:
 
     def check(self, window: RawWindow) -> tuple[list[Finding], list[int]]:
         """(findings, channels whose readings in the window cannot be placed)."""
-        disordered = self._disordered(window)
+        disordered = self._disordered(window) | self._mostly_ahead(window)
         late = self._mostly_late(window)
         if not disordered and not late:
             return [], []
@@ -125,6 +125,11 @@ class TimeCheck:
                 if i not in found and n >= max(_MIN_DISORDERED, _DISORDERED_SHARE * len(channel_times)):
                     found[i] = f"{n} of {len(channel_times)} readings have the time of another one"
         return found
+
+    def _mostly_ahead(self, window: RawWindow) -> dict[int, str]:
+        shares = {i: (n, n + len(window.times[i])) for i, n in enumerate(window.ahead) if n >= _MIN_DISORDERED}
+        return {i: f"{n} readings came with times ahead of the other channels'" for i, (n, of) in shares.items()
+                if n >= _LATE_SHARE * of}  # fmt: skip
 
     def _mostly_late(self, window: RawWindow) -> dict[int, int]:
         if not window.n_late:

@@ -77,10 +77,10 @@ def test_a_window_tells_which_channels_readings_came_late_or_behind_earlier_ones
     feed(windower, *range(1, 12))
     windower.closed()
     if block:
-        times = np.array([at(s) for s in (8, 9, 12, 15, 13, 14, 16, 21)])
-        windower.add_block(1, times, np.zeros(8), 0)
+        times = np.array([at(s) for s in (8, 9, 12, 15, 13, 14, 16, 18, 20, 21)])
+        windower.add_block(1, times, np.zeros(10), 0)
     else:
-        feed(windower, 8, 9, 12, 15, 13, 14, 16, 21, channel=1)
+        feed(windower, 8, 9, 12, 15, 13, 14, 16, 18, 20, 21, channel=1)
     (window,) = windower.closed()
     assert (window.n_late, window.late, window.n_behind) == (2, [0, 2], [0, 2])
     feed(windower, *range(22, 32))
