@@ -2,7 +2,7 @@
 
     source threads ──bursts──> inbox (bounded) ──> pipeline thread ──> outbox ──> sync ──> hub
                       ^ blocks when full               ^ models from update, between two bursts
-    scheduler: sync, check-in, health, each in its turn            control socket: status
+    uplink: sync, check-in, update, each in its turn               control socket: status
                                         what is stored ──> actions: a bounded queue and a thread for each rule
 
 Only the pipeline thread touches the pipeline; whoever wants something of it puts a call into the inbox. A burst is
@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import platform
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -32,7 +33,9 @@ from agent.judges import Serving
 from agent.link_faults import LinkMonitor
 from agent.outbox import Outbox
 from agent.pipeline import Outcome, Pipeline
+from agent.recurring import Recurring
 from agent.report import Report
+from agent.set_aside import SetAside
 from agent.silence import SilenceMonitor
 from agent.slots import SlotStore
 from agent.sources.source import Burst, Source
@@ -46,7 +49,7 @@ from models.errors import ConfigError, StorageError
 log = logging.getLogger("tocsin.agent")
 _INBOX_BURSTS: Final = 64
 _TICK_S: Final = 0.5
-_STOP_S: Final = 5.0  # for a request that is under way
+_GRACE_S: Final = 1.0  # for a request that is under way; then its connection is cut
 
 Call = Callable[[], None]
 
@@ -68,6 +71,7 @@ class App:
         self._identity = Identity(loaded.state_dir, config.device.id)
         self._vitals = Vitals()
         self._sources = make_sources(loaded, lambda: self._clock.now().wall_ns)
+        self._set_aside = SetAside(loaded.state_dir)
         self._link = HttpHubLink(config.hub.url, config.hub.timeout_s) if config.hub else None
         spec_hashes = {watch.profile.name: watch.spec.hash for watch in self._pipeline.assets.values()}
         self._updater = Updater(self._slots, self._link, spec_hashes, self._serve_soon)
@@ -85,7 +89,8 @@ class App:
         self._uplink = self._make_uplink(loaded, version)
         self._hub = config.hub
         self._actions = make_actions(loaded, version, self._clock.now(), self._store_action)
-        self._scheduler: Any = None
+        self._started = False
+        self._health: Recurring | None = None
         self._control = ControlSocket(loaded.state_dir, self.status)
 
     def _make_uplink(self, loaded: LoadedConfig, version: str) -> Uplink | None:
@@ -101,7 +106,7 @@ class App:
         return Uplink(
             identity=self._identity,
             link=link,
-            sync=Sync(self._outbox, link, self._clock, self._identity.device_id, self._identity.sign),
+            sync=Sync(self._outbox, link, self._clock, self._identity.device_id, self._identity.sign, self._set_aside),
             updater=self._updater,
             enrol=lambda: self._identity.enrol(link, token_file, version, loaded.config.device.site, hardware),
             checkin_body=lambda: self._report.checkin(self._clock.now()),
@@ -114,6 +119,7 @@ class App:
         """Work until `stop`; `ready` is called once everything has started, `progress` after each step of the pipeline."""
         self._restore()
         self._updater.resume()
+        self._started = True
         self._actions.start(self._open_alerts())
         self._control.start()
         for source in self._sources:
@@ -169,8 +175,8 @@ class App:
         urgent = [body for body in bodies if isinstance(body, Alert | SensorFault)]
         for body in urgent:
             _announce(body)
-        if urgent and self._scheduler is not None:
-            self._hurry()
+        if urgent and self._uplink is not None:
+            self._uplink.hurry_sync()
 
     def _store_action(self, action: Action) -> None:
         """Called by the actions' threads. Where the disk refuses, the action itself is done all the same."""
@@ -193,50 +199,38 @@ class App:
 
     def _serve_soon(self, profile: str, active: Serving | None, shadow: Serving | None) -> None:
         """Hand models to the pipeline between two bursts."""
-        if threading.current_thread() is threading.main_thread() and self._scheduler is None:
-            self._pipeline.serve(profile, active, shadow)  # before the work starts, nobody takes calls yet
-        else:
+        if self._started:
             self._deliver(lambda: self._pipeline.serve(profile, active, shadow))
+        else:
+            self._pipeline.serve(profile, active, shadow)  # nobody takes calls yet
 
     # --- schedules -----------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
+        """Without a hub nothing comes round: nobody would read it."""
         if self._uplink is None or self._hub is None:
             return
-        from apscheduler.executors.pool import ThreadPoolExecutor
-        from apscheduler.schedulers.background import BackgroundScheduler
+        self._uplink.start(self._hub)
+        every_s = self._hub.health_s
+        self._health = Recurring("health", lambda: self._store_health(every_s), every_s)
+        self._health.start()
 
-        scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(2)},
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-            timezone="UTC",
-        )
-        for name, action, every_s in (
-            ("sync", self._uplink.run_sync, self._hub.sync_s),
-            ("checkin", self._uplink.run_checkin, self._hub.checkin_s),
-            ("health", self._store_health, self._hub.health_s),
-        ):
-            scheduler.add_job(action, "interval", id=name, seconds=every_s, jitter=every_s / 4)
-        self._scheduler = scheduler
-        scheduler.start()
-        self._hurry("checkin")
-
-    def _hurry(self, job: str = "sync") -> None:
-        """Let a job run now instead of at its next turn."""
-        from datetime import UTC, datetime
-
-        self._scheduler.modify_job(job, next_run_time=datetime.now(UTC))
-
-    def _store_health(self) -> None:
+    def _store_health(self, every_s: float) -> float:
         sent = self._uplink.sync.counters.sent_bytes if self._uplink else 0
-        self._outbox.append([self._report.health(sent)], self._clock.now())
+        try:
+            self._outbox.append([self._report.health(sent)], self._clock.now())
+        except StorageError as error:
+            log.warning("health is not recorded: %s", error)
+        return every_s * random.uniform(0.75, 1.25)  # noqa: S311  # jitter, not a secret
 
     def _shut_down(self) -> None:
         """Sources first, then what they left in the inbox, then the link; the outbox keeps what was not sent."""
-        if self._scheduler is not None:
-            self._scheduler.shutdown(wait=False)
-        if self._uplink is not None:
-            self._uplink.wait_idle(_STOP_S)
+        if self._health is not None:
+            self._health.stop()
+        if self._uplink is not None and self._link is not None:
+            self._uplink.stop(_GRACE_S)
+            self._link.abort()
+            self._uplink.stop(_GRACE_S)
         for source in self._sources:
             source.stop()
         while not self._inbox.empty():
@@ -245,8 +239,6 @@ class App:
         self._outbox.append([], self._clock.now(), states)
         self._actions.stop()
         self._control.stop()
-        if self._link is not None:
-            self._link.close()
         self._outbox.close()
 
     # --- telling -------------------------------------------------------------------------------------------------

@@ -69,7 +69,6 @@ def _log_to_stderr(level: str) -> None:
     plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JournalFormatter() if to_journal else plain)
     logging.basicConfig(level=level.upper(), handlers=[handler])
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 
 @agent.command()

@@ -41,13 +41,15 @@ class DeviceConfig(_Strict, frozen=True, kw_only=True):
 class HubConfig(_Strict, frozen=True, kw_only=True):
     """Where to sync. Leave the whole table out and the device works alone, for any length of time.
 
-    `join_token_file`: the hub's join token, needed once, to enrol.
+    `join_token_file`: the hub's join token, needed once, to enrol. `update_s`: how often what the hub desires is worked towards.
+    `timeout_s`: for one exchange; more where more is carried.
     """
 
     url: Annotated[str, Meta(pattern=r"^https?://[^/]+(/.*)?$")]
     join_token_file: str | None = None
     sync_s: Seconds = 10.0
     checkin_s: Seconds = 60.0
+    update_s: Seconds = 60.0
     health_s: Seconds = 300.0
     timeout_s: Seconds = 20.0
 

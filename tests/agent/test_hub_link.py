@@ -148,6 +148,6 @@ def test_nobody_there_is_a_link_error() -> None:
 def test_a_hub_that_never_answers_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         link = HttpHubLink(f"http://127.0.0.1:{server.getsockname()[1]}", timeout_s=0.2)
-        with pytest.raises(LinkError, match="ReadTimeoutError"):
+        with pytest.raises(LinkError, match="no whole answer within"):
             link.post("/v1/ingest", b"body")
         link.close()

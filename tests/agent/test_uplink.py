@@ -6,22 +6,26 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
 import pytest
 
+from agent.attempts import Attempts
 from agent.backoff import Backoff
 from agent.identity import Enrolment, Identity
 from agent.outbox import Outbox
+from agent.set_aside import SetAside
 from agent.sync import Sync
-from agent.uplink import Attempts, Uplink
+from agent.uplink import Uplink
 from models.contract.checkin import CheckIn, CheckInReply, DesiredSlots
 from models.contract.envelope import open_sealed, read_sealed
 from models.errors import ConfigError, LinkError
 from tests.agent.hub_in_memory import MemoryHub
 from tests.builders import T0_NS, TurnedClock, aggregate, stamp
+from tests.waiting import wait_until
 
 HUB = Enrolment(hub_id="hub-1", hub_public_key=bytes(32))
 REPLY = CheckInReply(hub_time_ns=T0_NS, next_checkin_s=60.0, slots=[DesiredSlots(profile="rig")])
@@ -35,6 +39,7 @@ class Room:
     def __init__(self, directory: Path, outbox: Outbox) -> None:
         self.hub = MemoryHub(replies={"/v1/checkin": msgspec.msgpack.encode(REPLY)})
         identity = Identity(directory, "dev-1")
+        identity.enrolment = HUB
         self.hub.device_key = identity._key.public_bytes
         self.outbox = outbox
         self.wished: list[tuple[list[DesiredSlots], bytes]] = []
@@ -44,7 +49,7 @@ class Room:
         self.uplink = Uplink(
             identity=identity,
             link=self.hub,
-            sync=Sync(outbox, self.hub, TurnedClock(), "dev-1", identity.sign),
+            sync=Sync(outbox, self.hub, TurnedClock(), "dev-1", identity.sign, SetAside(directory)),
             updater=updater,  # type: ignore[arg-type]
             enrol=self._enrol,
             checkin_body=lambda: CHECK_IN,
@@ -69,8 +74,12 @@ def fail_with(error: Exception) -> Callable[[], Enrolment]:
     return enrol
 
 
-def test_a_check_in_says_how_things_stand_and_passes_on_what_is_desired(room: Room) -> None:
+def test_a_check_in_says_how_things_stand_and_the_next_update_works_on_what_is_desired(room: Room) -> None:
+    room.uplink.run_update()
+    assert room.wished == []
     room.uplink.run_checkin()
+    assert room.wished == []
+    room.uplink.run_update()
     ((path, body),) = room.hub.posts
     assert path == "/v1/checkin"
     assert open_sealed(read_sealed(body, "checkin"), room.hub._verify, CheckIn) == CHECK_IN
@@ -127,6 +136,38 @@ def test_once_stopping_nothing_begins(room: Room) -> None:
     assert room.hub.posts == []
 
 
+@dataclass(frozen=True)
+class Pace:
+    sync_s: float = 0.01
+    checkin_s: float = 0.01
+    update_s: float = 0.01
+
+
+def test_the_three_go_round_each_at_its_pace_until_they_are_stopped(room: Room) -> None:
+    room.outbox.append([aggregate()], stamp())
+    room.uplink.start(Pace())
+    wait_until(lambda: room.wished and not room.outbox.backlog_items, 10, "a sync, a check-in and an update")
+    room.outbox.append([aggregate(1)], stamp())
+    wait_until(lambda: not room.outbox.backlog_items, 10, "another sync")
+    room.stopping = True
+    room.uplink.stop(10)
+    assert all(not job._thread.is_alive() for job in room.uplink._jobs.values())
+
+
+def test_what_is_urgent_does_not_wait_for_its_turn_but_for_what_the_hub_asked(room: Room) -> None:
+    room.uplink.drawn = lambda: 0.5
+    room.uplink.start(Pace(3600.0, 3600.0, 3600.0))
+    room.outbox.append([aggregate()], stamp())
+    room.uplink.hurry_sync()
+    wait_until(lambda: not room.outbox.backlog_items, 10, "a hurried sync")
+    room.uplink.sync_attempts.failed(LinkError("busy", 100.0), time.monotonic(), 0.5)
+    room.outbox.append([aggregate(1)], stamp())
+    assert 99 < room.uplink.run_sync() < 151
+    assert room.outbox.backlog_items == 1
+    room.stopping = True
+    room.uplink.stop(10)
+
+
 def test_stopping_waits_for_what_is_under_way_and_no_longer_than_told(room: Room) -> None:
     under_way, go_on = threading.Event(), threading.Event()
 
@@ -136,18 +177,17 @@ def test_stopping_waits_for_what_is_under_way_and_no_longer_than_told(room: Room
         return HUB
 
     room.enrol = slow
-    thread = threading.Thread(target=room.uplink.run_checkin)
-    thread.start()
+    room.uplink.start(Pace(3600.0, 3600.0, 3600.0))
+    room.uplink.hurry_sync()
     assert under_way.wait(10)
+    room.stopping = True
     started_s = time.monotonic()
-    room.uplink.wait_idle(0.05)
-    assert thread.is_alive()
+    room.uplink.stop(0.05)
+    assert room.uplink.sync_attempts.busy.locked()
     assert time.monotonic() - started_s < 5
-    threading.Timer(0.05, go_on.set).start()
-    room.uplink.wait_idle(10)
-    assert len(room.wished) == 1
-    thread.join(10)
-    room.uplink.wait_idle(0)
+    go_on.set()
+    room.uplink.stop(10)
+    assert not room.uplink.sync_attempts.busy.locked()
 
 
 @pytest.mark.parametrize(
