@@ -111,6 +111,7 @@ class App:
             enrol=lambda: self._identity.enrol(link, token_file, version, loaded.config.device.site, hardware),
             checkin_body=lambda: self._report.checkin(self._clock.now()),
             stopping=self._stop.is_set,
+            pace=hub,
         )
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -210,7 +211,7 @@ class App:
         """Without a hub nothing comes round: nobody would read it."""
         if self._uplink is None or self._hub is None:
             return
-        self._uplink.start(self._hub)
+        self._uplink.start()
         every_s = self._hub.health_s
         self._health = Recurring("health", lambda: self._store_health(every_s), every_s)
         self._health.start()

@@ -18,6 +18,8 @@ from agent.backoff import Backoff
 from models.errors import LinkError
 
 FIRST_WITHIN_S: Final = 30.0
+_FIRST_BOUND_S: Final = 5.0
+_LAST_BOUND_S: Final = 60.0
 _SPREAD: Final = 0.25  # of a period, to both sides
 
 
@@ -35,6 +37,12 @@ class Attempts:
     not_before_s: float = 0.0
     last_error: str = ""
     busy: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def paced(cls, every_s: float) -> Attempts:
+        """With waits that suit the period: a restart of the hub is over before many have come back, and a long outage
+        keeps nobody away for more than a minute."""
+        return cls(Backoff(min(every_s / 2, _FIRST_BOUND_S), min(every_s * 3, _LAST_BOUND_S)), every_s)
 
     def due(self, now_s: float) -> bool:
         return now_s >= self.not_before_s

@@ -87,13 +87,16 @@ class HttpHubLink:
     def _exchange(self, method: str, path: str, max_bytes: int, body: bytes | None, n_bytes: int) -> bytes:
         deadline_s = self._timeout_s + n_bytes / _SLOWEST_BYTES_PER_S
         with self._wire() as wire, _cut_after(wire, deadline_s):
+            response, data, failure = None, b"", "cut off"
             try:
                 response = wire.ask(method, path, body)
                 data = response.read(max_bytes + 1)
             except (HTTPException, OSError, ValueError) as error:
-                if wire.was_cut and not self._closed:
-                    raise LinkTimeout(f"{self._url}: no whole answer within {deadline_s:.3g} s") from None
-                raise LinkError(f"{self._url}: {_reason(error)}") from None
+                response, failure = None, _reason(error)
+            if wire.was_cut and not self._closed:  # what is cut off may well look like a short answer
+                raise LinkTimeout(f"{self._url}: no whole answer within {deadline_s:.1f} s")
+            if response is None or wire.was_cut:
+                raise LinkError(f"{self._url}: {failure}")
             if response.status >= 300:
                 said = data[:200].decode("utf-8", "replace")
                 pause_s = pause_asked_s(response.headers)

@@ -19,7 +19,6 @@ from typing import Final, Protocol
 import msgspec
 
 from agent.attempts import Attempts
-from agent.backoff import Backoff
 from agent.hub_link import HubLink
 from agent.identity import Enrolment, Identity
 from agent.recurring import Recurring
@@ -31,7 +30,6 @@ from models.errors import LinkError, TocsinError
 
 log = logging.getLogger("tocsin.uplink")
 _MAX_PAUSE_S: Final = 3600.0
-_STEPS: Final = ("sync", "checkin", "update")
 
 
 class Pace(Protocol):
@@ -57,20 +55,28 @@ class Uplink:
     enrol: Callable[[], Enrolment]
     checkin_body: Callable[[], CheckIn]
     stopping: Callable[[], bool]
-    sync_attempts: Attempts = field(default_factory=lambda: Attempts(Backoff(1.0, 30.0)))
-    checkin_attempts: Attempts = field(default_factory=lambda: Attempts(Backoff(2.0, 60.0)))
-    update_attempts: Attempts = field(default_factory=lambda: Attempts(Backoff(2.0, 300.0)))
+    pace: Pace
     drawn: Callable[[], float] = random.random
+    sync_attempts: Attempts = field(init=False)
+    checkin_attempts: Attempts = field(init=False)
+    update_attempts: Attempts = field(init=False)
     _desired: list[DesiredSlots] = field(default_factory=list)
     _jobs: dict[str, Recurring] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.sync_attempts = Attempts.paced(self.pace.sync_s)
+        self.checkin_attempts = Attempts.paced(self.pace.checkin_s)
+        self.update_attempts = Attempts.paced(self.pace.update_s)
+
     # --- life ----------------------------------------------------------------------------------------------------
 
-    def start(self, pace: Pace) -> None:
+    def start(self) -> None:
         """Let the three go round."""
-        runs = (self.run_sync, self.run_checkin, self.run_update)
-        for name, attempts, run in zip(_STEPS, self._all_attempts, runs, strict=True):
-            attempts.every_s = getattr(pace, f"{name}_s")
+        for name, attempts, run in (
+            ("sync", self.sync_attempts, self.run_sync),
+            ("checkin", self.checkin_attempts, self.run_checkin),
+            ("update", self.update_attempts, self.run_update),
+        ):
             now_s = time.monotonic()
             attempts.first(now_s, self.drawn())
             self._jobs[name] = Recurring(name, run, attempts.next_s - now_s)
@@ -88,10 +94,6 @@ class Uplink:
         deadline_s = time.monotonic() + timeout_s
         for job in self._jobs.values():
             job.join(max(0.0, deadline_s - time.monotonic()))
-
-    @property
-    def _all_attempts(self) -> tuple[Attempts, Attempts, Attempts]:
-        return self.sync_attempts, self.checkin_attempts, self.update_attempts
 
     # --- the three -----------------------------------------------------------------------------------------------
 

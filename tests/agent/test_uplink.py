@@ -13,8 +13,6 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from agent.attempts import Attempts
-from agent.backoff import Backoff
 from agent.identity import Enrolment, Identity
 from agent.outbox import Outbox
 from agent.set_aside import SetAside
@@ -33,10 +31,20 @@ CHECK_IN = CheckIn(at=stamp(), epoch="e", agent_version="1", starts=1, uptime_s=
                    backlog_items=0, backlog_bytes=0)  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Pace:
+    sync_s: float = 0.01
+    checkin_s: float = 0.01
+    update_s: float = 0.01
+
+
+RARELY = Pace(3600.0, 3600.0, 3600.0)
+
+
 class Room:
     """An uplink with a hub in memory; `wished` is what the updater was asked for."""
 
-    def __init__(self, directory: Path, outbox: Outbox) -> None:
+    def __init__(self, directory: Path, outbox: Outbox, pace: Pace = RARELY) -> None:
         self.hub = MemoryHub(replies={"/v1/checkin": msgspec.msgpack.encode(REPLY)})
         identity = Identity(directory, "dev-1")
         identity.enrolment = HUB
@@ -54,6 +62,8 @@ class Room:
             enrol=self._enrol,
             checkin_body=lambda: CHECK_IN,
             stopping=lambda: self.stopping,
+            pace=pace,
+            drawn=lambda: 0.5,
         )
 
     def _enrol(self) -> Enrolment:
@@ -136,16 +146,10 @@ def test_once_stopping_nothing_begins(room: Room) -> None:
     assert room.hub.posts == []
 
 
-@dataclass(frozen=True)
-class Pace:
-    sync_s: float = 0.01
-    checkin_s: float = 0.01
-    update_s: float = 0.01
-
-
-def test_the_three_go_round_each_at_its_pace_until_they_are_stopped(room: Room) -> None:
+def test_the_three_go_round_each_at_its_pace_until_they_are_stopped(room: Room, tmp_path: Path) -> None:
+    room = Room(tmp_path, room.outbox, Pace())
     room.outbox.append([aggregate()], stamp())
-    room.uplink.start(Pace())
+    room.uplink.start()
     wait_until(lambda: room.wished and not room.outbox.backlog_items, 10, "a sync, a check-in and an update")
     room.outbox.append([aggregate(1)], stamp())
     wait_until(lambda: not room.outbox.backlog_items, 10, "another sync")
@@ -155,8 +159,7 @@ def test_the_three_go_round_each_at_its_pace_until_they_are_stopped(room: Room) 
 
 
 def test_what_is_urgent_does_not_wait_for_its_turn_but_for_what_the_hub_asked(room: Room) -> None:
-    room.uplink.drawn = lambda: 0.5
-    room.uplink.start(Pace(3600.0, 3600.0, 3600.0))
+    room.uplink.start()
     room.outbox.append([aggregate()], stamp())
     room.uplink.hurry_sync()
     wait_until(lambda: not room.outbox.backlog_items, 10, "a hurried sync")
@@ -177,7 +180,7 @@ def test_stopping_waits_for_what_is_under_way_and_no_longer_than_told(room: Room
         return HUB
 
     room.enrol = slow
-    room.uplink.start(Pace(3600.0, 3600.0, 3600.0))
+    room.uplink.start()
     room.uplink.hurry_sync()
     assert under_way.wait(10)
     room.stopping = True
@@ -188,22 +191,3 @@ def test_stopping_waits_for_what_is_under_way_and_no_longer_than_told(room: Room
     go_on.set()
     room.uplink.stop(10)
     assert not room.uplink.sync_attempts.busy.locked()
-
-
-@pytest.mark.parametrize(
-    ("failures", "error", "drawn", "expected_s"),
-    [
-        (0, LinkError("x"), 0.5, 0.5),
-        (3, LinkError("x"), 0.5, 4.0),
-        (50, LinkError("x"), 1.0, 30.0),
-        (0, LinkError("x", retry_after_s=20.0), 0.0, 20.0),
-        (0, LinkError("x", retry_after_s=20.0), 1.0, 30.0),
-        (0, LinkError("x", retry_after_s=0.0), 0.5, 0.5),
-    ],
-)
-def test_how_long_it_waits(failures: int, error: LinkError, drawn: float, expected_s: float) -> None:
-    attempts = Attempts(Backoff(1.0, 30.0), failures=failures)
-    attempts.failed(error, 1000.0, drawn)
-    assert attempts.not_before_s == pytest.approx(1000.0 + expected_s)
-    assert not attempts.due(1000.0 + expected_s - 0.01)
-    assert attempts.due(1000.0 + expected_s)
