@@ -45,9 +45,7 @@ class SyncCounters:
 class Sync:
     """Empties the outbox into the hub. Not for use from several threads at once."""
 
-    def __init__(
-        self, outbox: Outbox, link: HubLink, clock: Clock, device_id: str, sign: Sign, set_aside: SetAside
-    ) -> None:
+    def __init__(self, outbox: Outbox, link: HubLink, clock: Clock, device_id: str, sign: Sign, set_aside: SetAside) -> None:
         self._outbox = outbox
         self._link = link
         self._clock = clock
