@@ -41,12 +41,12 @@ def run(config_path: Path, log_level: str) -> None:
     from agent.health import one_arena
     from agent.service.notify import Notifier
     from agent.status_text import status_line
-    from agent.version import version
+    from models.version import VERSION
 
     one_arena()
     faulthandler.enable()  # the watchdog aborts a hung agent: then the log gets the stack of every thread
     _log_to_stderr(log_level)
-    app = App(load_config(config_path), version())
+    app = App(load_config(config_path), VERSION)
     notifier = Notifier.from_environment(os.environ, lambda: status_line(app.status()))
 
     def stop(*_: object) -> None:

@@ -41,8 +41,8 @@ class DeviceConfig(_Strict, frozen=True, kw_only=True):
 class HubConfig(_Strict, frozen=True, kw_only=True):
     """Where to sync. Leave the whole table out and the device works alone, for any length of time.
 
-    `join_token_file`: the hub's join token, needed once, to enrol. `update_s`: how often what the hub desires is worked towards.
-    `timeout_s`: for one exchange; more where more is carried.
+    `join_token_file`: the hub's join token, needed once, to enrol. `update_s`: how often the device works towards what the hub
+    desires. `timeout_s`: for one exchange; more where more is carried.
     """
 
     url: Annotated[str, Meta(pattern=r"^https?://[^/]+(/.*)?$")]

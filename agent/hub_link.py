@@ -172,9 +172,10 @@ class _Wire:
                 self._handle.close()
             self._handle = sock.dup()
             sock.settimeout(min(self._timeout_s, _CONNECT_S))
+            if self.was_cut:
+                sock.close()
+                break
             try:
-                if self.was_cut:
-                    raise OSError("cut")
                 sock.connect(address)
             except OSError as error:
                 sock.close()

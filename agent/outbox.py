@@ -37,8 +37,6 @@ _EVICT_TO: Final = 0.9  # of the budget, so that eviction comes in bursts, not w
 _ROW_BYTES: Final = 48  # what a row costs beside its body, about
 _EVICTION_BYTES: Final = 256  # what an eviction's own row takes, at most: to be freed, too, lest a more urgent lane pay for it
 
-_Row = tuple[int, int, str, bytes, bytes, int]  # seq, first_seq, kind, at, body, n_bytes
-
 
 class Outbox:
     """Thread-safe. Raises StorageError where the file is from a newer version or no database."""
@@ -153,14 +151,6 @@ class Outbox:
         with self._transaction():
             return sum(self._delete(lane, 0, cursor) for lane, cursor in cursors.items() if lane in LANES)
 
-    def set_aside(self, lane: Lane, seq: int, reason: str, at: Stamp) -> None:
-        """Put an eviction in the place of one item, which the hub does not take; nothing where it is not there any more."""
-        query = "SELECT seq, first_seq, kind, at, body, n_bytes FROM items WHERE lane=? AND seq=?"
-        with self._transaction():
-            row = self._db.execute(query, (lane, seq)).fetchone()
-            if row is not None:
-                self._replace([row], lane, _eviction([row], row[-1], reason[:500]), msgspec.msgpack.encode(at))
-
     def _delete(self, lane: str, first: int, last: int) -> int:
         where = "FROM items WHERE lane=? AND seq BETWEEN ? AND ?"
         count, size = self._db.execute(f"SELECT count(*), ifnull(sum(n_bytes), 0) {where}", (lane, first, last)).fetchone()
@@ -192,12 +182,8 @@ class Outbox:
         query.close()
         if size <= _EVICTION_BYTES or (len(rows) == 1 and rows[0][2] == "eviction"):
             return 0
+        eviction = _eviction(rows, size)
         before = self.backlog_bytes
-        self._replace(rows, lane, _eviction(rows, size, "outbox full"), stamp)
-        return before - self.backlog_bytes
-
-    def _replace(self, rows: Sequence[_Row], lane: Lane, eviction: Eviction, stamp: bytes) -> None:
-        """One item in the place of several that follow upon each other."""
         self._delete(lane, rows[0][0], rows[-1][0])
         body = encode_body(eviction)
         self._db.execute(
@@ -206,6 +192,7 @@ class Outbox:
         )
         self.backlog_items += 1
         self.backlog_bytes += len(body) + _ROW_BYTES
+        return before - self.backlog_bytes
 
     def close(self) -> None:
         with self._lock:
@@ -221,7 +208,7 @@ def _row(body: Body, next_seq: dict[str, int], stamp: bytes) -> tuple[str, int, 
     return lane, seq, seq, kind, stamp, data, len(data) + _ROW_BYTES
 
 
-def _eviction(rows: Sequence[_Row], n_bytes: int, reason: str) -> Eviction:
+def _eviction(rows: Sequence[tuple[int, int, str, bytes, bytes, int]], n_bytes: int) -> Eviction:
     """One eviction for `rows`, counting what earlier evictions among them stand for."""
     n_items = 0
     starts, ends = [], []
@@ -236,7 +223,7 @@ def _eviction(rows: Sequence[_Row], n_bytes: int, reason: str) -> Eviction:
             wall_ns = msgspec.msgpack.decode(at, type=Stamp).wall_ns
             starts.append(wall_ns)
             ends.append(wall_ns)
-    return Eviction(reason=reason, n_items=n_items, n_bytes=n_bytes, start_ns=min(starts), end_ns=max(ends))
+    return Eviction(reason="outbox full", n_items=n_items, n_bytes=n_bytes, start_ns=min(starts), end_ns=max(ends))
 
 
 def _ensure_schema(path: Path) -> None:

@@ -3,8 +3,8 @@
 Pure. While all is well a batch is as large as it may be. A batch that the hub refuses (400, 413, 422, 500: it has looked at
 the content) or that a slow link cannot carry in time is halved, and grows again with success. So a refusal narrows down to one
 item, the *suspect*. Only an item that is refused alone, time after time, **while others pass**, is set aside: after
-`TRIES` refusals another item goes alone, as a witness. Where that is taken and the suspect is refused once more, the fault is
-the item's. Where the witness is refused too it is the hub that fails, and everything stays where it is, for as long as it takes.
+`TRIES` refusals another item goes alone, as a witness. Where that is taken and the suspect is refused once more, the item is
+to blame. Where the witness is refused too it is the hub that fails, and everything stays where it is, however long it takes.
 """
 
 from __future__ import annotations

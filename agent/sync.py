@@ -5,7 +5,8 @@ to there. Progress is measured by the cursor, not by the connection: a hub that 
 stuck as one that does not answer, and is treated alike: its connection is dropped, and the next attempt makes a new one.
 
 An item that the hub puts into quarantine counts as received. One over which the hub refuses whole batches is found and set
-aside (`agent/portion.py`); an eviction takes its place, so that neither the cursor stops there nor the sequence has a hole.
+aside (`agent/portion.py`, `agent/set_aside.py`); an eviction travels in its place, so that neither the cursor stops there nor
+the sequence has a hole.
 """
 
 from __future__ import annotations
@@ -58,9 +59,10 @@ class Sync:
     def drain(self, stopping: Callable[[], bool] = lambda: False) -> None:
         """Send until nothing is pending. Raises LinkError where the hub fails or confirms nothing new."""
         while not stopping():
-            pending = self._outbox.pending(MAX_BATCH_ITEMS, MAX_BATCH_BYTES)
-            if not pending:
+            stored = self._outbox.pending(MAX_BATCH_ITEMS, MAX_BATCH_BYTES)
+            if not stored:
                 return
+            pending = [self._set_aside.in_place_of(self._outbox.epoch, item) for item in stored]
             batch = self._portion.choose(pending)
             try:
                 ack = self._exchange(batch)
@@ -96,9 +98,8 @@ class Sync:
         self.counters.last_ok_ns = self._clock.now().wall_ns
 
     def _put_aside(self, item: Item, reason: str) -> None:
-        """First it is kept, then an eviction takes its place: a power cut in between costs nothing. Raises OSError."""
+        """From now on an eviction travels in its place. Raises OSError."""
         self._set_aside.keep(self._outbox.epoch, item, reason)
-        self._outbox.set_aside(item.lane, item.seq, reason, self._clock.now())
         self.counters.set_aside += 1
         self.counters.reasons = [f"{item.lane} {item.seq} ({item.kind}) is set aside: {reason}"]
         log.warning("item %s %d (%s) is set aside, for the hub takes others but not this one: %s",

@@ -46,7 +46,9 @@ class Pace(Protocol):
 @dataclass(slots=True)
 class Uplink:
     """`enrol`, `checkin_body`: what to say; the rest: how. `run_…` never raise on a failed link; they are the threads' work,
-    and say in how many seconds they want to run next."""
+    and say in how many seconds they want to run next.
+
+    `heard_hub_time`: called with the hub's time as of now and how far off it may be, ns."""
 
     identity: Identity
     link: HubLink
@@ -56,6 +58,7 @@ class Uplink:
     checkin_body: Callable[[], CheckIn]
     stopping: Callable[[], bool]
     pace: Pace
+    heard_hub_time: Callable[[int, int], None] = lambda _hub_ns, _error_ns: None
     drawn: Callable[[], float] = random.random
     sync_attempts: Attempts = field(init=False)
     checkin_attempts: Attempts = field(init=False)
@@ -88,7 +91,7 @@ class Uplink:
             self._jobs["sync"].hurry()
 
     def stop(self, timeout_s: float) -> None:
-        """Once `stopping` holds no attempt begins; wait until none is under way. Those that hang are ended by the link's owner."""
+        """No attempt begins any more; wait until none is under way. Those that hang are ended by the link's owner."""
         for job in self._jobs.values():
             job.stop()
         deadline_s = time.monotonic() + timeout_s
@@ -136,11 +139,14 @@ class Uplink:
         """The pause that the hub asks for, s."""
         self.enrol()
         body = seal(self.checkin_body(), "checkin", self.identity.device_id, self.identity.sign)
+        asked_ns = time.monotonic_ns()
         try:
             reply = msgspec.msgpack.decode(self.link.post("/v1/checkin", body), type=CheckInReply)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self.link.reset()
             raise LinkError(f"the hub's answer is no check-in reply: {error}") from None
+        travel_ns = (time.monotonic_ns() - asked_ns) // 2
+        self.heard_hub_time(reply.hub_time_ns + travel_ns, travel_ns)
         self._desired = reply.slots
         return min(max(reply.next_checkin_s, 0.0), _MAX_PAUSE_S)
 

@@ -156,10 +156,26 @@ def test_a_suspect_that_passes_after_all_is_acquitted() -> None:
 
 def test_what_stands_for_a_loss_is_never_set_aside(device: Device) -> None:
     device.outbox.append([aggregate(n) for n in range(3)], stamp())
-    device.outbox.set_aside("aggregates", 1, "why", stamp())
+    device.sync._set_aside.keep(device.outbox.epoch, device.outbox.pending(1, 10**6)[0], "why")
     device.hub.poison = lambda item: item.kind == "eviction"
     device.turns(60)
-    assert [item.kind for item in device.outbox.pending(10, 10**6)] == ["eviction", "aggregate", "aggregate"]
+    assert device.outbox.backlog_items == 3
+    assert device.sync.counters.set_aside == 0
+
+
+def test_what_was_set_aside_stays_so_over_a_restart(device: Device) -> None:
+    device.outbox.append([aggregate(n) for n in range(3)], stamp())
+    (first, *_) = device.outbox.pending(1, 10**6)
+    SetAside(device.folder).keep(device.outbox.epoch, first, "no good")
+    again = SetAside(device.folder)
+    stand_in = again.in_place_of(device.outbox.epoch, first)
+    assert (stand_in.kind, stand_in.seq, stand_in.first_seq) == ("eviction", 1, 1)
+    assert msgspec.msgpack.decode(stand_in.body, type=Eviction).reason == "no good"
+    assert again.in_place_of("another epoch", first) == first
+    (file,) = (device.folder / "set-aside").iterdir()
+    file.write_bytes(b"damaged")
+    stand_in = again.in_place_of(device.outbox.epoch, first)
+    assert msgspec.msgpack.decode(stand_in.body, type=Eviction).reason == "refused by the hub"
 
 
 def test_only_the_newest_are_kept_to_look_at(tmp_path: Path) -> None:
