@@ -26,6 +26,7 @@ from agent.asset import AssetWatch
 from agent.clock import SystemClock
 from agent.config import LoadedConfig
 from agent.control import ControlSocket
+from agent.flash import FlashMeter
 from agent.health import Vitals
 from agent.hub_link import HttpHubLink
 from agent.identity import Identity
@@ -40,6 +41,7 @@ from agent.silence import SilenceMonitor
 from agent.slots import SlotStore
 from agent.sources.source import Burst, Source
 from agent.state_dir import hold
+from agent.survival import Survey
 from agent.sync import Sync
 from agent.update import Updater
 from agent.uplink import Uplink
@@ -75,6 +77,7 @@ class App:
         self._link = HttpHubLink(config.hub.url, config.hub.timeout_s) if config.hub else None
         spec_hashes = {watch.profile.name: watch.spec.hash for watch in self._pipeline.assets.values()}
         self._updater = Updater(self._slots, self._link, spec_hashes, self._serve_soon)
+        self._survey = Survey(self._outbox, FlashMeter(loaded.state_dir), loaded.state_dir, config.device.flash_endurance_tbw)
         self._report = Report(
             version,
             config.device.id,
@@ -85,6 +88,7 @@ class App:
             self._silence,
             self._vitals,
             self._sources,
+            self._survey,
         )
         self._uplink = self._make_uplink(loaded, version)
         self._hub = config.hub
@@ -153,6 +157,7 @@ class App:
                 now = self._clock.now()
                 outcome = self._pipeline.tick(now.mono_ns)
                 self._store(outcome, [*self._links.tick(now.wall_ns), *self._silence.tick(self._pipeline.assets.values(), now)])
+                self._survey.note(time.monotonic())
                 next_tick_s = time.monotonic() + _TICK_S
             progress()
 
@@ -240,6 +245,7 @@ class App:
         self._outbox.append([], self._clock.now(), states)
         self._actions.stop()
         self._control.stop()
+        self._survey.keep()
         self._outbox.close()
 
     # --- telling -------------------------------------------------------------------------------------------------

@@ -29,12 +29,14 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class DeviceConfig(_Strict, frozen=True, kw_only=True):
-    """`state_dir`: database, key and models; relative to the config file. `max_outbox_mb`: what waits for sync may take."""
+    """`state_dir`: database, key and models; relative to the config file. `max_outbox_mb`: what waits for sync may take.
+    `flash_endurance_tbw`: terabytes that can be written to the card, as its maker says; None = unknown, no years are told."""
 
     id: Name
     state_dir: str
     site: Name = "default"
     max_outbox_mb: Annotated[float, Meta(ge=1)] = 256.0
+    flash_endurance_tbw: Annotated[float, Meta(gt=0)] | None = None
     profiles_dir: str | None = None
 
 

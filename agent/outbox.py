@@ -124,6 +124,29 @@ class Outbox:
                 continue
         return states
 
+    def by_lane(self) -> dict[str, tuple[int, int]]:
+        """(items, bytes) that wait, by lane."""
+        with self._lock:
+            rows = self._db.execute("SELECT lane, count(*), sum(n_bytes) FROM items GROUP BY lane")
+            return {lane: (count, size) for lane, count, size in rows}
+
+    def heads(self) -> list[Item]:
+        """The first item that waits in each lane."""
+        query = "SELECT seq, first_seq, kind, at, body FROM items WHERE lane=? ORDER BY seq LIMIT 1"
+        with self._lock:
+            rows = [(lane, row) for lane in LANES for row in self._db.execute(query, (lane,))]
+        return [
+            Item(
+                lane=lane,
+                seq=seq,
+                first_seq=first,
+                kind=kind,
+                at=msgspec.msgpack.decode(at, type=Stamp),
+                body=msgspec.Raw(body),
+            )
+            for lane, (seq, first, kind, at, body) in rows
+        ]
+
     # --- sending -------------------------------------------------------------------------------------------------
 
     def pending(self, max_items: int, max_bytes: int) -> list[Item]:

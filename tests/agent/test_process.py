@@ -50,7 +50,13 @@ def test_it_answers_while_it_runs_is_alone_and_stops_cleanly(agent: AgentProcess
     assert agent.status() is not None
 
     assert agent.signal(signal.SIGTERM) == 0
-    assert sorted(path.name for path in agent.state.iterdir()) == ["agent.lock", "bundles", "device.key", "outbox.db"]
+    assert sorted(path.name for path in agent.state.iterdir()) == [
+        "agent.lock",
+        "bundles",
+        "device.key",
+        "flash.json",
+        "outbox.db",
+    ]
     sound(agent.state / "outbox.db")
     assert "Traceback" not in agent.log.read_text()
     assert tocsin("agent", "status", "--config", agent.config).returncode == 3
