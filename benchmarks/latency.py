@@ -32,7 +32,11 @@ def run() -> Iterable[Figure]:
         gateway = Gateway(Path(folder), broker, _ASSETS, _RULES)
         heard: dict[tuple[str, int], float] = {}
         subscriber = client(broker)
-        subscriber.on_message = lambda *it: heard.setdefault(_which(it[2].payload), time.perf_counter())
+
+        def hear(_client: Any, _userdata: Any, message: Any) -> None:
+            heard.setdefault(_which(message.payload), time.perf_counter())
+
+        subscriber.on_message = hear
         subscriber.subscribe("alarm/#", 1)
         with gateway.running():
             gateway.wait_ready()
