@@ -140,7 +140,8 @@ class _Wire:
         self._timeout_s = timeout_s
         self._handle: socket.socket | None = None
         kind = _Https if parts.scheme == "https" else _Http
-        self._http = kind(parts.hostname or "", parts.port, self._dial)
+        port = parts.port or kind.default_port  # told always: without it http.client takes the end of ::1 for one
+        self._http = kind(parts.hostname or "", port, self._dial)
 
     def ask(self, method: str, path: str, body: bytes | None) -> HTTPResponse:
         """The response, its body still to be read."""
@@ -191,7 +192,7 @@ Dial = Callable[[str, int], socket.socket]
 
 
 class _Http(HTTPConnection):
-    def __init__(self, host: str, port: int | None, dial: Dial) -> None:
+    def __init__(self, host: str, port: int, dial: Dial) -> None:
         super().__init__(host, port)
         self._dial = dial
 
@@ -200,7 +201,7 @@ class _Http(HTTPConnection):
 
 
 class _Https(HTTPSConnection):
-    def __init__(self, host: str, port: int | None, dial: Dial) -> None:
+    def __init__(self, host: str, port: int, dial: Dial) -> None:
         import ssl
 
         self._tls = ssl.create_default_context()

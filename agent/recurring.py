@@ -1,12 +1,18 @@
 """A job that comes round again and again in a thread of its own, and can be hurried.
 
-Instead of a scheduler's pool: a job that hangs holds up no other, and four of these take a tenth of the memory.
+Instead of a scheduler's pool: a job that hangs holds up no other, and four of these take a tenth of the memory. It waits by
+the monotonic clock, so that a clock that is set back by weeks does not make it wait for weeks.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
+from typing import Final
+
+log = logging.getLogger("tocsin.agent")
+_AFTER_DEFECT_S: Final = 60.0
 
 
 class Recurring:
@@ -43,4 +49,8 @@ class Recurring:
             self._wake.clear()
             if self._stopping:
                 return
-            self._wait_s = self._action()
+            try:
+                self._wait_s = self._action()
+            except Exception:  # whatever it is: a device that never syncs again is worse than one that tries
+                log.exception("%s: a defect; it is tried again in %.0f s", self._thread.name, _AFTER_DEFECT_S)
+                self._wait_s = _AFTER_DEFECT_S
