@@ -7,7 +7,7 @@ from typing import Final
 
 DAY_S: Final = 86_400.0
 _EVERY_S: Final = 900.0
-_AT_LEAST_S: Final = 60.0
+_AT_LEAST_S: Final = 300.0  # a start writes more than a day like any other: less would be no rate but noise
 
 
 class DailyRate:
@@ -31,7 +31,7 @@ class DailyRate:
 
     @property
     def per_day(self) -> float | None:
-        """None while less than a minute was measured."""
+        """None while less than five minutes were measured."""
         if self.span_s < _AT_LEAST_S:
             return None
         return (self._last[1] - self._samples[0][1]) / self.span_s * DAY_S

@@ -65,7 +65,7 @@ def _action_lines(actions: Mapping[str, Any]) -> Iterator[str]:
 
 def _outbox_lines(status: Mapping[str, Any], now_ns: int) -> Iterator[str]:
     survival = status["survival"]
-    waiting = ", ".join(f"{each['items']} {lane}" for lane, each in survival["lanes"].items() if each["items"])
+    waiting = ", ".join(f"{lane} {each['items']}" for lane, each in survival["lanes"].items() if each["items"])
     yield f"  outbox: {status['backlog_items']} items, {_bytes(status['backlog_bytes'])}" + (f" ({waiting})" if waiting else "")
     if survival["oldest"]:
         yield f"  oldest unsent: {survival['oldest']['kind'].replace('_', ' ')}, {_span(survival['oldest']['age_s'])} old"
@@ -77,16 +77,16 @@ def _outbox_lines(status: Mapping[str, Any], now_ns: int) -> Iterator[str]:
 
 def _alone_lines(survival: Mapping[str, Any]) -> Iterator[str]:
     """How long it lasts, and how long its card does."""
-    over = "of the last day" if survival["measured_s"] >= _DAY_S else f"of the {_span(survival['measured_s'])} since the start"
+    over = "the last day" if survival["measured_s"] >= _DAY_S else f"the {_span(survival['measured_s'])} since the start"
     if survival["days"] is not None:
         per_day = _bytes(survival["bytes_per_day"])
-        yield f"  without a hub: lasts {survival['days']:,g} days at the rate {over}, {per_day} a day"
+        yield f"  without a hub: lasts {survival['days']:,g} days; {per_day} a day, as in {over}"
     flash = survival["flash"]
     if flash["agent_bytes_per_day"] is None:
         return
     by_all = flash["device_bytes_per_day"]
-    everyone = f", all of {flash['disk']} {_bytes(by_all)}" if by_all is not None else ""
-    line = f"  flash: written a day: agent {_bytes(flash['agent_bytes_per_day'])}{everyone}"
+    everyone = f", {flash['disk']} gets {_bytes(by_all)} in all" if by_all is not None else ""
+    line = f"  flash: the agent writes {_bytes(flash['agent_bytes_per_day'])} a day{everyone}"
     if flash["years"] is not None:
         line += f"; a new card of {flash['endurance_bytes'] / 1e12:g} TB lasts {flash['years']:,g} years"
     yield line
@@ -100,7 +100,7 @@ def _hub_lines(hub: Mapping[str, Any] | None, now_ns: int) -> Iterator[str]:
     error = hub["sync_error"] or hub["checkin_error"] or hub["update_error"]
     yield f"  hub: {'enrolled' if hub['enrolled'] else 'not enrolled'}, {last}" + (f"; {error}" if error else "")
     if hub["set_aside"]:
-        yield f"  ! set aside, for the hub refuses them: {hub['set_aside']} items; {hub['reasons'][-1]}"
+        yield f"  ! set aside, for the hub refuses them: {hub['set_aside']}; the last: {hub['reasons'][-1]}"
 
 
 def _span(seconds: float) -> str:

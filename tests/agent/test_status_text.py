@@ -62,10 +62,10 @@ dev-1  tocsin 0.1.0, up 1 d 2 h, 41.5 MB resident
   model pump: active pump-v3, shadow pump-v4
   model fan: active none, the baseline decides, shadow none
   ! refused pump-v5: self-test: golden vector 3
-  outbox: 17 items, 48.2 kB (2 alerts, 15 aggregates)
+  outbox: 17 items, 48.2 kB (alerts 2, aggregates 15)
   oldest unsent: sensor fault, 3 min 10 s old
-  without a hub: lasts 41.5 days at the rate of the last day, 5.3 MB a day
-  flash: written a day: agent 12.1 MB, all of mmcblk0 130.0 MB; a new card of 30 TB lasts 631.8 years
+  without a hub: lasts 41.5 days; 5.3 MB a day, as in the last day
+  flash: the agent writes 12.1 MB a day, mmcblk0 gets 130.0 MB in all; a new card of 30 TB lasts 631.8 years
   hub: enrolled, last sync 3 s ago; timed out"""
 
 
@@ -100,15 +100,15 @@ def test_it_says_over_what_a_rate_was_taken_and_whose_bytes_they_are() -> None:
     flash = UNKNOWN["flash"] | {"agent_bytes_per_day": 1000.0}  # type: ignore[operator]
     survival = UNKNOWN | {"bytes_per_day": 400.0, "days": 12_000.0, "measured_s": 5400.0, "flash": flash}
     text = "\n".join(status_lines(STATUS | {"survival": survival}))
-    assert "  without a hub: lasts 12,000 days at the rate of the 1 h 30 min since the start, 400 B a day" in text
-    assert "  flash: written a day: agent 1.0 kB\n" in text
+    assert "  without a hub: lasts 12,000 days; 400 B a day, as in the 1 h 30 min since the start" in text
+    assert "  flash: the agent writes 1.0 kB a day\n" in text
 
 
 def test_a_clock_that_nobody_has_set_and_items_that_the_hub_refuses_are_told() -> None:
     hub = STATUS["hub"] | {"set_aside": 1, "reasons": ["aggregates 7 (aggregate) is set aside: 400 no"]}
     lines = list(status_lines(STATUS | {"clock_synced": False, "hub": hub}))
     assert "  ! clock: no time server has set it yet; times are provisional" in lines
-    assert lines[-1] == "  ! set aside, for the hub refuses them: 1 items; aggregates 7 (aggregate) is set aside: 400 no"
+    assert lines[-1] == "  ! set aside, for the hub refuses them: 1; the last: aggregates 7 (aggregate) is set aside: 400 no"
 
 
 @pytest.mark.parametrize(

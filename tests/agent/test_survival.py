@@ -22,15 +22,15 @@ HOUR_S = 3600.0
 # --- rates --------------------------------------------------------------------------------------------------------
 
 
-def test_a_rate_is_not_told_before_a_minute_has_passed() -> None:
+def test_a_rate_is_not_told_before_five_minutes_have_passed() -> None:
     rate = DailyRate()
     assert rate.per_day is None
-    for now_s in (100.0, 159.0):
+    for now_s in (100.0, 399.0):
         rate.note(now_s, now_s)
         assert rate.per_day is None
-    rate.note(160.0, 160.0)
+    rate.note(400.0, 400.0)
     assert rate.per_day == pytest.approx(DAY_S)
-    assert rate.span_s == 60.0
+    assert rate.span_s == 300.0
 
 
 def test_after_a_day_it_is_that_of_the_last_day() -> None:
