@@ -26,7 +26,8 @@ _DAYS_A_YEAR: Final = 365.25
 
 
 class Survey:
-    """`note` now and then, from one thread; `report` from any. `endurance_tbw`: of the card, as its maker states it."""
+    """`note` now and then, from the pipeline's thread; `report` from any: it takes no lock, so it answers also while that thread
+    waits for the disk. `endurance_tbw`: of the card, as its maker states it."""
 
     def __init__(self, outbox: Outbox, flash: FlashMeter, directory: Path, endurance_tbw: float | None) -> None:
         self._outbox = outbox
@@ -37,12 +38,16 @@ class Survey:
         self._kept_s = time.monotonic()
         self._stored, self._by_agent, self._by_all = DailyRate(), DailyRate(), DailyRate()
         self._noted_s = -1e9
+        self._lanes: dict[str, LaneBacklog] = {}
+        self._heads: list[Item] = []
 
     def note(self, now_s: float) -> None:
-        """`now_s`: monotonic. Looks at most every ten seconds."""
+        """`now_s`: monotonic. Looks at most every ten seconds. Raises StorageError."""
         if now_s - self._noted_s < 10.0:
             return
         self._noted_s = now_s
+        self._lanes = {lane: LaneBacklog(items=items, bytes=size) for lane, (items, size) in self._outbox.by_lane().items()}
+        self._heads = self._outbox.heads()
         self._stored.note(now_s, self._outbox.stored_bytes)
         for rate, total in ((self._by_agent, self._flash.process_bytes()), (self._by_all, self._flash.device_bytes())):
             if total is not None:
@@ -63,12 +68,12 @@ class Survey:
         return self._before + (self._flash.process_bytes() or 0)
 
     def report(self, at: Stamp) -> Survival:
-        """How things stand at `at`."""
+        """How things stand at `at`; what waits in which lane, and what is oldest, is as of the last `note`."""
         free = max(0, self._outbox.max_bytes - self._outbox.backlog_bytes)
         per_day = self._stored.per_day
         return Survival(
-            lanes={lane: LaneBacklog(items=items, bytes=size) for lane, (items, size) in self._outbox.by_lane().items()},
-            oldest=_oldest(self._outbox.heads(), at),
+            lanes=self._lanes,
+            oldest=_oldest(self._heads, at),
             bytes_per_day=per_day and round(per_day),
             measured_s=round(self._stored.span_s),
             days=round(free / per_day, 1) if per_day else None,

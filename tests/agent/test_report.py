@@ -63,6 +63,7 @@ def test_a_check_in_travels_as_it_is(report: Report) -> None:
     report.outbox.append([aggregate()], stamp())
     report.slots.put("rig", ProfileSlots(active=Held("rig-v1", "a" * 64, 56.4321)))
     report.slots.refuse("rig-v2", "self-test: no")
+    report.survey.note(0.0)
     said = report.checkin(soon())
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(said), type=CheckIn) == said
     assert [(asset.asset, asset.state) for asset in said.assets] == [("rig-1", "normal")]

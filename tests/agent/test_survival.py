@@ -118,7 +118,10 @@ def outbox(outbox_path: Path) -> Iterator[Outbox]:
 
 def test_at_first_nothing_is_known_but_what_waits(outbox: Outbox, kernel: Path) -> None:
     outbox.append([alert(), aggregate(), aggregate(1)], stamp(0.0))
-    said = Survey(outbox, meter(kernel), kernel, None).report(stamp(30.0))
+    survey = Survey(outbox, meter(kernel), kernel, None)
+    assert survey.report(stamp(0.0)).lanes == {}
+    survey.note(0.0)
+    said = survey.report(stamp(30.0))
     assert {lane: each.items for lane, each in said.lanes.items()} == {"alerts": 1, "aggregates": 2}
     assert sum(each.bytes for each in said.lanes.values()) == outbox.backlog_bytes
     assert said.oldest == Unsent(kind="alert", lane="alerts", age_s=30.0)
@@ -128,7 +131,9 @@ def test_at_first_nothing_is_known_but_what_waits(outbox: Outbox, kernel: Path) 
 def test_the_oldest_is_the_one_that_has_waited_longest_whatever_its_lane(outbox: Outbox, kernel: Path) -> None:
     outbox.append([aggregate()], stamp(0.0))
     outbox.append([alert()], stamp(50.0))
-    said = Survey(outbox, meter(kernel), kernel, None).report(stamp(60.0))
+    survey = Survey(outbox, meter(kernel), kernel, None)
+    survey.note(50.0)
+    said = survey.report(stamp(60.0))
     assert said.oldest == Unsent(kind="aggregate", lane="aggregates", age_s=60.0)
 
 
