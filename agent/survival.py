@@ -26,8 +26,8 @@ _DAYS_A_YEAR: Final = 365.25
 
 
 class Survey:
-    """`note` now and then, from the pipeline's thread; `report` from any: it takes no lock, so it answers also while that thread
-    waits for the disk. `endurance_tbw`: of the card, as its maker states it."""
+    """`note` now and then, from the pipeline's thread; `report` from any: it takes no lock, so that it answers also while that
+    thread waits for the disk. `endurance_tbw`: of the card, as its maker states it."""
 
     def __init__(self, outbox: Outbox, flash: FlashMeter, directory: Path, endurance_tbw: float | None) -> None:
         self._outbox = outbox
@@ -71,9 +71,10 @@ class Survey:
         """How things stand at `at`; what waits in which lane, and what is oldest, is as of the last `note`."""
         free = max(0, self._outbox.max_bytes - self._outbox.backlog_bytes)
         per_day = self._stored.per_day
+        waits = self._outbox.backlog_items > 0
         return Survival(
-            lanes=self._lanes,
-            oldest=_oldest(self._heads, at),
+            lanes=self._lanes if waits else {},
+            oldest=_oldest(self._heads, at) if waits else None,
             bytes_per_day=per_day and round(per_day),
             measured_s=round(self._stored.span_s),
             days=round(free / per_day, 1) if per_day else None,

@@ -137,6 +137,15 @@ def test_the_oldest_is_the_one_that_has_waited_longest_whatever_its_lane(outbox:
     assert said.oldest == Unsent(kind="aggregate", lane="aggregates", age_s=60.0)
 
 
+def test_once_all_is_confirmed_nothing_waits_any_more(outbox: Outbox, kernel: Path) -> None:
+    survey = Survey(outbox, meter(kernel), kernel, None)
+    outbox.append([aggregate()], stamp(0.0))
+    survey.note(0.0)
+    outbox.acknowledge(outbox.epoch, {"aggregates": 1})
+    said = survey.report(stamp(1.0))
+    assert (said.lanes, said.oldest) == ({}, None)
+
+
 def test_it_lasts_as_long_as_the_free_space_at_the_rate_so_far(outbox: Outbox, kernel: Path) -> None:
     survey = Survey(outbox, meter(kernel), kernel, 30.0)
     survey.note(0.0)
