@@ -171,7 +171,7 @@ def _hub_status(uplink: Uplink | None) -> dict[str, Any] | None:
         "sent_items": counters.sent_items,
         "sent_bytes": counters.sent_bytes,
         "rejected": counters.rejected,
-        "set_aside": counters.set_aside,
+        "set_aside": uplink.sync.aside.count(),
         "reasons": counters.reasons,
         "sync_error": uplink.sync_attempts.last_error,
         "checkin_error": uplink.checkin_attempts.last_error,

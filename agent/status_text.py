@@ -100,7 +100,7 @@ def _hub_lines(hub: Mapping[str, Any] | None, now_ns: int) -> Iterator[str]:
     error = hub["sync_error"] or hub["checkin_error"] or hub["update_error"]
     yield f"  hub: {'enrolled' if hub['enrolled'] else 'not enrolled'}, {last}" + (f"; {error}" if error else "")
     if hub["set_aside"]:
-        yield f"  ! set aside, for the hub refuses them: {hub['set_aside']}; the last: {hub['reasons'][-1]}"
+        yield f"  ! items that the hub refuses, set aside in the state directory's folder set-aside: {hub['set_aside']}"
 
 
 def _span(seconds: float) -> str:

@@ -38,13 +38,12 @@ class SyncCounters:
     sent_bytes: int = 0
     sent_items: int = 0
     rejected: int = 0
-    set_aside: int = 0
     last_ok_ns: int = 0
     reasons: list[str] = field(default_factory=list)
 
 
 class Sync:
-    """Empties the outbox into the hub. Not for use from several threads at once."""
+    """Empties the outbox into the hub. Not for use from several threads at once. `aside`: what the hub would not take."""
 
     def __init__(self, outbox: Outbox, link: HubLink, clock: Clock, device_id: str, sign: Sign, set_aside: SetAside) -> None:
         self._outbox = outbox
@@ -52,7 +51,7 @@ class Sync:
         self._clock = clock
         self._device_id = device_id
         self._sign = sign
-        self._set_aside = set_aside
+        self.aside = set_aside
         self._portion = Portion()
         self.counters = SyncCounters()
 
@@ -62,7 +61,7 @@ class Sync:
             stored = self._outbox.pending(MAX_BATCH_ITEMS, MAX_BATCH_BYTES)
             if not stored:
                 return
-            pending = [self._set_aside.in_place_of(self._outbox.epoch, item) for item in stored]
+            pending = [self.aside.in_place_of(self._outbox.epoch, item) for item in stored]
             batch = self._portion.choose(pending)
             try:
                 ack = self._exchange(batch)
@@ -99,8 +98,7 @@ class Sync:
 
     def _put_aside(self, item: Item, reason: str) -> None:
         """From now on an eviction travels in its place. Raises OSError."""
-        self._set_aside.keep(self._outbox.epoch, item, reason)
-        self.counters.set_aside += 1
+        self.aside.keep(self._outbox.epoch, item, reason)
         self.counters.reasons = [f"{item.lane} {item.seq} ({item.kind}) is set aside: {reason}"]
         log.warning("item %s %d (%s) is set aside, for the hub takes others but not this one: %s",
                     item.lane, item.seq, item.kind, reason)  # fmt: skip

@@ -90,7 +90,7 @@ def test_one_poison_item_is_set_aside_with_its_reason_and_all_others_arrive(devi
     kept = msgspec.msgpack.decode(file.read_bytes(), type=Refused)
     assert (kept.item.lane, kept.item.seq, kept.reason) == ("aggregates", seq, stand_in.reason)
     assert msgspec.msgpack.decode(kept.item.body, type=Aggregate) == aggregate(seq - 1)
-    assert device.sync.counters.set_aside == 1
+    assert device.sync.aside.count() == 1
 
 
 def test_poison_items_side_by_side_and_in_two_lanes_all_go(device: Device) -> None:
@@ -98,7 +98,7 @@ def test_poison_items_side_by_side_and_in_two_lanes_all_go(device: Device) -> No
     device.hub.poison = lambda item: one("aggregates", 7, 8, 9)(item) or one("alerts", 4)(item)
     device.turns(200)
     assert device.outbox.backlog_items == 0
-    assert device.sync.counters.set_aside == 4
+    assert device.sync.aside.count() == 4
     assert device.hub.cursors == {"alerts": 10, "aggregates": 50, "evidence": 0}
 
 
@@ -156,11 +156,11 @@ def test_a_suspect_that_passes_after_all_is_acquitted() -> None:
 
 def test_what_stands_for_a_loss_is_never_set_aside(device: Device) -> None:
     device.outbox.append([aggregate(n) for n in range(3)], stamp())
-    device.sync._set_aside.keep(device.outbox.epoch, device.outbox.pending(1, 10**6)[0], "why")
+    device.sync.aside.keep(device.outbox.epoch, device.outbox.pending(1, 10**6)[0], "why")
     device.hub.poison = lambda item: item.kind == "eviction"
     device.turns(60)
     assert device.outbox.backlog_items == 3
-    assert device.sync.counters.set_aside == 0
+    assert device.sync.aside.count() == 1
 
 
 def test_what_was_set_aside_stays_so_over_a_restart(device: Device) -> None:

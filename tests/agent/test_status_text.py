@@ -105,10 +105,10 @@ def test_it_says_over_what_a_rate_was_taken_and_whose_bytes_they_are() -> None:
 
 
 def test_a_clock_that_nobody_has_set_and_items_that_the_hub_refuses_are_told() -> None:
-    hub = STATUS["hub"] | {"set_aside": 1, "reasons": ["aggregates 7 (aggregate) is set aside: 400 no"]}
+    hub = STATUS["hub"] | {"set_aside": 1}
     lines = list(status_lines(STATUS | {"clock_synced": False, "hub": hub}))
     assert "  ! clock: no time server has set it yet; times are provisional" in lines
-    assert lines[-1] == "  ! set aside, for the hub refuses them: 1; the last: aggregates 7 (aggregate) is set aside: 400 no"
+    assert lines[-1] == "  ! items that the hub refuses, set aside in the state directory's folder set-aside: 1"
 
 
 @pytest.mark.parametrize(
