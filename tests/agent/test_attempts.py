@@ -107,3 +107,20 @@ def test_how_long_it_waits(failures: int, error: LinkError, drawn: float, expect
     assert attempts.not_before_s == attempts.next_s == pytest.approx(1000.0 + expected_s)
     assert not attempts.due(1000.0 + expected_s - 0.01)
     assert attempts.due(1000.0 + expected_s)
+
+
+def test_a_new_bundle_is_not_fetched_by_all_at_once() -> None:
+    """All of a wave hear of it within one round of check-ins; each fetches it at its own next update."""
+    rng = random.Random(11)
+    fetched: Counter[int] = Counter()
+    for _ in range(N):
+        checkin, update = Attempts.paced(60.0), Attempts.paced(60.0)
+        checkin.first(0.0, rng.random())
+        update.first(0.0, rng.random())
+        while checkin.next_s < 1000.0:  # the bundle is there from now on
+            checkin.succeeded(checkin.next_s, rng.random())
+        while update.next_s < checkin.next_s:
+            update.succeeded(update.next_s, rng.random())
+        fetched[int(update.next_s)] += 1
+    assert max(fetched.values()) < 0.04 * N
+    assert max(fetched) < 1000 + 75 + 75
