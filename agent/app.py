@@ -2,7 +2,7 @@
 
     source threads ──bursts──> inbox (bounded) ──> pipeline thread ──> outbox ──> sync ──> hub
                       ^ blocks when full               ^ models from update, between two bursts
-    scheduler: sync, check-in, health, each in its turn            control socket: status
+    uplink: sync, check-in, update, each in its turn               control socket: status
                                         what is stored ──> actions: a bounded queue and a thread for each rule
 
 Only the pipeline thread touches the pipeline; whoever wants something of it puts a call into the inbox. A burst is
@@ -14,11 +14,12 @@ from __future__ import annotations
 import logging
 import platform
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from agent.actions.construct import make_actions
 from agent.asset import AssetWatch
@@ -27,6 +28,7 @@ from agent.committer import Committer
 from agent.config import LoadedConfig
 from agent.control import ControlSocket
 from agent.database import DamagedError, Database
+from agent.flash import FlashMeter
 from agent.health import Vitals
 from agent.holding import Holding
 from agent.hub_link import HttpHubLink
@@ -35,11 +37,14 @@ from agent.judges import Serving
 from agent.link_faults import LinkMonitor
 from agent.outbox import Outbox
 from agent.pipeline import Pipeline
+from agent.recurring import Recurring
 from agent.report import Report
+from agent.set_aside import SetAside
 from agent.silence import SilenceMonitor
 from agent.slots import SlotStore
 from agent.sources.source import Burst, Source
 from agent.state_dir import hold
+from agent.survival import Survey
 from agent.sync import Sync
 from agent.tail import blocks_for
 from agent.timeline import told
@@ -48,13 +53,10 @@ from agent.uplink import Uplink
 from models.contract.items import Action, Alert, Body, SensorFault
 from models.errors import ConfigError
 
-if TYPE_CHECKING:
-    from agent.schedule import Schedule  # imports a library that a device without a hub does not need
-
 log = logging.getLogger("tocsin.agent")
 _INBOX_BURSTS: Final = 64
 _TICK_S: Final = 0.5
-_STOP_S: Final = 5.0  # for a request that is under way
+_GRACE_S: Final = 1.0  # for a request that is under way; then its connection is cut
 
 Call = Callable[[], None]
 
@@ -82,9 +84,11 @@ class App:
         self._identity = Identity(loaded.state_dir, config.device.id)
         self._vitals = Vitals()
         self._sources = make_sources(loaded, lambda: self._clock.now().wall_ns)
+        self._set_aside = SetAside(loaded.state_dir)
         self._link = HttpHubLink(config.hub.url, config.hub.timeout_s) if config.hub else None
         spec_hashes = {watch.profile.name: watch.spec.hash for watch in self._pipeline.assets.values()}
         self._updater = Updater(self._slots, self._link, spec_hashes, self._serve_soon)
+        self._survey = Survey(self._outbox, FlashMeter(loaded.state_dir), loaded.state_dir, config.device.flash_endurance_tbw)
         self._report = Report(
             version,
             config.device.id,
@@ -95,13 +99,14 @@ class App:
             self._silence,
             self._vitals,
             self._sources,
+            self._survey,
             self._holding,
         )
         self._uplink = self._make_uplink(loaded, version)
         self._hub = config.hub
         self._actions = make_actions(loaded, version, self._clock.now(), self._store_action)
-        self._scheduler: Schedule | None = None
-        self._system_steps = 0
+        self._started = False
+        self._health: Recurring | None = None
         self._control = ControlSocket(loaded.state_dir, self.status)
 
     def _make_uplink(self, loaded: LoadedConfig, version: str) -> Uplink | None:
@@ -117,12 +122,13 @@ class App:
         return Uplink(
             identity=self._identity,
             link=link,
-            sync=Sync(self._outbox, link, self._clock, self._identity.device_id, self._identity.sign),
+            sync=Sync(self._outbox, link, self._clock, self._identity.device_id, self._identity.sign, self._set_aside),
             updater=self._updater,
             enrol=lambda: self._identity.enrol(link, token_file, version, loaded.config.device.site, hardware),
             checkin_body=lambda: self._report.checkin(self._clock.now()),
             stopping=self._stop.is_set,
             heard_hub_time=self._clock.attest,
+            pace=hub,
         )
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -131,6 +137,7 @@ class App:
         """Work until `stop`; `ready` is called once everything has started, `progress` after each step of the pipeline."""
         self._restore()
         self._updater.resume()
+        self._started = True
         self._actions.start(self._open_alerts())
         self._control.start()
         for source in self._sources:
@@ -167,6 +174,7 @@ class App:
                 now = self._clock.now()
                 self._heed_clock()
                 self._committer.tick([*self._links.tick(now), *self._silence.tick(self._pipeline.assets.values(), now)])
+                self._survey.note(time.monotonic())
                 next_tick_s = time.monotonic() + _TICK_S
             progress()
 
@@ -187,9 +195,6 @@ class App:
             log.log(logging.WARNING if mark.reason == "step" else logging.INFO, "clock: %s", told(mark))
         if marks:
             self._committer.add(marks)
-        if self._system_steps != self._clock.system_steps and self._scheduler is not None:
-            self._system_steps = self._clock.system_steps
-            self._scheduler.restart()
 
     def _tell(self, bodies: Sequence[Body], stored: bool) -> None:
         """Whoever wants to know hears of it once it is on disk, or once the disk has refused it."""
@@ -198,8 +203,8 @@ class App:
         urgent = [body for body in bodies if isinstance(body, Alert | SensorFault)]
         for body in urgent:
             _announce(body)
-        if urgent and self._scheduler is not None:
-            self._scheduler.hurry("sync")
+        if urgent and self._uplink is not None:
+            self._uplink.hurry_sync()
 
     def _store_action(self, action: Action) -> None:
         """Called by the actions' threads."""
@@ -220,39 +225,36 @@ class App:
 
     def _serve_soon(self, profile: str, active: Serving | None, shadow: Serving | None) -> None:
         """Hand models to the pipeline between two bursts."""
-        if threading.current_thread() is threading.main_thread() and self._scheduler is None:
-            self._pipeline.serve(profile, active, shadow)  # before the work starts, nobody takes calls yet
-        else:
+        if self._started:
             self._deliver(lambda: self._pipeline.serve(profile, active, shadow))
+        else:
+            self._pipeline.serve(profile, active, shadow)  # nobody takes calls yet
 
     # --- schedules -----------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
+        """Without a hub nothing comes round: nobody would read it."""
         if self._uplink is None or self._hub is None:
             return
-        from agent.schedule import Schedule
+        self._uplink.start()
+        every_s = self._hub.health_s
+        self._health = Recurring("health", lambda: self._store_health(every_s), every_s)
+        self._health.start()
 
-        self._scheduler = Schedule(
-            {
-                "sync": (self._uplink.run_sync, self._hub.sync_s),
-                "checkin": (self._uplink.run_checkin, self._hub.checkin_s),
-                "health": (self._store_health, self._hub.health_s),
-            }
-        )
-        self._scheduler.start()
-        self._scheduler.hurry("checkin")
-
-    def _store_health(self) -> None:
+    def _store_health(self, every_s: float) -> float:
         sent = self._uplink.sync.counters.sent_bytes if self._uplink else 0
-        with suppress(DamagedError):
+        with suppress(DamagedError):  # the pipeline's thread sees to it
             self._holding.store([self._report.health(sent)], self._clock.now())
+        return every_s * random.uniform(0.75, 1.25)  # noqa: S311  # jitter, not a secret
 
     def _shut_down(self) -> None:
         """Sources first, then what they left in the inbox, then the link; the outbox keeps what was not sent."""
-        if self._scheduler is not None:
-            self._scheduler.stop()
-        if self._uplink is not None:
-            self._uplink.wait_idle(_STOP_S)
+        if self._health is not None:
+            self._health.stop()
+        if self._uplink is not None and self._link is not None:
+            self._uplink.stop(_GRACE_S)
+            self._link.abort()
+            self._uplink.stop(_GRACE_S)
         for source in self._sources:
             source.stop()
         while not self._inbox.empty():
@@ -261,8 +263,7 @@ class App:
             self._committer.close()
         self._actions.stop()
         self._control.stop()
-        if self._link is not None:
-            self._link.close()
+        self._survey.keep()
         self._outbox.close()
         self._database.close()
 

@@ -32,44 +32,9 @@ def run(config_path: Path, log_level: str) -> None:
 
     Exit codes: 78 the configuration is wrong; 1 the state directory cannot be used.
     """
-    import faulthandler
-    import os
-    import signal
+    from agent.run import become_agent
 
-    from agent.app import App
-    from agent.config import load_config
-    from agent.health import one_arena
-    from agent.service.notify import Notifier
-    from agent.status_text import status_line
-    from agent.version import version
-
-    one_arena()
-    faulthandler.enable()  # the watchdog aborts a hung agent: then the log gets the stack of every thread
-    _log_to_stderr(log_level)
-    app = App(load_config(config_path), version())
-    notifier = Notifier.from_environment(os.environ, lambda: status_line(app.status()))
-
-    def stop(*_: object) -> None:
-        notifier.stopping()
-        app.stop()
-
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, stop)
-    app.run(notifier.ready, notifier.progress)
-
-
-def _log_to_stderr(level: str) -> None:
-    import logging
-    import os
-
-    from agent.service.journal import JournalFormatter, writes_to_journal
-
-    handler = logging.StreamHandler(sys.stderr)
-    to_journal = writes_to_journal(os.environ, sys.stderr.fileno())
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JournalFormatter() if to_journal else plain)
-    logging.basicConfig(level=level.upper(), handlers=[handler])
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    become_agent(config_path, log_level)
 
 
 @agent.command()

@@ -58,11 +58,6 @@ class SystemClock:
     def boot_id(self) -> str:
         return self._boot_id
 
-    @property
-    def system_steps(self) -> int:
-        """How often the system's clock was set since the start: timers that go by it must be set anew."""
-        return self._timeline.system_steps
-
     def now(self) -> Stamp:
         """See `models.contract.clock.Stamp`."""
         now_ns = self._mono()

@@ -29,25 +29,29 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class DeviceConfig(_Strict, frozen=True, kw_only=True):
-    """`state_dir`: database, key and models; relative to the config file. `max_outbox_mb`: what waits for sync may take."""
+    """`state_dir`: database, key and models; relative to the config file. `max_outbox_mb`: what waits for sync may take.
+    `flash_endurance_tbw`: terabytes that can be written to the card, as its maker says; None = unknown, no years are told."""
 
     id: Name
     state_dir: str
     site: Name = "default"
     max_outbox_mb: Annotated[float, Meta(ge=1)] = 256.0
+    flash_endurance_tbw: Annotated[float, Meta(gt=0)] | None = None
     profiles_dir: str | None = None
 
 
 class HubConfig(_Strict, frozen=True, kw_only=True):
     """Where to sync. Leave the whole table out and the device works alone, for any length of time.
 
-    `join_token_file`: the hub's join token, needed once, to enrol.
+    `join_token_file`: the hub's join token, needed once, to enrol. `update_s`: how often the device works towards what the hub
+    desires. `timeout_s`: for one exchange; more where more is carried.
     """
 
     url: Annotated[str, Meta(pattern=r"^https?://[^/]+(/.*)?$")]
     join_token_file: str | None = None
     sync_s: Seconds = 10.0
     checkin_s: Seconds = 60.0
+    update_s: Seconds = 60.0
     health_s: Seconds = 300.0
     timeout_s: Seconds = 20.0
 

@@ -361,6 +361,21 @@ class Outbox:
                 self._seal(b"", [])
         self._tidy()
 
+    def by_lane(self) -> dict[Lane, tuple[int, int]]:
+        """(items, bytes) that wait, by lane; those of the tail as they will be sent."""
+        with self.database.lock:
+            books = self._books
+            found = {lane: (books.cold_items[lane], books.cold_bytes[lane]) for lane in LANES}
+            for item in (item for kept in books.tail for item in books.waiting(kept)):
+                count, size = found[item.lane]
+                found[item.lane] = count + 1, size + len(item.body)
+            return {lane: each for lane, each in found.items() if each[0]}
+
+    def heads(self) -> list[Item]:
+        """The first item that waits in each lane."""
+        with self.database.lock:
+            return [item for lane in LANES if (item := next(self._waiting_of(lane), None)) is not None]
+
     # --- sending -------------------------------------------------------------------------------------------------
 
     def pending(self, max_items: int, max_bytes: int) -> list[Item]:
@@ -376,13 +391,16 @@ class Outbox:
         return items
 
     def _waiting(self) -> Iterator[Item]:
-        books = self._books
         for lane in LANES:
-            if books.cold_items[lane]:
-                for row in self._rows(lane):
-                    yield from (item for item in self._items_of(row) if item.seq > books.acked[lane])
-            for kept in books.tail:
-                yield from (item for item in kept.items if item.lane == lane and item.seq > books.acked[lane])
+            yield from self._waiting_of(lane)
+
+    def _waiting_of(self, lane: Lane) -> Iterator[Item]:
+        books = self._books
+        if books.cold_items[lane]:
+            for row in self._rows(lane):
+                yield from (item for item in self._items_of(row) if item.seq > books.acked[lane])
+        for kept in books.tail:
+            yield from (item for item in kept.items if item.lane == lane and item.seq > books.acked[lane])
 
     def acknowledge(self, epoch: str, cursors: Mapping[str, int]) -> int:
         """Let go of what the hub has confirmed, per lane up to its cursor; the number of items that were waiting.

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+import msgspec
+
 from agent.asset import AssetWatch
 from agent.health import Vitals
 from agent.holding import Holding
@@ -15,12 +17,11 @@ from agent.pipeline import Pipeline
 from agent.silence import SilenceMonitor, is_silent
 from agent.slots import SlotStore
 from agent.sources.source import Source
+from agent.survival import Survey
 from agent.uplink import Uplink
 from models.contract.checkin import AssetReport, CheckIn, SlotName, SlotReport
 from models.contract.clock import Stamp
 from models.contract.items import Health, SensorFault
-
-_DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,12 @@ class Report:
     silence: SilenceMonitor
     vitals: Vitals
     sources: Sequence[Source]
+    survey: Survey
     holding: Holding
 
     def checkin(self, at: Stamp) -> CheckIn:
         """See `models.contract.checkin.CheckIn`."""
+        survival = self.survey.report(at)
         return CheckIn(
             at=at,
             epoch=self.outbox.epoch,
@@ -54,7 +57,8 @@ class Report:
             slots=self._slot_reports(),
             failures=self.slots.failures,
             sources=self._source_lines(),
-            survival_days=self.survival_days(),
+            survival_days=survival.days,
+            survival=survival,
             storage=self.holding.trouble[:500],
             unstored_items=self.holding.held_items + self.holding.lost_items,
         )
@@ -75,14 +79,6 @@ class Report:
             sources=self._source_lines(),
         )
 
-    def survival_days(self) -> float | None:
-        """Days without a hub until the outbox is full, at the rate since the start; None while that is unknown."""
-        uptime_s, stored = self.vitals.uptime_s, self.outbox.stored_bytes
-        if uptime_s < 60 or not stored:
-            return None
-        free = self.outbox.max_bytes - self.outbox.backlog_bytes
-        return round(max(0.0, free / (stored / uptime_s * _DAY_S)), 1)
-
     def status(self, at: Stamp, uplink: Uplink | None) -> dict[str, Any]:
         """Everything that a person at the device may want to know, as JSON-able values."""
         counters = self.pipeline.counters
@@ -102,7 +98,7 @@ class Report:
             "frame_errors": self.links.frame_errors,
             "backlog_items": self.outbox.backlog_items,
             "backlog_bytes": self.outbox.backlog_bytes,
-            "survival_days": self.survival_days(),
+            "survival": msgspec.to_builtins(self.survey.report(at)),
             "disk_bytes": self.outbox.database.file_bytes,
             "storage": self.holding.trouble,
             "held_items": self.holding.held_items,
@@ -183,7 +179,9 @@ def _hub_status(uplink: Uplink | None) -> dict[str, Any] | None:
         "sent_items": counters.sent_items,
         "sent_bytes": counters.sent_bytes,
         "rejected": counters.rejected,
+        "set_aside": uplink.sync.aside.count(),
         "reasons": counters.reasons,
         "sync_error": uplink.sync_attempts.last_error,
         "checkin_error": uplink.checkin_attempts.last_error,
+        "update_error": uplink.update_attempts.last_error,
     }

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _MARKS = {"normal": "●", "alarm": "▲", "commissioning": "◌", "silent": "○"}
+_DAY_S = 86_400.0
 _OUTCOMES = ("done", "failed", "dry_run", "suppressed")
 
 
@@ -65,18 +66,45 @@ def _action_lines(actions: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _outbox_lines(status: Mapping[str, Any], now_ns: int) -> Iterator[str]:
-    days = status["survival_days"]
-    alone = f", survives {days:g} days alone" if days is not None else ""
-    yield f"  outbox: {status['backlog_items']} items, {_bytes(status['backlog_bytes'])}{alone}"
+    survival = status["survival"]
+    waiting = ", ".join(f"{lane} {each['items']}" for lane, each in survival["lanes"].items() if each["items"])
+    yield f"  outbox: {status['backlog_items']} items, {_bytes(status['backlog_bytes'])}" + (f" ({waiting})" if waiting else "")
     if status.get("storage"):
         yield f"  ! not stored: {status['held_items']} items in memory, {status['lost_items']} lost; {status['storage']}"
-    hub = status["hub"]
+    if survival["oldest"]:
+        yield f"  oldest unsent: {survival['oldest']['kind'].replace('_', ' ')}, {_span(survival['oldest']['age_s'])} old"
+    yield from _alone_lines(survival)
+    if not status["clock_synced"]:
+        yield "  ! clock: no time server has set it yet; times are provisional"
+    yield from _hub_lines(status["hub"], now_ns)
+
+
+def _alone_lines(survival: Mapping[str, Any]) -> Iterator[str]:
+    """How long it lasts, and how long its card does."""
+    over = "the last day" if survival["measured_s"] >= _DAY_S else f"the {_span(survival['measured_s'])} since the start"
+    if survival["days"] is not None:
+        per_day = _bytes(survival["bytes_per_day"])
+        yield f"  without a hub: lasts {survival['days']:,g} days; {per_day} a day, as in {over}"
+    flash = survival["flash"]
+    if flash["agent_bytes_per_day"] is None:
+        return
+    by_all = flash["device_bytes_per_day"]
+    everyone = f", {flash['disk']} gets {_bytes(by_all)} in all" if by_all is not None else ""
+    line = f"  flash: the agent writes {_bytes(flash['agent_bytes_per_day'])} a day{everyone}"
+    if flash["years"] is not None:
+        line += f"; a new card of {flash['endurance_bytes'] / 1e12:g} TB lasts {flash['years']:,g} years"
+    yield line
+
+
+def _hub_lines(hub: Mapping[str, Any] | None, now_ns: int) -> Iterator[str]:
     if hub is None:
         yield "  hub: none configured"
         return
     last = f"last sync {_span((now_ns - hub['last_sync_ns']) / 1e9)} ago" if hub["last_sync_ns"] else "not synced yet"
-    error = hub["sync_error"] or hub["checkin_error"]
+    error = hub["sync_error"] or hub["checkin_error"] or hub["update_error"]
     yield f"  hub: {'enrolled' if hub['enrolled'] else 'not enrolled'}, {last}" + (f"; {error}" if error else "")
+    if hub["set_aside"]:
+        yield f"  ! items that the hub refuses, set aside in the state directory's folder set-aside: {hub['set_aside']}"
 
 
 def _span(seconds: float) -> str:

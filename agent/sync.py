@@ -2,11 +2,16 @@
 
 The exchange is a loop over one idea: send the next batch, let the hub say per lane how far it holds everything, delete up
 to there. Progress is measured by the cursor, not by the connection: a hub that answers and confirms nothing new is as
-stuck as one that does not answer, and is treated alike.
+stuck as one that does not answer, and is treated alike: its connection is dropped, and the next attempt makes a new one.
+
+An item that the hub puts into quarantine counts as received. One over which the hub refuses whole batches is found and set
+aside (`agent/portion.py`, `agent/set_aside.py`); an eviction travels in its place, so that neither the cursor stops there nor
+the sequence has a hole.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,12 +20,14 @@ import msgspec
 
 from agent.hub_link import HubLink
 from agent.outbox import Outbox
+from agent.portion import MAX_BATCH_ITEMS, Portion
+from agent.set_aside import SetAside
 from models.contract.clock import Clock
 from models.contract.envelope import Ack, Batch, Sign, seal
 from models.contract.items import Item
 from models.errors import LinkError
 
-MAX_BATCH_ITEMS: Final = 500
+log = logging.getLogger("tocsin.sync")
 MAX_BATCH_BYTES: Final = 512 * 1024
 
 
@@ -32,42 +39,66 @@ class SyncCounters:
     sent_items: int = 0
     rejected: int = 0
     last_ok_ns: int = 0
-    last_error: str = ""
     reasons: list[str] = field(default_factory=list)
 
 
 class Sync:
-    """Empties the outbox into the hub. Not for use from several threads at once."""
+    """Empties the outbox into the hub. Not for use from several threads at once. `aside`: what the hub would not take."""
 
-    def __init__(self, outbox: Outbox, link: HubLink, clock: Clock, device_id: str, sign: Sign) -> None:
+    def __init__(self, outbox: Outbox, link: HubLink, clock: Clock, device_id: str, sign: Sign, set_aside: SetAside) -> None:
         self._outbox = outbox
         self._link = link
         self._clock = clock
         self._device_id = device_id
         self._sign = sign
+        self.aside = set_aside
+        self._portion = Portion()
         self.counters = SyncCounters()
 
     def drain(self, stopping: Callable[[], bool] = lambda: False) -> None:
         """Send until nothing is pending. Raises LinkError where the hub fails or confirms nothing new."""
         while not stopping():
-            items = self._outbox.pending(MAX_BATCH_ITEMS, MAX_BATCH_BYTES)
-            if not items:
+            stored = self._outbox.pending(MAX_BATCH_ITEMS, MAX_BATCH_BYTES)
+            if not stored:
                 return
-            self._exchange(items)
+            pending = [self.aside.in_place_of(self._outbox.epoch, item) for item in stored]
+            batch = self._portion.choose(pending)
+            try:
+                ack = self._exchange(batch)
+            except LinkError as error:
+                to_blame = self._portion.failed(batch, error)
+                if to_blame is None:
+                    raise
+                self._put_aside(to_blame, str(error))
+            else:
+                self._take(ack, batch)
 
-    def _exchange(self, items: list[Item]) -> None:
+    def _exchange(self, items: list[Item]) -> Ack:
         batch = Batch(epoch=self._outbox.epoch, sent=self._clock.now(), items=items)
         body = seal(batch, "ingest", self._device_id, self._sign)
         self.counters.sent_bytes += len(body)
         self.counters.sent_items += len(items)
         try:
-            ack = msgspec.msgpack.decode(self._link.post("/v1/ingest", body), type=Ack)
+            return msgspec.msgpack.decode(self._link.post("/v1/ingest", body), type=Ack)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self._link.reset()
             raise LinkError(f"the hub's answer is no acknowledgement: {error}") from None
-        self.counters.rejected += len(ack.rejected)
-        self.counters.reasons = [f"{r.lane} {r.seq}: {r.reason}" for r in ack.rejected][:5] or self.counters.reasons
+
+    def _take(self, ack: Ack, items: list[Item]) -> None:
         sent: dict[str, int] = {item.lane: item.seq for item in items}  # no hub can have what lies beyond
         cursors = {lane: min(cursor, sent[lane]) for lane, cursor in ack.cursors.items() if lane in sent}
-        if not self._outbox.acknowledge(ack.epoch, cursors):
+        confirmed = self._outbox.acknowledge(ack.epoch, cursors)
+        if not confirmed and not self._portion.is_witness:
+            self._link.reset()
             raise LinkError("the hub answered, but confirmed nothing new")
+        self._portion.accepted()
+        self.counters.rejected += len(ack.rejected)
+        self.counters.reasons = [f"{r.lane} {r.seq}: {r.reason}" for r in ack.rejected][:5] or self.counters.reasons
         self.counters.last_ok_ns = self._clock.now().wall_ns
+
+    def _put_aside(self, item: Item, reason: str) -> None:
+        """From now on an eviction travels in its place. Raises OSError."""
+        self.aside.keep(self._outbox.epoch, item, reason)
+        self.counters.reasons = [f"{item.lane} {item.seq} ({item.kind}) is set aside: {reason}"]
+        log.warning("item %s %d (%s) is set aside, for the hub takes others but not this one: %s",
+                    item.lane, item.seq, item.kind, reason)  # fmt: skip

@@ -26,20 +26,18 @@ _MAX_MARKS: Final = 1000  # that wait to be taken
 
 
 class Timeline:
-    """`offset_ns`: what to add to the monotonic clock. `source`: who vouches for it. `system_steps`: how often the system's
-    clock was set, whether or not it was followed."""
+    """`offset_ns`: what to add to the monotonic clock. `source`: who vouches for it. `system_offset_ns`: as the system's clock
+    has it, whether or not it is followed."""
 
     def __init__(self, wall_ns: int, mono_ns: int, synced: bool) -> None:
         self.offset_ns = self.system_offset_ns = wall_ns - mono_ns
         self.source: ClockSource = "ntp" if synced else "none"
-        self.system_steps = 0
         self._marks = [self._mark("start", mono_ns, self.offset_ns)]
 
     def observe(self, wall_ns: int, mono_ns: int, synced: bool) -> None:
         """What the system's clock says at `mono_ns`, and whether a time server steers it."""
         system_ns = wall_ns - mono_ns
         if _apart(system_ns, self.system_offset_ns, STEP_S):
-            self.system_steps += 1
             self.system_offset_ns = system_ns
         if self.source == "hub" and not synced:
             return

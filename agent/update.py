@@ -134,9 +134,9 @@ class Updater:
         return serving, held or Held(wanted.bundle_id, wanted.sha256, score_us)
 
     def _download(self, wanted: DesiredBundle) -> bytes:
-        if self._link is None or wanted.size > MAX_BUNDLE_BYTES or not wanted.path.startswith("/"):
+        if self._link is None or not 0 < wanted.size <= MAX_BUNDLE_BYTES or not wanted.path.startswith("/"):
             raise BundleCorrupt(f"{wanted.bundle_id}: {wanted.size} bytes at {wanted.path!r} cannot be fetched")
-        return self._link.get(wanted.path, MAX_BUNDLE_BYTES)
+        return self._link.get(wanted.path, wanted.size)
 
 
 def _self_tested(bundle: Bundle, spec_hash: str) -> tuple[Serving, float]:

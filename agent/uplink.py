@@ -1,66 +1,52 @@
-"""The device's dealings with the hub: enrol once, sync often, check in now and then; none of it ever in the pipeline's way.
+"""The device's dealings with the hub: enrol once, sync often, check in now and then, update when asked; never in the
+pipeline's way.
 
-After a failure each of the two waits on its own, with jittered backoff or as long as the hub asked; the outbox keeps
-what could not be sent, so nothing here needs to be in a hurry, except alerts (`App` lets sync run at once for those).
+    sync ─────> outbox ══> hub             check-in ─────> hub ──desired──> update ─────> download ══> slots
+
+Each of the three has a thread and a pace of its own (`agent/attempts.py`): what one waits for delays no other. The outbox
+keeps what could not be sent, so nothing here needs to be in a hurry, except alerts (`hurry_sync`).
 """
 
 from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
-from agent.backoff import Backoff
+from agent.attempts import Attempts
 from agent.hub_link import HubLink
 from agent.identity import Enrolment, Identity
+from agent.recurring import Recurring
 from agent.sync import Sync
 from agent.update import Updater
-from models.contract.checkin import CheckIn, CheckInReply
+from models.contract.checkin import CheckIn, CheckInReply, DesiredSlots
 from models.contract.envelope import seal
 from models.errors import LinkError, TocsinError
 
 log = logging.getLogger("tocsin.uplink")
 _MAX_PAUSE_S: Final = 3600.0
-_EARLY: Final = 0.7  # of what the hub asked for: the schedule's own jitter comes on top
 
 
-@dataclass(slots=True)
-class Attempts:
-    """Failures in a row and when to try again (monotonic s). `busy` is held while an attempt is under way."""
+class Pace(Protocol):
+    """How often, s; see `agent.config.HubConfig`."""
 
-    backoff: Backoff
-    failures: int = 0
-    not_before_s: float = 0.0
-    last_error: str = ""
-    busy: threading.Lock = field(default_factory=threading.Lock)
-
-    def due(self, now_s: float) -> bool:
-        return now_s >= self.not_before_s
-
-    def failed(self, error: Exception, now_s: float, drawn: float) -> None:
-        """Wait: as long as the hub asked, and a little more each for itself, or by backoff."""
-        delay_s = self.backoff.delay_s(self.failures, drawn)
-        asked_s = error.retry_after_s if isinstance(error, LinkError) else None
-        self.not_before_s = now_s + (asked_s * (1 + drawn / 2) if asked_s else delay_s)
-        self.failures += 1
-        self.last_error = str(error)
-
-    def succeeded(self, pause_until_s: float = 0.0) -> None:
-        """Try again at the next turn, but not before `pause_until_s`."""
-        self.failures = 0
-        self.not_before_s = pause_until_s
-        self.last_error = ""
+    @property
+    def sync_s(self) -> float: ...
+    @property
+    def checkin_s(self) -> float: ...
+    @property
+    def update_s(self) -> float: ...
 
 
 @dataclass(slots=True)
 class Uplink:
-    """`enrol`, `checkin_body`: what to say; the rest: how. `run_sync` and `run_checkin` never raise on a failed link.
+    """`enrol`, `checkin_body`: what to say; the rest: how. `run_…` never raise on a failed link; they are the threads' work,
+    and say in how many seconds they want to run next.
 
     `heard_hub_time`: called with the hub's time as of now and how far off it may be, ns."""
 
@@ -71,55 +57,102 @@ class Uplink:
     enrol: Callable[[], Enrolment]
     checkin_body: Callable[[], CheckIn]
     stopping: Callable[[], bool]
+    pace: Pace
     heard_hub_time: Callable[[int, int], None] = lambda _hub_ns, _error_ns: None
-    sync_attempts: Attempts = field(default_factory=lambda: Attempts(Backoff(1.0, 30.0)))
-    checkin_attempts: Attempts = field(default_factory=lambda: Attempts(Backoff(2.0, 60.0)))
+    drawn: Callable[[], float] = random.random
+    sync_attempts: Attempts = field(init=False)
+    checkin_attempts: Attempts = field(init=False)
+    update_attempts: Attempts = field(init=False)
+    _desired: list[DesiredSlots] = field(default_factory=list)
+    _jobs: dict[str, Recurring] = field(default_factory=dict)
 
-    def run_sync(self) -> None:
+    def __post_init__(self) -> None:
+        self.sync_attempts = Attempts.paced(self.pace.sync_s)
+        self.checkin_attempts = Attempts.paced(self.pace.checkin_s)
+        self.update_attempts = Attempts.paced(self.pace.update_s)
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Let the three go round."""
+        for name, attempts, run in (
+            ("sync", self.sync_attempts, self.run_sync),
+            ("checkin", self.checkin_attempts, self.run_checkin),
+            ("update", self.update_attempts, self.run_update),
+        ):
+            now_s = time.monotonic()
+            attempts.first(now_s, self.drawn())
+            self._jobs[name] = Recurring(name, run, attempts.next_s - now_s)
+            self._jobs[name].start()
+
+    def hurry_sync(self) -> None:
+        """There is something urgent to send."""
+        if "sync" in self._jobs:
+            self._jobs["sync"].hurry()
+
+    def stop(self, timeout_s: float) -> None:
+        """No attempt begins any more; wait until none is under way. Those that hang are ended by the link's owner."""
+        for job in self._jobs.values():
+            job.stop()
+        deadline_s = time.monotonic() + timeout_s
+        for job in self._jobs.values():
+            job.join(max(0.0, deadline_s - time.monotonic()))
+
+    # --- the three -----------------------------------------------------------------------------------------------
+
+    def run_sync(self) -> float:
         """Enrol if need be, then send what is pending."""
-        self._attempt(self.sync_attempts, "sync", self._sync)
+        return self._attempt(self.sync_attempts, "sync", self._sync)
 
-    def run_checkin(self) -> None:
-        """Enrol if need be, tell how things stand, work towards what the hub desires."""
-        self._attempt(self.checkin_attempts, "check-in", self._check_in)
+    def run_checkin(self) -> float:
+        """Enrol if need be, tell how things stand, hear what the hub desires."""
+        return self._attempt(self.checkin_attempts, "check-in", self._check_in)
 
-    def wait_idle(self, timeout_s: float) -> None:
-        """Wait until no attempt is under way; once `stopping` holds, none begins."""
-        for attempts in (self.sync_attempts, self.checkin_attempts):
-            if attempts.busy.acquire(timeout=timeout_s):
-                attempts.busy.release()
+    def run_update(self) -> float:
+        """Work towards what the hub desired at the last check-in."""
+        return self._attempt(self.update_attempts, "update", self._update)
 
-    def _attempt(self, attempts: Attempts, what: str, action: Callable[[], float | None]) -> None:
+    def _attempt(self, attempts: Attempts, what: str, action: Callable[[], float]) -> float:
         with attempts.busy:
             if not self.stopping() and attempts.due(time.monotonic()):
                 self._try(attempts, what, action)
+            return attempts.next_s - time.monotonic()
 
-    def _try(self, attempts: Attempts, what: str, action: Callable[[], float | None]) -> None:
+    def _try(self, attempts: Attempts, what: str, action: Callable[[], float]) -> None:
         try:
-            pause_s = action()
+            asked_s = action()
         except (TocsinError, OSError) as error:  # a join token may still be put there, a disk may have room again
-            if not attempts.failures:
+            if not attempts.failures and not self.stopping():
                 log.warning("%s failed, will be retried: %s", what, error)
-            attempts.failed(error, time.monotonic(), random.random())  # noqa: S311  # jitter, not a secret
+            attempts.failed(error, time.monotonic(), self.drawn())
         else:
             if attempts.failures:
                 log.info("%s works again after %d failures", what, attempts.failures)
-            attempts.succeeded(time.monotonic() + (pause_s or 0.0))
+            attempts.succeeded(time.monotonic(), self.drawn(), asked_s)
 
-    def _sync(self) -> None:
+    def _sync(self) -> float:
         self.enrol()
         self.sync.drain(self.stopping)
+        return 0.0
 
     def _check_in(self) -> float:
-        """The pause that the hub asks for, s: it may slow devices down, never hurry them."""
-        enrolment = self.enrol()
+        """The pause that the hub asks for, s."""
+        self.enrol()
         body = seal(self.checkin_body(), "checkin", self.identity.device_id, self.identity.sign)
         asked_ns = time.monotonic_ns()
         try:
             reply = msgspec.msgpack.decode(self.link.post("/v1/checkin", body), type=CheckInReply)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self.link.reset()
             raise LinkError(f"the hub's answer is no check-in reply: {error}") from None
         travel_ns = (time.monotonic_ns() - asked_ns) // 2
         self.heard_hub_time(reply.hub_time_ns + travel_ns, travel_ns)
-        self.updater.reconcile(reply.slots, enrolment.hub_public_key)
-        return min(max(reply.next_checkin_s, 0.0), _MAX_PAUSE_S) * _EARLY
+        self._desired = reply.slots
+        return min(max(reply.next_checkin_s, 0.0), _MAX_PAUSE_S)
+
+    def _update(self) -> float:
+        """What was swapped before a download fails stays."""
+        desired, enrolment = self._desired, self.identity.enrolment
+        if desired and enrolment is not None:
+            self.updater.reconcile(desired, enrolment.hub_public_key)
+        return 0.0

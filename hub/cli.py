@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -104,11 +104,19 @@ def devices(data: Path, as_json: bool) -> None:
             "yes" if row["online"] else "no",
             _age(row["last_seen_ns"]),
             row["agent_version"],
+            _lasts(row["survival"]),
             ", ".join(f"{asset['asset']} ({asset['state']})" for asset in row["assets"]),
         )
         for row in rows
     ]
-    show_table(("device", "site", "online", "seen", "agent", "assets"), shown, "no devices yet; they enrol with the join token")
+    columns = ("device", "site", "online", "seen", "agent", "lasts alone", "assets")
+    show_table(columns, shown, "no devices yet; they enrol with the join token")
+
+
+def _lasts(survival: dict[str, Any] | None) -> str:
+    """How long a device does without the hub."""
+    days = (survival or {}).get("days")
+    return "" if days is None else f"{days:,.0f} days" if days >= 10 else f"{days:.1f} days"
 
 
 @hub.command()

@@ -7,6 +7,7 @@
     │   ├── EnvelopeError      an unreadable, oversized, unsigned or wrongly signed envelope
     │   └── ItemError          one unreadable item of a readable envelope
     ├── LinkError              the path failed: retry later, with backoff
+    │   └── LinkTimeout        what was to be carried did not get through in time: retry later, with less at once
     ├── BundleError            refuse the bundle and keep the current slot
     │   ├── BundleCorrupt      not the archive it says it is
     │   ├── BundleUntrusted    not signed by the hub that this device is enrolled with
@@ -55,11 +56,17 @@ class ItemError(WireError):
 
 
 class LinkError(TocsinError):
-    """A connection that failed or timed out. `retry_after_s` is set where the peer asked for a pause."""
+    """A connection that failed or timed out. `retry_after_s` is set where the peer asked for a pause, `status` where it
+    answered with one (HTTP)."""
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, retry_after_s: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.status = status
+
+
+class LinkTimeout(LinkError):
+    """An exchange that was given up at its deadline."""
 
 
 class BundleError(TocsinError):

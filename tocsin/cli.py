@@ -11,7 +11,7 @@ import sys
 import click
 
 from models.errors import ConfigError, TocsinError
-from tocsin import __version__
+from models.version import VERSION
 
 # name: (module, attribute, extra that brings its packages, one line of help)
 COMMANDS: dict[str, tuple[str, str, str, str]] = {
@@ -47,7 +47,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="tocsin")
+@click.version_option(VERSION, prog_name="tocsin")
 def cli() -> None:
     """Tocsin watches machines where they stand, and rings when something is wrong."""
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from agent.actions.actor import Actor
 from agent.actions.config import ActionRule
 from agent.actions.dispatch import Actions
-from agent.actions.worker import Worker, read_past
+from agent.actions.past_file import PastFile
+from agent.actions.worker import Worker
 from agent.config import LoadedConfig
 from models.contract.clock import Stamp
 from models.contract.items import Action
@@ -22,9 +23,9 @@ def make_actions(loaded: LoadedConfig, version: str, now: Stamp, store: Callable
         folder.mkdir(mode=0o700, exist_ok=True)
     workers = {}
     for rule in rules:
-        file = folder / f"{rule.name}.json"
+        file = PastFile(folder / f"{rule.name}.past")
         workers[rule.name] = Worker(rule, make_actor(rule, loaded, version), file, store)
-        past = read_past(file)
+        past = file.read()
         if past is not None:
             workers[rule.name].restore(past, now.boot_id, now.mono_ns)
     show = None

@@ -8,10 +8,10 @@ from agent.actions.config import ActionRule
 from agent.actions.construct import make_actor
 from agent.actions.event import Edge, Event, event_of
 from agent.config import LoadedConfig
-from agent.version import version
 from models.contract.items import BASELINE, Alert, SensorFault
 from models.contract.names import stable_id
 from models.errors import ConfigError
+from models.version import VERSION
 
 
 def fire(loaded: LoadedConfig, name: str, asset: str | None, edge: Edge, really: bool) -> tuple[bool, str]:
@@ -24,7 +24,7 @@ def fire(loaded: LoadedConfig, name: str, asset: str | None, edge: Edge, really:
         raise ConfigError(f"{loaded.path}: assets", f"one of {', '.join(loaded.profiles)}; not {asset!r}")
     chosen = asset or (rule.assets[0] if rule.assets else next(iter(loaded.profiles)))
     event = made_up(rule, loaded, chosen, edge, time.time_ns())
-    actor = make_actor(rule, loaded, version())
+    actor = make_actor(rule, loaded, VERSION)
     if not really:
         return True, f"{name}: would {actor.preview(event)}"
     try:

@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
@@ -25,10 +24,10 @@ import msgspec
 from agent.actions.actor import Actor, Result
 from agent.actions.config import ActionRule
 from agent.actions.event import Event
+from agent.actions.past_file import PastFile
 from agent.actions.rules import Decision, Past, RuleBook
 from models.contract.clock import NS_PER_S, Stamp
 from models.contract.items import Action
-from models.files import write_durably
 
 log = logging.getLogger("tocsin.actions")
 _QUEUE: Final = 16
@@ -51,7 +50,7 @@ class Task:
 class Worker:
     """`store` keeps a record; called from this thread, and from `offer`'s and `stop`'s callers for what is not acted on."""
 
-    def __init__(self, rule: ActionRule, actor: Actor, past_file: Path, store: Callable[[Action], None]) -> None:
+    def __init__(self, rule: ActionRule, actor: Actor, past_file: PastFile, store: Callable[[Action], None]) -> None:
         self.counters: Counter[str] = Counter()
         self.last = ""
         self._rule = rule.name
@@ -127,6 +126,8 @@ class Worker:
                 self.record(task.event, "suppressed", "the agent stops", task.since_s)
         with self._lock:
             self._abandoned = True
+        if not self._thread.is_alive():
+            self._past_file.close()
 
     def _run(self) -> None:
         try:
@@ -164,20 +165,9 @@ class Worker:
     def _remember(self, past: Past) -> None:
         """A full disk does not keep an alarm from being rung: the interlock then holds until the next restart only."""
         try:
-            write_durably(self._past_file, msgspec.json.encode(past))
+            self._past_file.write(past)
         except OSError as error:
-            log.warning("%s: %s cannot be written: %s", self._rule, self._past_file, error)
-
-
-def read_past(path: Path) -> Past | None:
-    """What a rule had done before the restart; None where nothing is known."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Past)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.MsgspecError) as error:
-        log.warning("%s is left out: %s", path, error)
-        return None
+            log.warning("%s: what it has done cannot be noted: %s", self._rule, error)
 
 
 def _line(text: str) -> str:

@@ -53,6 +53,7 @@ def agent_toml(gateway: Gateway, hub_url: str, join_token: Path, broker: tuple[s
         f'join_token_file = "{join_token}"',
         "sync_s = 0.5",
         "checkin_s = 1.5",
+        "update_s = 1.0",
         "health_s = 10.0",
     ]
     if not gateway.assets:

@@ -18,7 +18,7 @@ from firmware_sim.demo.layout import HUB_TOML, Gateway, agent_toml, gateways
 from firmware_sim.demo.processes import Processes
 from firmware_sim.demo.screen import Screen
 from firmware_sim.fleet_process import ProcessFleet
-from firmware_sim.links.broker import BrokerKind, start_broker
+from firmware_sim.links.broker import Broker, BrokerKind, start_broker
 from firmware_sim.links.cut import CuttableLink
 from firmware_sim.scenario import Scenario
 from models.errors import LinkError
@@ -38,8 +38,15 @@ class DemoRun:
     """Everything that runs, from `with` to the end of it."""
 
     def __init__(
-        self, directory: Path, scenario: Scenario, screen: Screen, port: int = 0, broker: BrokerKind | None = None
+        self,
+        directory: Path,
+        scenario: Scenario,
+        screen: Screen,
+        port: int = 0,
+        broker: BrokerKind | None = None,
+        more: Callable[[Broker], str] = lambda _: "",
     ) -> None:
+        """`more`: what else stands in each device's configuration."""
         self.directory = directory
         self.scenario = scenario
         self.screen = screen
@@ -47,6 +54,7 @@ class DemoRun:
         self.facts: dict[str, Any] = {}  # what chapters found out, for the summary
         self._port = port
         self._broker_kind = broker
+        self._more = more
         self._stack = ExitStack()
         self.processes = Processes(directory / "logs")
 
@@ -103,7 +111,7 @@ class DemoRun:
             far = gateway is self.remote
             url = f"http://127.0.0.1:{self.link.port}" if far else f"http://{host}:{port}"
             text = agent_toml(gateway, url, join_token, (self.broker.host, self.broker.port), self.fleet.addresses())
-            (self._folder(gateway.device_id) / "tocsin.toml").write_text(text)
+            (self._folder(gateway.device_id) / "tocsin.toml").write_text(text + self._more(self.broker))
             self.processes.start(gateway.device_id, "agent", "run", "--config", str(self._config(gateway.device_id)))
 
     @property

@@ -38,7 +38,7 @@ def cold_start(run: DemoRun) -> None:
 
     def commissioned() -> bool:
         assets = run.assets()
-        return all(assets[name]["state"] in ("normal", "alarm") for name in run.machines)
+        return all(name in assets and assets[name]["state"] in ("normal", "alarm") for name in run.machines)
 
     run.wait(commissioned, 120, "every machine to be commissioned")
     run.screen.done(f"{len(run.machines)} machines commissioned: each has its own normal, judged by the baseline detector")

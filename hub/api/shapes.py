@@ -37,7 +37,8 @@ class FailureView(BaseModel):
 
 
 class DeviceView(BaseModel):
-    """`online`: seen within the last three check-ins."""
+    """`online`: seen within the last three check-ins. `survival`: how long it lasts without this hub and what waits there, as
+    it said at its last check-in; null before the first, or from an agent that does not tell."""
 
     device_id: str
     site: str
@@ -46,6 +47,7 @@ class DeviceView(BaseModel):
     enrolled_ns: int
     last_seen_ns: int
     online: bool
+    survival: dict[str, Any] | None
     assets: list[AssetView]
     slots: list[SlotView]
 

@@ -32,7 +32,8 @@ _DEVICE_COLUMNS = ("device_id", "site", "hardware", "agent_version", "enrolled_n
 def list_devices(connection: Connection, online_since_ns: int) -> list[RowDict]:
     """Every device with its assets and slots, by id."""
     assets_of, slots_of = _by_device(connection, assets), _by_device(connection, device_slots)
-    rows = connection.execute(select(*(devices.c[name] for name in _DEVICE_COLUMNS)).order_by(devices.c.device_id)).mappings()
+    columns = [*(devices.c[name] for name in _DEVICE_COLUMNS), devices.c.checkin["survival"].label("survival")]
+    rows = connection.execute(select(*columns).order_by(devices.c.device_id)).mappings()
     return [
         {
             **row,
@@ -51,6 +52,7 @@ def device_detail(connection: Connection, device_id: str, online_since_ns: int) 
         return None
     return {
         **{name: row[name] for name in (*_DEVICE_COLUMNS, "checkin", "health")},
+        "survival": (row["checkin"] or {}).get("survival"),
         "online": row["last_seen_ns"] >= online_since_ns,
         "assets": _rows_of(connection, assets, device_id),
         "slots": _rows_of(connection, device_slots, device_id),

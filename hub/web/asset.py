@@ -37,6 +37,8 @@ class AssetView:
     sources: tuple[tuple[str, str], ...]
     rss_bytes: int | None
     survival_days: float | None
+    flash_bytes_per_day: float | None
+    flash_years: float | None
 
 
 def read_asset(connection: Connection, heard_since_ns: int, device_id: str, asset: str) -> AssetView | None:
@@ -46,6 +48,7 @@ def read_asset(connection: Connection, heard_since_ns: int, device_id: str, asse
         return None
     device = connection.execute(select(devices).where(devices.c.device_id == device_id)).one()
     checkin = device.checkin or {}
+    flash = (checkin.get("survival") or {}).get("flash") or {}
     return AssetView(
         tile=tile,
         alerts=read_asset_alerts(connection, device_id, asset),
@@ -57,6 +60,8 @@ def read_asset(connection: Connection, heard_since_ns: int, device_id: str, asse
         sources=tuple(sorted((checkin.get("sources") or {}).items())),
         rss_bytes=checkin.get("rss_bytes"),
         survival_days=checkin.get("survival_days"),
+        flash_bytes_per_day=flash.get("agent_bytes_per_day"),
+        flash_years=flash.get("years"),
     )
 
 

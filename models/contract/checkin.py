@@ -62,8 +62,54 @@ class AssetReport(msgspec.Struct, frozen=True, kw_only=True):
     since_ns: int | None = None
 
 
+class LaneBacklog(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits in one lane of the outbox."""
+
+    items: int
+    bytes: int
+
+
+class Unsent(msgspec.Struct, frozen=True, kw_only=True):
+    """An item that waits, and for how long."""
+
+    kind: Annotated[str, Meta(max_length=64)]
+    lane: Annotated[str, Meta(max_length=64)]
+    age_s: float
+
+
+class FlashWear(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written to flash. None = unknown: not measured for long enough, or the kernel or the configuration does not tell.
+
+    `agent_bytes_per_day`: by the agent alone. `device_bytes_per_day`: to all of `disk`, by whoever. `agent_bytes`: by the agent
+    since its state directory was made. `endurance_bytes`: what the maker of the card says can be written to a new one.
+    `years`: how long that lasts at the rate of the disk, or else of the agent.
+    """
+
+    agent_bytes_per_day: float | None = None
+    device_bytes_per_day: float | None = None
+    disk: Annotated[str, Meta(max_length=64)] = ""
+    agent_bytes: int = 0
+    endurance_bytes: float | None = None
+    years: float | None = None
+
+
+class Survival(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a device lasts without its hub, and at what cost.
+
+    `bytes_per_day`: what is stored for the hub, at the rate of the last `measured_s` (at most about a day). `days`: until the
+    outbox is full at that rate; None = not known yet, or nothing is stored. `oldest`: what has waited longest.
+    """
+
+    lanes: dict[str, LaneBacklog] = {}
+    oldest: Unsent | None = None
+    bytes_per_day: float | None = None
+    measured_s: float = 0.0
+    days: float | None = None
+    flash: FlashWear = FlashWear()
+
+
 class CheckIn(msgspec.Struct, frozen=True, kw_only=True):
-    """A device's state at one moment. `backlog` is what waits for sync; `survival_days` None = longer than measured.
+    """A device's state at one moment. `backlog` is what waits for sync; `survival_days`: `days` of `survival`.
 
     `storage`: why the disk takes nothing, empty while it does. `unstored_items`: what is in memory only for that, or was lost.
     """
@@ -82,6 +128,7 @@ class CheckIn(msgspec.Struct, frozen=True, kw_only=True):
     failures: list[BundleFailure] = []
     sources: dict[str, str] = {}
     survival_days: float | None = None
+    survival: Survival | None = None
     storage: Text = ""
     unstored_items: int = 0
 

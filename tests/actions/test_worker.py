@@ -15,8 +15,9 @@ from agent.actions.actor import Actor, Result
 from agent.actions.config import ActionRule, ProgramAction
 from agent.actions.dispatch import Actions
 from agent.actions.event import Event
+from agent.actions.past_file import PastFile
 from agent.actions.program import ProgramActor
-from agent.actions.worker import Worker, read_past
+from agent.actions.worker import Worker
 from models.contract.items import Action, ActorKind, Alert, decode_body, encode_body
 from tests import builders
 from tests.actions.conftest import NotingProgram, alert, rule
@@ -57,7 +58,9 @@ class Rig:
         self.records: list[Action] = []
         self.bells = {r.name: Bell() for r in rules}
         made: dict[str, Any] = {**self.bells, **(actors or {})}
-        self.workers = {r.name: Worker(r, made[r.name], folder / f"{r.name}.json", self.records.append) for r in rules}
+        self.workers = {
+            r.name: Worker(r, made[r.name], PastFile(folder / f"{r.name}.past"), self.records.append) for r in rules
+        }
         self.actions = Actions("gw-1", rules, self.workers)
 
     def notice(
@@ -177,7 +180,7 @@ def test_interlock_and_record_outlive_a_kill_in_the_middle_of_an_action(rigs: li
     rig.bells["siren"].free.clear()
     rig.notice(alert(1), now_s=100)
     wait_until(lambda: rig.bells["siren"].rung)
-    past = read_past(tmp_path / "siren.json")  # as after a kill in the middle of the action
+    past = PastFile(tmp_path / "siren.past").read()  # as after a kill in the middle of the action
     assert past is not None
     assert past.begun is not None
     again = Rig(tmp_path, rule(min_interval_s=60))
@@ -190,18 +193,18 @@ def test_interlock_and_record_outlive_a_kill_in_the_middle_of_an_action(rigs: li
     again.actions.stop()
     rig.bells["siren"].free.set()
     wait_until(lambda: rig.records)
-    wait_until(lambda: (read_past(tmp_path / "siren.json") or past).begun is None, what="nothing left to tell")
+    wait_until(lambda: (PastFile(tmp_path / "siren.past").read() or past).begun is None, what="nothing left to tell")
 
 
 def test_a_broken_memory_is_left_out_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "siren.json").write_text('{"boot_id": 7')
-    assert read_past(tmp_path / "siren.json") is None
-    assert "siren.json is left out" in caplog.text
-    assert read_past(tmp_path / "other.json") is None
+    (tmp_path / "siren.past").write_bytes(b"\1" * 8192)
+    assert PastFile(tmp_path / "siren.past").read() is None
+    assert "siren.past is left out" in caplog.text
+    assert PastFile(tmp_path / "other.past").read() is None
 
 
 def test_a_disk_that_refuses_does_not_keep_the_bell_from_ringing(rigs: list[Rig], tmp_path: Path) -> None:
-    (tmp_path / "siren.json").mkdir()  # cannot be replaced by a file
+    (tmp_path / "siren.past").mkdir()  # cannot be replaced by a file
     rig = start(rigs, Rig(tmp_path, rule()))
     rig.notice(alert(1))
     wait_until(lambda: rig.outcomes == [("siren", "rig-1-1", "done")])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
 
-from agent.hub_link import MAX_REPLY_BYTES, HttpHubLink
-from models.errors import LinkError
+from agent.hub_link import MAX_PAUSE_S, MAX_REPLY_BYTES, HttpHubLink, _is_over
+from models.errors import LinkError, LinkTimeout
+from tests.waiting import wait_until
 
 
 class OneAnswer:
@@ -90,15 +92,34 @@ def test_a_refusal_says_what_the_hub_said(make: Make, status: str) -> None:
     assert caught.value.retry_after_s is None
 
 
+NOW = "Date: Thu, 26 Nov 2026 21:00:00 GMT"
+
+
 @pytest.mark.parametrize(
-    ("said", "waits_s"),
-    [("7", 7.0), ("0", 0.0), ("999999", 3600.0), ("Fri, 31 Dec 2049 23:59:59 GMT", None), ("-5", None), ("soon", None)],
+    ("headers", "waits_s"),
+    [
+        (["Retry-After: 7"], 7.0),
+        (["Retry-After: 0"], 0.0),
+        (["Retry-After: 999999"], MAX_PAUSE_S),
+        (["Retry-After: " + "9" * 5000], MAX_PAUSE_S),
+        (["Retry-After: Thu, 26 Nov 2026 21:02:00 GMT", NOW], 120.0),
+        (["Retry-After: Thursday, 26-Nov-26 21:02:00 GMT", NOW], 120.0),
+        (["Retry-After: Thu Nov 26 21:02:00 2026", "Date: Thu Nov 26 21:00:00 2026"], 120.0),
+        (["Retry-After: Thu, 26 Nov 2026 20:59:00 GMT", NOW], 0.0),
+        (["Retry-After: Fri, 31 Dec 2049 23:59:59 GMT", NOW], MAX_PAUSE_S),
+        (["Retry-After: Fri, 31 Dec 2049 23:59:59 GMT"], None),  # without Date, nobody knows what time it is there
+        (["Retry-After: Fri, 31 Dec 2049 23:59:59 GMT", "Date: today"], None),
+        (["Retry-After: -5", NOW], None),
+        (["Retry-After: soon", NOW], None),
+        (["Retry-After: \xb2", NOW], None),
+        ([], None),
+    ],
 )
-def test_a_wish_to_wait_is_passed_on_within_reason(make: Make, said: str, waits_s: float | None) -> None:
-    link, _ = make(http("503 Busy", b"", f"Retry-After: {said}"))
+def test_a_wish_to_wait_is_passed_on_within_reason(make: Make, headers: list[str], waits_s: float | None) -> None:
+    link, _ = make(http("503 Busy", b"", *headers))
     with pytest.raises(LinkError) as caught:
         link.post("/v1/ingest", b"body")
-    assert caught.value.retry_after_s == waits_s
+    assert (caught.value.retry_after_s, caught.value.status) == (waits_s, 503)
 
 
 def test_a_redirect_is_not_followed(make: Make) -> None:
@@ -145,9 +166,123 @@ def test_nobody_there_is_a_link_error() -> None:
     link.close()
 
 
-def test_a_hub_that_never_answers_times_out() -> None:
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        link = HttpHubLink(f"http://127.0.0.1:{server.getsockname()[1]}", timeout_s=0.2)
-        with pytest.raises(LinkError, match="ReadTimeoutError"):
+        yield server
+
+
+def link_to(listener: socket.socket, timeout_s: float) -> HttpHubLink:
+    return HttpHubLink(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s)
+
+
+def test_a_hub_that_never_answers_times_out(listener: socket.socket) -> None:
+    link = link_to(listener, 0.2)
+    with pytest.raises(LinkTimeout, match=r"no whole answer within 0\.2 s"):
+        link.post("/v1/ingest", b"body")
+    link.close()
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nX-A: ", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"])
+def test_a_hub_that_drips_bytes_is_given_up_at_the_deadline_of_the_whole_exchange(listener: socket.socket, head: bytes) -> None:
+    over = threading.Event()
+
+    def drip() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(head)
+            while not over.wait(0.02):
+                connection.sendall(b"x")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    link = link_to(listener, 0.4)
+    started_s = time.monotonic()
+    with pytest.raises(LinkTimeout):
+        link.post("/v1/ingest", b"body")
+    assert time.monotonic() - started_s < 5
+    over.set()
+    thread.join(10)
+    link.close()
+
+
+def test_a_connection_serves_again_until_the_hub_has_hung_up(listener: socket.socket) -> None:
+    n_connections = 0
+
+    def serve() -> None:
+        nonlocal n_connections
+        for n_requests in (2, 1):
+            connection, _ = listener.accept()
+            n_connections += 1
+            with connection:
+                for _ in range(n_requests):
+                    connection.recv(65536)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    link = link_to(listener, 10)
+    assert [link.get("/a", 10), link.get("/b", 10)] == [b"ok", b"ok"]
+    wait_until(lambda: n_connections == 1 and _is_over(link._kept[0]._http.sock), 10, "the hub to hang up")
+    assert link.get("/c", 10) == b"ok"
+    thread.join(10)
+    assert n_connections == 2
+    link.close()
+
+
+def test_after_a_reset_the_next_exchange_has_a_connection_of_its_own(listener: socket.socket) -> None:
+    seen: list[int] = []
+
+    def serve() -> None:
+        for n in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                seen.append(n)
+                assert connection.recv(10) == b""  # dropped by the other side
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    link = link_to(listener, 10)
+    for _ in range(2):
+        link.get("/a", 10)
+        link.reset()
+    thread.join(10)
+    assert seen == [0, 1]
+    link.close()
+
+
+def full(listener: socket.socket) -> list[socket.socket]:
+    """Connections that fill the queue of one who does not accept: the next is not even refused."""
+    listener.listen(0)
+    waiting = []
+    for _ in range(4):
+        waiting.append(socket.socket())
+        waiting[-1].setblocking(False)
+        waiting[-1].connect_ex(listener.getsockname())
+    return waiting
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_another_thread_ends_what_is_under_way_at_once(listener: socket.socket, accepts: bool) -> None:
+    waiting = [] if accepts else full(listener)
+    link = link_to(listener, 60)
+    failure: list[LinkError] = []
+
+    def exchange() -> None:
+        with pytest.raises(LinkError) as caught:
             link.post("/v1/ingest", b"body")
-        link.close()
+        failure.append(caught.value)
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    wait_until(lambda: link._under_way and all(wire._handle for wire in link._under_way), 10, "the exchange to begin")
+    link.abort()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert not isinstance(failure[0], LinkTimeout)
+    with pytest.raises(LinkError, match="the agent stops"):
+        link.post("/v1/ingest", b"body")
+    for each in waiting:
+        each.close()

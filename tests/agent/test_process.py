@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.agent.agent_process import CONFIG, AgentProcess, tocsin
+from tests.agent.agent_process import CONFIG, ROOT, AgentProcess, tocsin
 from tests.waiting import wait_until
 
 
@@ -54,12 +57,30 @@ def test_it_answers_while_it_runs_is_alone_and_stops_cleanly(agent: AgentProcess
         "agent.lock",
         "bundles",
         "device.key",
+        "flash.json",
         "outbox.db",
         "outbox.tail",
     ]
     sound(agent.state / "outbox.db")
     assert "Traceback" not in agent.log.read_text()
     assert tocsin("agent", "status", "--config", agent.config).returncode == 3
+
+
+def test_a_script_becomes_the_agent_and_takes_nothing_from_the_working_directory(tmp_path: Path, empty_outbox: Path) -> None:
+    agent = AgentProcess(tmp_path, empty_outbox)
+    script = tmp_path / "bin" / "tocsin"
+    script.parent.mkdir()
+    script.write_text("from tocsin.cli import main\nmain()\n")
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "__init__.py").write_text("raise SystemExit('from the working directory')\n")
+    command = [sys.executable, str(script), "agent", "run", "--config", str(agent.config)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: agent.status() or process.poll() is not None, 30, "the agent to answer")
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
+        process.terminate()
+        assert process.wait(20) == 0, process.stderr
+    assert arguments[1:4] == ["-P", "-m", "agent.run"]
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.flash import FlashMeter
 from agent.health import Vitals
 from agent.holding import Holding
 from agent.link_faults import LinkMonitor
@@ -18,7 +19,8 @@ from agent.silence import SilenceMonitor, silent_after_ns
 from agent.slots import Held, ProfileSlots, SlotStore
 from agent.sources.source import Burst, SourceState
 from agent.status_text import status_lines
-from models.contract.checkin import CheckIn
+from agent.survival import Survey
+from models.contract.checkin import CheckIn, Unsent
 from models.contract.clock import Stamp
 from models.contract.items import decode_body, encode_body
 from tests.agent.machine import Machine
@@ -48,6 +50,7 @@ def report(machine: Machine, outbox_path: Path, tmp_path: Path) -> Iterator[Repo
         version="0.1.0", device_id="dev-1", pipeline=machine.pipeline, outbox=outbox, slots=SlotStore(tmp_path),
         links=LinkMonitor(), silence=SilenceMonitor(), vitals=Vitals(), sources=[StillSource()],
         holding=Holding(outbox),
+        survey=Survey(outbox, FlashMeter(tmp_path), tmp_path, None),
     )  # fmt: skip
     yield report
     shut(outbox)
@@ -62,12 +65,16 @@ def test_a_check_in_travels_as_it_is(report: Report) -> None:
     report.outbox.append([aggregate()], stamp())
     report.slots.put("rig", ProfileSlots(active=Held("rig-v1", "a" * 64, 56.4321)))
     report.slots.refuse("rig-v2", "self-test: no")
+    report.survey.note(0.0)
     said = report.checkin(soon())
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(said), type=CheckIn) == said
     assert [(asset.asset, asset.state) for asset in said.assets] == [("rig-1", "normal")]
     assert [(slot.slot, slot.bundle_id, slot.score_us_median) for slot in said.slots] == [("active", "rig-v1", 56.4)]
     assert [failure.bundle_id for failure in said.failures] == ["rig-v2"]
     assert (said.backlog_items, said.starts, said.sources) == (1, 1, {"line": "down unplugged"})
+    assert said.survival is not None
+    assert said.survival.lanes["aggregates"].items == 1
+    assert said.survival.oldest == Unsent(kind="aggregate", lane="aggregates", age_s=1.0)
 
 
 def test_an_asset_is_silent_once_nothing_has_come_for_a_while_by_the_clock_that_does_not_jump(
@@ -97,13 +104,3 @@ def test_health_is_an_item_like_any(report: Report) -> None:
     assert health.rss_bytes > 10_000_000
     assert health.peak_rss_bytes >= health.rss_bytes * 0.5
     assert health.readings == report.pipeline.counters.readings > 0
-
-
-def test_how_long_it_survives_alone_is_told_once_the_rate_is_known(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert report.survival_days() is None
-    report.outbox.append([aggregate(n) for n in range(1000)], stamp())
-    monkeypatch.setattr(Vitals, "uptime_s", property(lambda _: 3600.0))
-    stored = report.outbox.stored_bytes
-    assert report.survival_days() == round((10**9 - stored) / (stored * 24), 1)
-    report.outbox.max_bytes = stored
-    assert report.survival_days() == 0.0

@@ -21,7 +21,15 @@ def asset(
 
 STATUS: dict[str, Any] = {
     "device": "dev-1", "version": "0.1.0", "now_ns": T0_NS, "clock_synced": True, "uptime_s": 93_784.2, "starts": 3,
-    "rss_bytes": 41_500_000, "readings": 1_234_567, "backlog_items": 17, "backlog_bytes": 48_200, "survival_days": 41.5,
+    "rss_bytes": 41_500_000, "readings": 1_234_567, "backlog_items": 17, "backlog_bytes": 48_200,
+    "survival": {
+        "lanes": {"alerts": {"items": 2, "bytes": 600}, "aggregates": {"items": 15, "bytes": 47_600},
+                  "evidence": {"items": 0, "bytes": 0}},
+        "oldest": {"kind": "sensor_fault", "lane": "alerts", "age_s": 190.0},
+        "bytes_per_day": 5_300_000, "measured_s": 86_700, "days": 41.5,
+        "flash": {"agent_bytes_per_day": 12_100_000, "device_bytes_per_day": 130_000_000, "disk": "mmcblk0",
+                  "agent_bytes": 900_000_000, "endurance_bytes": 30e12, "years": 631.8},
+    },
     "assets": {
         "pump-1": asset("alarm", "60/60", 3.2e-9, 5, {"severity": "critical", "top": [["flow", 0.81], ["pressure", 0.19]]}),
         "fan-1": asset("commissioning", "12/60"),
@@ -35,7 +43,8 @@ STATUS: dict[str, Any] = {
     "slots": {"pump": {"active": "pump-v3", "shadow": "pump-v4", "previous": "pump-v2"},
               "fan": {"active": None, "shadow": None, "previous": None}},
     "refused_bundles": {"pump-v5": "self-test: golden vector 3"},
-    "hub": {"enrolled": True, "last_sync_ns": T0_NS - 3 * 10**9, "sync_error": "", "checkin_error": "timed out"},
+    "hub": {"enrolled": True, "last_sync_ns": T0_NS - 3 * 10**9, "sync_error": "", "checkin_error": "timed out",
+            "update_error": "", "set_aside": 0, "reasons": []},
 }  # fmt: skip
 
 EXPECTED = """\
@@ -53,7 +62,10 @@ dev-1  tocsin 0.1.0, up 1 d 2 h, 41.5 MB resident
   model pump: active pump-v3, shadow pump-v4
   model fan: active none, the baseline decides, shadow none
   ! refused pump-v5: self-test: golden vector 3
-  outbox: 17 items, 48.2 kB, survives 41.5 days alone
+  outbox: 17 items, 48.2 kB (alerts 2, aggregates 15)
+  oldest unsent: sensor fault, 3 min 10 s old
+  without a hub: lasts 41.5 days; 5.3 MB a day, as in the last day
+  flash: the agent writes 12.1 MB a day, mmcblk0 gets 130.0 MB in all; a new card of 30 TB lasts 631.8 years
   hub: enrolled, last sync 3 s ago; timed out"""
 
 
@@ -65,7 +77,8 @@ def test_a_status_reads_like_this() -> None:
     ("hub", "expected"),
     [
         (None, "  hub: none configured"),
-        ({"enrolled": False, "last_sync_ns": None, "sync_error": "refused", "checkin_error": ""},
+        ({"enrolled": False, "last_sync_ns": None, "sync_error": "refused", "checkin_error": "", "update_error": "",
+          "set_aside": 0, "reasons": []},
          "  hub: not enrolled, not synced yet; refused"),
     ],
 )  # fmt: skip
@@ -73,8 +86,29 @@ def test_the_hub_is_told_last(hub: dict[str, Any] | None, expected: str) -> None
     assert list(status_lines(STATUS | {"hub": hub}))[-1] == expected
 
 
-def test_how_long_it_survives_is_left_out_while_unknown() -> None:
-    assert "  outbox: 17 items, 48.2 kB" in list(status_lines(STATUS | {"survival_days": None}))
+UNKNOWN = {"lanes": {}, "oldest": None, "bytes_per_day": None, "measured_s": 12.0, "days": None,
+           "flash": {"agent_bytes_per_day": None, "device_bytes_per_day": None, "disk": "", "agent_bytes": 0,
+                     "endurance_bytes": None, "years": None}}  # fmt: skip
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    lines = list(status_lines(STATUS | {"survival": UNKNOWN, "hub": None}))
+    assert lines[-2:] == ["  outbox: 17 items, 48.2 kB", "  hub: none configured"]
+
+
+def test_it_says_over_what_a_rate_was_taken_and_whose_bytes_they_are() -> None:
+    flash = UNKNOWN["flash"] | {"agent_bytes_per_day": 1000.0}  # type: ignore[operator]
+    survival = UNKNOWN | {"bytes_per_day": 400.0, "days": 12_000.0, "measured_s": 5400.0, "flash": flash}
+    text = "\n".join(status_lines(STATUS | {"survival": survival}))
+    assert "  without a hub: lasts 12,000 days; 400 B a day, as in the 1 h 30 min since the start" in text
+    assert "  flash: the agent writes 1.0 kB a day\n" in text
+
+
+def test_a_clock_that_nobody_has_set_and_items_that_the_hub_refuses_are_told() -> None:
+    hub = STATUS["hub"] | {"set_aside": 1}
+    lines = list(status_lines(STATUS | {"clock_synced": False, "hub": hub}))
+    assert "  ! clock: no time server has set it yet; times are provisional" in lines
+    assert lines[-1] == "  ! items that the hub refuses, set aside in the state directory's folder set-aside: 1"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import msgspec
 import pytest
 
 from agent.outbox import Outbox
-from agent.sync import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, Sync
+from agent.portion import MAX_BATCH_ITEMS
+from agent.set_aside import SetAside
+from agent.sync import MAX_BATCH_BYTES, Sync
 from models.contract.envelope import Ack
 from models.contract.items import Body, Item
 from models.contract.names import MAX_ENVELOPE_BYTES
@@ -35,8 +37,8 @@ def hub() -> MemoryHub:
 
 
 @pytest.fixture
-def sync(outbox: Outbox, hub: MemoryHub) -> Sync:
-    return Sync(outbox, hub, TurnedClock(7.0), "dev-1", signing_key().sign)
+def sync(outbox: Outbox, hub: MemoryHub, tmp_path: Path) -> Sync:
+    return Sync(outbox, hub, TurnedClock(7.0), "dev-1", signing_key().sign, SetAside(tmp_path))
 
 
 def fill(outbox: Outbox, n: int = 3) -> list[Body]:
@@ -162,6 +164,7 @@ def test_a_hub_that_confirms_nothing_new_is_as_stuck_as_one_that_does_not_answer
     with pytest.raises(LinkError, match="confirmed nothing new"):
         sync.drain()
     assert len(hub.posts) == 1
+    assert hub.n_resets == 1
     assert sync.counters.last_ok_ns == 0
     assert len(pending(outbox)) == 7
 

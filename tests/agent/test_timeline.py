@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime
 
-import apscheduler.schedulers.base
-import apscheduler.triggers.interval
 import pytest
 
-import agent.schedule
 from agent.clock import SystemClock, mono_ns
-from agent.schedule import Schedule
 from agent.timeline import Timeline
 from models.contract.clock import NS_PER_S
 from tests.agent.clock_world import DAY_S, ClockWorld
 from tests.builders import T0_NS
-from tests.waiting import wait_until
 
 UP_NS = 40 * NS_PER_S
 MS = 1_000_000
@@ -41,7 +35,7 @@ def test_the_first_mark_tells_how_it_began() -> None:
 def test_unevenness_within_a_tenth_of_a_second_is_no_step(moved_ms: int) -> None:
     made = timeline()
     made.observe(T0_NS + (1000 + moved_ms) * MS, UP_NS + NS_PER_S, synced=False)
-    assert (made.take_marks(), made.offset_ns, made.system_steps) == ([], T0_NS - UP_NS, 0)
+    assert (made.take_marks(), made.offset_ns) == ([], T0_NS - UP_NS)
 
 
 def test_small_steps_count_once_they_add_up() -> None:
@@ -95,7 +89,6 @@ def test_time_between_steps_never_runs_back_whatever_the_system_s_clock_does() -
     world.pass_time(1.0)
     after = world.clock.now()
     assert after.wall_ns - before.wall_ns == after.mono_ns - before.mono_ns == NS_PER_S
-    assert world.clock.system_steps == 1, "timers still have to know"
 
 
 # --- the system's clocks ------------------------------------------------------------------------------------------
@@ -110,7 +103,7 @@ def test_a_thread_that_lost_its_core_between_two_reads_is_no_step() -> None:
     clock = SystemClock(wall, lambda: UP_NS, lambda: False, "boot")
     clock.take_marks()
     assert {clock.now().wall_ns for _ in range(5)} == {T0_NS}
-    assert (clock.take_marks(), clock.system_steps) == ([], 0)
+    assert clock.take_marks() == []
 
 
 def test_the_real_clocks_agree_with_one_another() -> None:
@@ -121,57 +114,3 @@ def test_the_real_clocks_agree_with_one_another() -> None:
     assert abs(stamps[-1].mono_ns - mono_ns()) < NS_PER_S
     assert abs(stamps[-1].wall_ns - datetime.now(UTC).timestamp() * NS_PER_S) < NS_PER_S
     assert (mark.reason, clock.take_marks()) == ("start", [])
-
-
-# --- timers -------------------------------------------------------------------------------------------------------
-
-
-class SetBack(datetime):
-    """A system clock that the test sets."""
-
-    ahead = timedelta()
-
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-        return datetime.now(tz) + cls.ahead
-
-
-@pytest.fixture
-def system_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[SetBack]]:
-    for module in (apscheduler.schedulers.base, apscheduler.triggers.interval, agent.schedule):
-        monkeypatch.setattr(module, "datetime", SetBack)
-    yield SetBack
-    SetBack.ahead = timedelta()
-
-
-@pytest.mark.parametrize("jump", [timedelta(days=-14), timedelta(days=14), timedelta(days=365 * 56)], ids=str)
-def test_jobs_go_on_when_the_system_s_clock_is_set(system_clock: type[SetBack], jump: timedelta) -> None:
-    done: list[float] = []
-    schedule = Schedule({"sync": (lambda: done.append(1), 0.05)})
-    schedule.start()
-    try:
-        wait_until(lambda: len(done) >= 2)
-        system_clock.ahead = jump
-        schedule.restart()
-        n_done = len(done)
-        wait_until(lambda: len(done) >= n_done + 4)
-        (job,) = schedule._scheduler.get_jobs()
-        assert abs(job.next_run_time - SetBack.now(UTC)) < timedelta(seconds=5)
-    finally:
-        schedule.stop()
-
-
-def test_without_a_new_date_a_job_waits_until_the_old_one_comes_round(system_clock: type[SetBack]) -> None:
-    """Why `restart` is needed: what APScheduler does by itself."""
-    schedule = Schedule({"sync": (lambda: None, 60.0)})
-    schedule.start()
-    try:
-        system_clock.ahead = timedelta(days=-14)
-        (job,) = schedule._scheduler.get_jobs()
-        assert job.next_run_time - SetBack.now(UTC) > timedelta(days=13)
-        schedule.restart()
-        (job,) = schedule._scheduler.get_jobs()
-        assert job.next_run_time - SetBack.now(UTC) < timedelta(seconds=90)
-        schedule.hurry("sync")
-    finally:
-        schedule.stop()

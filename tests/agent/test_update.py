@@ -161,6 +161,7 @@ BAD: dict[str, tuple[Offer, str]] = {
     "of another profile": (lambda d: d.offer("rig-bad", bundle("rig-bad", profile="fan")), "incompatible: "),
     "another one under its name": (lambda d: d.offer("rig-bad", bundle("rig-v7")), "incompatible: "),
     "said to be huge": (lambda d: d.offer("rig-bad", size=MAX_BUNDLE_BYTES + 1), "corrupt: "),
+    "said to be less than nothing": (lambda d: d.offer("rig-bad", size=-2), "corrupt: "),
     "elsewhere": (lambda d: d.offer("rig-bad", path="http://elsewhere/x"), "corrupt: "),
 }
 

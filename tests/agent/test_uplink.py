@@ -6,23 +6,25 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
 import pytest
 
-from agent.backoff import Backoff
 from agent.identity import Enrolment, Identity
 from agent.outbox import Outbox
+from agent.set_aside import SetAside
 from agent.sync import Sync
-from agent.uplink import Attempts, Uplink
+from agent.uplink import Uplink
 from models.contract.checkin import CheckIn, CheckInReply, DesiredSlots
 from models.contract.envelope import open_sealed, read_sealed
 from models.errors import ConfigError, LinkError
 from tests.agent.hub_in_memory import MemoryHub
 from tests.agent.outboxes import open_outbox, shut
 from tests.builders import T0_NS, TurnedClock, aggregate, stamp
+from tests.waiting import wait_until
 
 HUB = Enrolment(hub_id="hub-1", hub_public_key=bytes(32))
 REPLY = CheckInReply(hub_time_ns=T0_NS, next_checkin_s=60.0, slots=[DesiredSlots(profile="rig")])
@@ -30,12 +32,23 @@ CHECK_IN = CheckIn(at=stamp(), epoch="e", agent_version="1", starts=1, uptime_s=
                    backlog_items=0, backlog_bytes=0)  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Pace:
+    sync_s: float = 0.01
+    checkin_s: float = 0.01
+    update_s: float = 0.01
+
+
+RARELY = Pace(3600.0, 3600.0, 3600.0)
+
+
 class Room:
     """An uplink with a hub in memory; `wished` is what the updater was asked for."""
 
-    def __init__(self, directory: Path, outbox: Outbox) -> None:
+    def __init__(self, directory: Path, outbox: Outbox, pace: Pace = RARELY) -> None:
         self.hub = MemoryHub(replies={"/v1/checkin": msgspec.msgpack.encode(REPLY)})
         identity = Identity(directory, "dev-1")
+        identity.enrolment = HUB
         self.hub.device_key = identity._key.public_bytes
         self.outbox = outbox
         self.wished: list[tuple[list[DesiredSlots], bytes]] = []
@@ -45,11 +58,13 @@ class Room:
         self.uplink = Uplink(
             identity=identity,
             link=self.hub,
-            sync=Sync(outbox, self.hub, TurnedClock(), "dev-1", identity.sign),
+            sync=Sync(outbox, self.hub, TurnedClock(), "dev-1", identity.sign, SetAside(directory)),
             updater=updater,  # type: ignore[arg-type]
             enrol=self._enrol,
             checkin_body=lambda: CHECK_IN,
             stopping=lambda: self.stopping,
+            pace=pace,
+            drawn=lambda: 0.5,
         )
 
     def _enrol(self) -> Enrolment:
@@ -70,8 +85,12 @@ def fail_with(error: Exception) -> Callable[[], Enrolment]:
     return enrol
 
 
-def test_a_check_in_says_how_things_stand_and_passes_on_what_is_desired(room: Room) -> None:
+def test_a_check_in_says_how_things_stand_and_the_next_update_works_on_what_is_desired(room: Room) -> None:
+    room.uplink.run_update()
+    assert room.wished == []
     room.uplink.run_checkin()
+    assert room.wished == []
+    room.uplink.run_update()
     ((path, body),) = room.hub.posts
     assert path == "/v1/checkin"
     assert open_sealed(read_sealed(body, "checkin"), room.hub._verify, CheckIn) == CHECK_IN
@@ -138,6 +157,31 @@ def test_once_stopping_nothing_begins(room: Room) -> None:
     assert room.hub.posts == []
 
 
+def test_the_three_go_round_each_at_its_pace_until_they_are_stopped(room: Room, tmp_path: Path) -> None:
+    room = Room(tmp_path, room.outbox, Pace())
+    room.outbox.append([aggregate()], stamp())
+    room.uplink.start()
+    wait_until(lambda: room.wished and not room.outbox.backlog_items, 10, "a sync, a check-in and an update")
+    room.outbox.append([aggregate(1)], stamp())
+    wait_until(lambda: not room.outbox.backlog_items, 10, "another sync")
+    room.stopping = True
+    room.uplink.stop(10)
+    assert all(not job._thread.is_alive() for job in room.uplink._jobs.values())
+
+
+def test_what_is_urgent_does_not_wait_for_its_turn_but_for_what_the_hub_asked(room: Room) -> None:
+    room.uplink.start()
+    room.outbox.append([aggregate()], stamp())
+    room.uplink.hurry_sync()
+    wait_until(lambda: not room.outbox.backlog_items, 10, "a hurried sync")
+    room.uplink.sync_attempts.failed(LinkError("busy", 100.0), time.monotonic(), 0.5)
+    room.outbox.append([aggregate(1)], stamp())
+    assert 99 < room.uplink.run_sync() < 151
+    assert room.outbox.backlog_items == 1
+    room.stopping = True
+    room.uplink.stop(10)
+
+
 def test_stopping_waits_for_what_is_under_way_and_no_longer_than_told(room: Room) -> None:
     under_way, go_on = threading.Event(), threading.Event()
 
@@ -147,34 +191,14 @@ def test_stopping_waits_for_what_is_under_way_and_no_longer_than_told(room: Room
         return HUB
 
     room.enrol = slow
-    thread = threading.Thread(target=room.uplink.run_checkin)
-    thread.start()
+    room.uplink.start()
+    room.uplink.hurry_sync()
     assert under_way.wait(10)
+    room.stopping = True
     started_s = time.monotonic()
-    room.uplink.wait_idle(0.05)
-    assert thread.is_alive()
+    room.uplink.stop(0.05)
+    assert room.uplink.sync_attempts.busy.locked()
     assert time.monotonic() - started_s < 5
-    threading.Timer(0.05, go_on.set).start()
-    room.uplink.wait_idle(10)
-    assert len(room.wished) == 1
-    thread.join(10)
-    room.uplink.wait_idle(0)
-
-
-@pytest.mark.parametrize(
-    ("failures", "error", "drawn", "expected_s"),
-    [
-        (0, LinkError("x"), 0.5, 0.5),
-        (3, LinkError("x"), 0.5, 4.0),
-        (50, LinkError("x"), 1.0, 30.0),
-        (0, LinkError("x", retry_after_s=20.0), 0.0, 20.0),
-        (0, LinkError("x", retry_after_s=20.0), 1.0, 30.0),
-        (0, LinkError("x", retry_after_s=0.0), 0.5, 0.5),
-    ],
-)
-def test_how_long_it_waits(failures: int, error: LinkError, drawn: float, expected_s: float) -> None:
-    attempts = Attempts(Backoff(1.0, 30.0), failures=failures)
-    attempts.failed(error, 1000.0, drawn)
-    assert attempts.not_before_s == pytest.approx(1000.0 + expected_s)
-    assert not attempts.due(1000.0 + expected_s - 0.01)
-    assert attempts.due(1000.0 + expected_s)
+    go_on.set()
+    room.uplink.stop(10)
+    assert not room.uplink.sync_attempts.busy.locked()

@@ -13,7 +13,17 @@ from hub.devices.keys import DeviceKeys, UnknownDevice
 from hub.settings import Hub
 from hub.state.database import connect_state, open_state
 from hub.state.schema import bundles, fleet_bundles
-from models.contract.checkin import AssetReport, BundleFailure, CheckInReply, EnrolReply, SlotReport
+from models.contract.checkin import (
+    AssetReport,
+    BundleFailure,
+    CheckInReply,
+    EnrolReply,
+    FlashWear,
+    LaneBacklog,
+    SlotReport,
+    Survival,
+    Unsent,
+)
 from tests.hub.conftest import HubClient, running
 from tests.hub.simulated_device import NOW_NS, SPEC, SimulatedDevice, aggregates
 
@@ -115,6 +125,24 @@ def test_a_checkin_shows_in_the_devices_row(client: HubClient) -> None:
     assert [(asset["asset"], asset["state"], asset["p_value"]) for asset in found["assets"]] == [("p1", "normal", 0.5)]
     assert [(slot["slot"], slot["bundle_id"]) for slot in found["slots"]] == [("active", "pump-1")]
     assert (found["checkin"]["backlog_items"], found["checkin"]["survival_days"]) == (3, None)
+
+
+def test_how_long_a_device_lasts_alone_shows_in_the_list_once_it_has_said_so(client: HubClient) -> None:
+    device = client.enrolled()
+    assert client.get("/v1/devices")[0]["survival"] is None
+    said = Survival(
+        lanes={"alerts": LaneBacklog(items=2, bytes=600)},
+        oldest=Unsent(kind="alert", lane="alerts", age_s=12.5),
+        bytes_per_day=5e6,
+        measured_s=86_400.0,
+        days=41.5,
+        flash=FlashWear(agent_bytes_per_day=1.2e7, endurance_bytes=3e13, years=float("inf")),
+    )
+    checkin(client, device.checkin(survival=said))
+    found = client.get("/v1/devices")[0]["survival"]
+    assert (found["days"], found["lanes"]["alerts"]["items"], found["oldest"]["kind"]) == (41.5, 2, "alert")
+    assert found["flash"]["years"] is None
+    assert client.get("/v1/devices/gw-01")["survival"] == found
 
 
 def test_what_a_device_no_longer_reports_is_gone(client: HubClient) -> None:
