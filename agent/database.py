@@ -156,7 +156,7 @@ class Database:
             return
         if reason is None and base is not None:  # a start was cut off: before or after what it read was stored
             if self.connection.execute("SELECT count(*) FROM meta WHERE key='epoch'").fetchone()[0]:
-                read_what_can_be_read(base, "").finish()
+                read_what_can_be_read(base, "").finish(0)
                 return
             reason = "an earlier start was cut off while it read what had been set aside"
         else:

@@ -78,38 +78,41 @@ class Holding:
         states: Mapping[str, SavedState] | None = None,
         acknowledge: Callable[[], None] | None = None,
     ) -> bool:
-        """Whether all of it is on disk. `acknowledge` is called once it is, now or later. Raises DamagedError."""
+        """Whether all of it is on disk. `acknowledge` is called once it is, now or later; where there is nothing to store,
+        now. Raises DamagedError."""
         with self._outbox.database.lock:
-            if not self._waits:
-                try:
-                    self._outbox.append(bodies, at, states)
-                except DamagedError:
-                    raise
-                except StorageError as error:
-                    self._begin(error)
-            if self._waits:
+            if not bodies and not states:
+                stored = True
+            elif self.trouble:
                 self._hold(bodies, at, states or {})
-                self._retry(at)
-            if acknowledge is not None:
+                self.tick(at)
+                stored = not self.trouble
+            else:
+                stored = self._store(bodies, at, states or {})
+            if acknowledge is not None and stored:
+                acknowledge()
+            elif acknowledge is not None:
                 self._acknowledge.append(acknowledge)
-            stored = not self._waits
-            if stored:
-                self._acknowledge_all()
             return stored
 
     def tick(self, at: Stamp) -> None:
         """Try again now and then. Raises DamagedError."""
         with self._outbox.database.lock:
-            if self._waits and at.mono_ns - self._retried_ns >= _RETRY_NS:
+            if self.trouble and at.mono_ns - self._retried_ns >= _RETRY_NS:
                 self._retry(at)
 
-    @property
-    def _waits(self) -> bool:
-        return bool(self.trouble)
-
-    def _begin(self, error: StorageError) -> None:
-        self.trouble = str(error)
-        log.error("cannot store, going on in memory: %s", error)
+    def _store(self, bodies: Sequence[Body], at: Stamp, states: Mapping[str, SavedState]) -> bool:
+        try:
+            self._outbox.append(bodies, at, states)
+        except DamagedError:
+            raise
+        except StorageError as error:
+            self.trouble = str(error)
+            self._retried_ns = at.mono_ns
+            log.error("cannot store, going on in memory: %s", error)  # noqa: TRY400  # the stack says nothing more
+            self._hold(bodies, at, states)
+            return False
+        return True
 
     def _hold(self, bodies: Sequence[Body], at: Stamp, states: Mapping[str, SavedState]) -> None:
         for body in bodies:
@@ -151,9 +154,6 @@ class Holding:
         self._states = {}
         self.trouble = ""
         log.warning("storing works again")
-        self._acknowledge_all()
-
-    def _acknowledge_all(self) -> None:
         calls, self._acknowledge = self._acknowledge, []
         for call in calls:
             call()

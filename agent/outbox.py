@@ -121,7 +121,7 @@ class Outbox:
         with self.database.transaction():
             self._begin_life()
         if self.database.salvaged is not None:
-            self.database.salvaged.finish()
+            self.database.salvaged.finish(self.max_bytes)
 
     def _load(self) -> _Books:
         """What database and tail have; the tail's commits that are in the database already do not count."""

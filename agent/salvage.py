@@ -1,7 +1,7 @@
 """What becomes of stored data that cannot be used as it is: set aside whole, and read as far as it can be.
 
     outbox.db.salvage-TIME, -wal, .tail     while it is being read: a start that is cut off begins again with these
-    outbox.db.damaged-TIME, -wal, .tail     afterwards; the two newest are kept, for whoever wants to look
+    outbox.db.damaged-TIME, -wal, .tail     afterwards; the two newest are kept, if they fit the outbox's budget
 
 Invariants:
 1. Set-aside files are opened for reading only.
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from models.contract.items import LANES, Item
 from models.errors import ItemError
 
 _KEEP: Final = 2
+_TIME_LENGTH: Final = len("20261126T204500Z")
 _SUFFIXES: Final = ("", "-wal", ".tail")
 
 
@@ -86,14 +87,14 @@ class Salvaged:
             with suppress(ItemError):
                 yield decode_chunk(record.chunk) if record.chunk else []
 
-    def finish(self) -> None:
-        """All of it is stored elsewhere: rename, and let go of older ones."""
+    def finish(self, max_bytes: int) -> None:
+        """All of it is stored elsewhere: rename, and let go of older ones; one stays if it is within `max_bytes` with this."""
         for suffix in _SUFFIXES:
             file = Path(f"{self.base}{suffix}")
             if file.exists():
                 file.rename(file.with_name(file.name.replace(".salvage-", ".damaged-")))
         Path(f"{self.base}-shm").unlink(missing_ok=True)
-        _forget_old(self.base.parent, self.base.name.split(".salvage-")[0])
+        _forget_old(self.base.parent, self.base.name.split(".salvage-")[0], max_bytes)
 
 
 def set_aside(path: Path, now_ns: int) -> Path:
@@ -192,9 +193,14 @@ def _rows(connection: sqlite3.Connection, sql: str, *arguments: Any) -> Iterator
         yield from connection.execute(sql, arguments)
 
 
-def _forget_old(directory: Path, name: str) -> None:
-    files = sorted(directory.glob(f"{name}.damaged-*"))
-    times = [time for time, _ in groupby(files, key=lambda file: file.name[len(name) + len(".damaged-") :][:16])]
-    for file in files:
-        if any(f".damaged-{time}" in file.name for time in times[:-_KEEP]):
-            file.unlink(missing_ok=True)
+def _forget_old(directory: Path, name: str, max_bytes: int) -> None:
+    """Keep the newest, and one older where both are within `max_bytes`."""
+    sets: dict[str, list[Path]] = {}
+    for file in sorted(directory.glob(f"{name}.damaged-*")):
+        sets.setdefault(file.name.removeprefix(f"{name}.damaged-")[:_TIME_LENGTH], []).append(file)
+    newest = sorted(sets, reverse=True)
+    sizes = {time: sum(file.stat().st_size for file in files) for time, files in sets.items()}
+    for i, time in enumerate(newest):
+        if i and (i >= _KEEP or sum(sizes[each] for each in newest[: i + 1]) > max_bytes):
+            for file in sets[time]:
+                file.unlink(missing_ok=True)
