@@ -98,11 +98,17 @@ class Salvaged:
 
 
 def set_aside(path: Path, now_ns: int) -> Path:
-    """Move the database at `path`, its WAL and its tail out of the way; the new name of the database. Raises OSError."""
+    """Move the database at `path`, its WAL and its tail out of the way; the new name of the database. Raises OSError.
+
+    Where an earlier start had begun to, go on with that. A database that it had begun to fill already is let go of.
+    """
     at = datetime.fromtimestamp(now_ns // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
-    base = path.with_name(f"{path.name}.salvage-{at}")
+    base = interrupted(path) or path.with_name(f"{path.name}.salvage-{at}")
+    begun_anew = base.exists() and path.exists()
     for file, suffix in ((path, ""), (Path(f"{path}-wal"), "-wal"), (path.with_suffix(".tail"), ".tail")):
-        if file.exists():
+        if begun_anew:
+            file.unlink(missing_ok=True)
+        elif file.exists():
             file.rename(Path(f"{base}{suffix}"))
     Path(f"{path}-shm").unlink(missing_ok=True)
     Path(f"{path}.suspect").unlink(missing_ok=True)
