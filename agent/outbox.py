@@ -23,18 +23,18 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
 
 from agent.asset import SavedState
+from agent.books import Books, Kept, opened_books
 from agent.chunk import decode_chunk, encode_chunk, pack, unpack
 from agent.database import Database
 from agent.migrate import CHUNK_ITEMS
 from agent.rollup import evict, merge_windows
 from agent.room import Row, steps_to_free
-from agent.tail import Heads, Record, counting, encode_record, n_parts, place
+from agent.tail import Record, encode_record, n_parts, place
 from models.contract.clock import Stamp
 from models.contract.items import KIND_OF, LANE_OF, LANES, Body, Eviction, Item, Lane, encode_body
 from models.errors import ItemError, StorageError
@@ -46,61 +46,6 @@ _WAL_BYTES: Final = 8 * 1024 * 1024  # kept free for the WAL, at most
 _ROUNDS: Final = 8  # of making room: merging frees less than thought where windows are hardly alike
 _SHM_BYTES: Final = 65536
 _CACHED_CHUNKS: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A commit in the tail."""
-
-    number: int
-    block: int
-    items: list[Item]
-    n_bytes: int
-
-
-@dataclass(slots=True)
-class _Books:
-    """All that changes with a commit; copied before it, put back where it fails. `cold`: in the database, by lane."""
-
-    number: int
-    stored: int
-    next_seq: dict[str, int]
-    acked: dict[str, int]
-    tail: list[_Kept]
-    after: int
-    cold_items: dict[str, int]
-    cold_bytes: dict[str, int]
-    stored_bytes: int = 0
-    unsealed: bool = False  # whether the database has a commit that the tail does not know of
-
-    def copy(self) -> _Books:
-        return replace(
-            self,
-            next_seq=dict(self.next_seq),
-            acked=dict(self.acked),
-            tail=list(self.tail),
-            cold_items=dict(self.cold_items),
-            cold_bytes=dict(self.cold_bytes),
-        )
-
-    def waiting(self, kept: _Kept) -> list[Item]:
-        """What the hub has not confirmed of a commit in the tail."""
-        return [item for item in kept.items if item.seq > self.acked[item.lane]]
-
-    def prune_tail(self) -> None:
-        """Forget the oldest commits in the tail, up to the first of which something still waits."""
-        while self.tail and not self.waiting(self.tail[0]):
-            self.tail.pop(0)
-
-    def heads(self, number: int) -> Heads:
-        next_seq = [self.next_seq[lane] for lane in LANES]
-        acked = [self.acked[lane] for lane in LANES]
-        return Heads(number, next_seq, acked, self.tail[0].number if self.tail else number, self.stored)
-
-    @property
-    def moved(self) -> int:
-        """The last commit of the tail of which nothing is needed any more: in the database, or confirmed."""
-        return self.tail[0].number - 1 if self.tail else self.number
 
 
 class Outbox:
@@ -123,25 +68,9 @@ class Outbox:
         if self.database.salvaged is not None:
             self.database.salvaged.finish(self.max_bytes)
 
-    def _load(self) -> _Books:
+    def _load(self) -> Books:
         """What database and tail have; the tail's commits that are in the database already do not count."""
-        heads, scan = self.database.stored_heads(), self.database.scan
-        records = [record for record in counting(scan.records)[0] if record.heads.number > heads.number]
-        newest, after = heads, 0
-        if scan.records:
-            last = scan.records[-1]
-            after = scan.starts[last.heads.number] + n_parts(len(encode_record(last)))
-            newest = last.heads if last.heads.number > heads.number else heads
-        books = _Books(
-            number=newest.number,
-            stored=heads.stored,
-            next_seq={lane: max(pair) for lane, *pair in zip(LANES, newest.next_seq, heads.next_seq, strict=True)},
-            acked={lane: max(pair) for lane, *pair in zip(LANES, newest.acked, heads.acked, strict=True)},
-            tail=[_kept(record, scan.starts) for record in records],
-            after=after,
-            cold_items=dict.fromkeys(LANES, 0),
-            cold_bytes=dict.fromkeys(LANES, 0),
-        )
+        books = opened_books(self.database.stored_heads(), self.database.scan)
         for row in self._rows():
             books.cold_items[row.lane] += self._waiting_in(row, books.acked[row.lane])
             books.cold_bytes[row.lane] += row.n_bytes
@@ -212,7 +141,7 @@ class Outbox:
             item = Item(lane=lane, seq=seq - 1, first_seq=first_seq, kind="eviction", at=at, body=raw)
             self._commit([item], {}, before)
 
-    def _commit(self, items: list[Item], states: Mapping[str, SavedState], before: _Books) -> None:
+    def _commit(self, items: list[Item], states: Mapping[str, SavedState], before: Books) -> None:
         """Make it durable; where that fails, the books are as `before`."""
         try:
             if states or self.database.in_transaction or not self._append_to_tail(items):
@@ -251,7 +180,7 @@ class Outbox:
         books.prune_tail()
         number = books.number + 1
         data = encode_record(Record(books.heads(number), chunk))
-        taken = [(kept.block, _parts_of(kept)) for kept in books.tail]
+        taken = [(kept.block, kept.parts) for kept in books.tail]
         block = place(tail.n_blocks, books.after, n_parts(len(data)), taken)
         if block is None:
             return False
@@ -262,7 +191,7 @@ class Outbox:
         books.number = number
         books.after = block + n_parts(len(data))
         if items:
-            books.tail.append(_Kept(number, block, items, len(data)))
+            books.tail.append(Kept(number, block, items, len(data)))
         return True
 
     def _append_to_database(self, items: list[Item], states: Mapping[str, SavedState]) -> None:
@@ -520,13 +449,3 @@ class Outbox:
                 self._append_to_database([], {})
             else:
                 self._seal(b"", [])
-
-
-def _kept(record: Record, starts: Mapping[int, int]) -> _Kept:
-    items = decode_chunk(record.chunk) if record.chunk else []
-    number = record.heads.number
-    return _Kept(number, starts[number], items, len(encode_record(record)))
-
-
-def _parts_of(kept: _Kept) -> int:
-    return n_parts(kept.n_bytes)
