@@ -14,6 +14,7 @@ One process writes: the directory is locked by whoever holds the state directory
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
 import subprocess
@@ -34,6 +35,8 @@ from models.contract.items import LANES
 from models.errors import StorageError
 
 log = logging.getLogger("tocsin.storage")
+_MALFORMED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+_UNREADABLE: Final = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ)  # a bad sector
 _QUICK_CHECK_BYTES: Final = 4 * 1024 * 1024  # a file up to this size is checked whole at each start: some milliseconds
 _TAIL_BLOCKS: Final = 64
 _CHECKPOINT_PAGES: Final = 256  # 1 MB: the WAL is no larger than that and one transaction
@@ -94,9 +97,13 @@ class Database:
             self.connection = self._connect()
             reason = self._fault()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+            if error.sqlite_errorcode not in _UNREADABLE and error.sqlite_errorcode & 0xFF not in _MALFORMED:
                 raise StorageError(f"{self.path}: {error}") from None  # no room, no access: no damage
             reason = str(error)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            reason = f"{error.filename}: {error.strerror}"
         except (sqlite3.DatabaseError, msgspec.MsgspecError, ValueError, KeyError) as error:
             reason = str(error)
         if reason is not None and hasattr(self, "connection"):
@@ -156,12 +163,11 @@ class Database:
             return
         if reason is None and base is not None:  # a start was cut off: before or after what it read was stored
             if self.connection.execute("SELECT count(*) FROM meta WHERE key='epoch'").fetchone()[0]:
-                read_what_can_be_read(base, "").finish()
+                read_what_can_be_read(base, "").finish(0)
                 return
             reason = "an earlier start was cut off while it read what had been set aside"
         else:
-            base = set_aside(self.path, now_ns) if base is None else base
-            self._discard()
+            base = set_aside(self.path, now_ns)
         self.set_aside_ns = now_ns
         self.salvaged = read_what_can_be_read(base, reason or "")
         self.scan = Scan([], torn=False)
@@ -169,11 +175,6 @@ class Database:
         if not self.path.exists():
             self._ensure_schema()
             self.connection = self._connect()
-
-    def _discard(self) -> None:
-        """A database that was begun from what is set aside, and damaged before that was done."""
-        for file in (self.path, Path(f"{self.path}-wal"), Path(f"{self.path}-shm"), self.tail_path):
-            file.unlink(missing_ok=True)
 
     # --- transactions --------------------------------------------------------------------------------------------
 

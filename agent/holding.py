@@ -87,34 +87,43 @@ class Holding:
         of it is held.
         """
         with self.outbox.database.lock:
-            if not self._waits:
-                try:
-                    self._append(bodies, at, states, progress, beside)
-                except DamagedError:
-                    raise
-                except StorageError as error:
-                    self._begin(error)
-            if self._waits:
-                self._hold(bodies, at, states or {}, progress)
-                return self._retry(at) and beside is None
-            return True
+            if not self.trouble:
+                return self._store(bodies, at, states or {}, progress, beside)
+            self._hold(bodies, at, states or {}, progress)
+            return self.tick(at) and beside is None
 
     def tick(self, at: Stamp) -> bool:
         """Try again now and then; whether nothing is held. Raises DamagedError."""
         with self.outbox.database.lock:
-            if self._waits and at.mono_ns - self._retried_ns >= _RETRY_NS:
+            if self.trouble and at.mono_ns - self._retried_ns >= _RETRY_NS:
                 self._retry(at)
-            return not self._waits
+            return not self.trouble
 
-    @property
-    def _waits(self) -> bool:
-        return bool(self.trouble)
+    def _store(
+        self,
+        bodies: Sequence[Body],
+        at: Stamp,
+        states: Mapping[str, SavedState],
+        progress: Mapping[str, int] | None,
+        beside: Callable[[], None] | None,
+    ) -> bool:
+        try:
+            self._append(bodies, at, states, progress, beside)
+        except DamagedError:
+            raise
+        except StorageError as error:
+            self.trouble = str(error)
+            self._retried_ns = at.mono_ns
+            log.error("cannot store, going on in memory: %s", error)  # noqa: TRY400  # the stack says nothing more
+            self._hold(bodies, at, states, progress)
+            return False
+        return True
 
     def _append(
         self,
         bodies: Sequence[Body],
         at: Stamp,
-        states: Mapping[str, SavedState] | None,
+        states: Mapping[str, SavedState],
         progress: Mapping[str, int] | None,
         beside: Callable[[], None] | None,
     ) -> None:
@@ -124,10 +133,6 @@ class Holding:
         with self.outbox.database.transaction():
             self.outbox.append(bodies, at, states, progress)
             beside()
-
-    def _begin(self, error: StorageError) -> None:
-        self.trouble = str(error)
-        log.error("cannot store, going on in memory: %s", error)
 
     def _hold(
         self, bodies: Sequence[Body], at: Stamp, states: Mapping[str, SavedState], progress: Mapping[str, int] | None

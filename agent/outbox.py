@@ -23,18 +23,19 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
 
 from agent.asset import SavedState
-from agent.chunk import decode_chunk, encode_chunk, pack, unpack
+from agent.books import Books, Kept, opened_books
+from agent.chunk import encode_chunk, pack, unpack
+from agent.chunk_store import ChunkStore
 from agent.database import Database
 from agent.migrate import CHUNK_ITEMS
 from agent.rollup import evict, merge_windows
 from agent.room import Row, steps_to_free
-from agent.tail import Heads, Record, counting, encode_record, n_parts, place
+from agent.tail import Record, encode_record, n_parts, place
 from models.contract.clock import Stamp
 from models.contract.items import KIND_OF, LANE_OF, LANES, Body, Eviction, Item, Lane, encode_body
 from models.errors import ItemError, StorageError
@@ -45,64 +46,6 @@ _BURST_BYTES: Final = 2 * 1024 * 1024  # of room made at once, at most: it goes 
 _WAL_BYTES: Final = 8 * 1024 * 1024  # kept free for the WAL, at most
 _ROUNDS: Final = 8  # of making room: merging frees less than thought where windows are hardly alike
 _SHM_BYTES: Final = 65536
-_CACHED_CHUNKS: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A commit in the tail."""
-
-    number: int
-    block: int
-    items: list[Item]
-    n_bytes: int
-
-
-@dataclass(slots=True)
-class _Books:
-    """All that changes with a commit; copied before it, put back where it fails. `cold`: in the database, by lane."""
-
-    number: int
-    stored: int
-    next_seq: dict[str, int]
-    acked: dict[str, int]
-    tail: list[_Kept]
-    after: int
-    cold_items: dict[str, int]
-    cold_bytes: dict[str, int]
-    progress: Mapping[str, int]
-    stored_bytes: int = 0
-    unsealed: bool = False  # whether the database has a commit that the tail does not know of
-
-    def copy(self) -> _Books:
-        return replace(
-            self,
-            next_seq=dict(self.next_seq),
-            acked=dict(self.acked),
-            tail=list(self.tail),
-            cold_items=dict(self.cold_items),
-            cold_bytes=dict(self.cold_bytes),
-        )
-
-    def waiting(self, kept: _Kept) -> list[Item]:
-        """What the hub has not confirmed of a commit in the tail."""
-        return [item for item in kept.items if item.seq > self.acked[item.lane]]
-
-    def prune_tail(self) -> None:
-        """Forget the oldest commits in the tail, up to the first of which something still waits."""
-        while self.tail and not self.waiting(self.tail[0]):
-            self.tail.pop(0)
-
-    def heads(self, number: int) -> Heads:
-        next_seq = [self.next_seq[lane] for lane in LANES]
-        acked = [self.acked[lane] for lane in LANES]
-        floor = self.tail[0].number if self.tail else number
-        return Heads(number, next_seq, acked, floor, self.stored, dict(self.progress))
-
-    @property
-    def moved(self) -> int:
-        """The last commit of the tail of which nothing is needed any more: in the database, or confirmed."""
-        return self.tail[0].number - 1 if self.tail else self.number
 
 
 class Outbox:
@@ -111,7 +54,7 @@ class Outbox:
     def __init__(self, database: Database, max_bytes: int) -> None:
         self.database = database
         self.max_bytes = max_bytes
-        self._cache: dict[tuple[str, int], list[Item]] = {}  # chunks of the database, as they were decoded last
+        self._chunks = ChunkStore(database)
         wal_pages = min(256, max(8, self.max_bytes // 16 // 4096))
         self.database.connection.execute(f"PRAGMA wal_autocheckpoint={wal_pages}")
         try:
@@ -123,47 +66,34 @@ class Outbox:
         with self.database.transaction():
             self._begin_life()
         if self.database.salvaged is not None:
-            self.database.salvaged.finish()
+            self.database.salvaged.finish(self.max_bytes)
 
-    def _load(self) -> _Books:
+    def _load(self) -> Books:
         """What database and tail have; the tail's commits that are in the database already do not count."""
-        heads, scan = self.database.stored_heads(), self.database.scan
-        records = [record for record in counting(scan.records)[0] if record.heads.number > heads.number]
-        newest, after = heads, 0
-        if scan.records:
-            last = scan.records[-1]
-            after = scan.starts[last.heads.number] + n_parts(len(encode_record(last)))
-            newest = last.heads if last.heads.number > heads.number else heads
-        books = _Books(
-            number=newest.number,
-            stored=heads.stored,
-            next_seq={lane: max(pair) for lane, *pair in zip(LANES, newest.next_seq, heads.next_seq, strict=True)},
-            acked={lane: max(pair) for lane, *pair in zip(LANES, newest.acked, heads.acked, strict=True)},
-            tail=[_kept(record, scan.starts) for record in records],
-            after=after,
-            cold_items=dict.fromkeys(LANES, 0),
-            cold_bytes=dict.fromkeys(LANES, 0),
-            progress=newest.progress,
-        )
-        for row in self._rows():
-            books.cold_items[row.lane] += self._waiting_in(row, books.acked[row.lane])
+        books = opened_books(self.database.stored_heads(), self.database.scan)
+        for row in self._chunks.rows():
+            books.cold_items[row.lane] += self._chunks.waiting_in(row, books.acked[row.lane])
             books.cold_bytes[row.lane] += row.n_bytes
         books.prune_tail()
         return books
 
     def _begin_life(self) -> None:
         salvaged = self.database.salvaged
-        known = self._meta("epoch")
+        known = self._chunks.meta("epoch")
         self.epoch = known or secrets.token_hex(8)
-        self.starts = int(self._meta("starts") or (salvaged.starts if salvaged else 0)) + 1
-        self._set_meta("epoch", self.epoch)
-        self._set_meta("starts", str(self.starts))
+        self.starts = int(self._chunks.meta("starts") or (salvaged.starts if salvaged else 0)) + 1
+        self._chunks.set_meta("epoch", self.epoch)
+        self._chunks.set_meta("starts", str(self.starts))
         if salvaged is None:
             return
         for batch in salvaged.items():
             self._insert(self._renumbered(batch))
         for asset, state in salvaged.states.items():
-            self._execute("INSERT OR REPLACE INTO asset_state VALUES (?, ?)", asset, pack(state))
+            self._chunks.execute("INSERT OR REPLACE INTO asset_state VALUES (?, ?)", asset, pack(state))
+        for source, readings in salvaged.journal:
+            self._chunks.execute("INSERT INTO journal (source, data) VALUES (?, ?)", source, readings)
+        if salvaged.heads is not None:
+            self._books.progress = salvaged.heads.progress
         lost = salvaged.n_lost
         told = f"{lost} items lost" if lost is not None else "how many items are lost is not known"
         at_ns = self.database.set_aside_ns
@@ -190,7 +120,7 @@ class Outbox:
 
     @property
     def progress(self) -> Mapping[str, int]:
-        """What `append` was told last: by asset, up to where its windows are closed and stored; empty after damage."""
+        """What `append` was told last: by asset, up to where its windows are closed and stored, event time in Unix ns."""
         return self._books.progress
 
     @property
@@ -228,7 +158,7 @@ class Outbox:
             item = Item(lane=lane, seq=seq - 1, first_seq=first_seq, kind="eviction", at=at, body=raw)
             self._commit([item], {}, before)
 
-    def _commit(self, items: list[Item], states: Mapping[str, SavedState], before: _Books) -> None:
+    def _commit(self, items: list[Item], states: Mapping[str, SavedState], before: Books) -> None:
         """Make it durable; where that fails, the books are as `before`."""
         try:
             if states or self.database.in_transaction or not self._append_to_tail(items):
@@ -267,7 +197,7 @@ class Outbox:
         books.prune_tail()
         number = books.number + 1
         data = encode_record(Record(books.heads(number), chunk))
-        taken = [(kept.block, _parts_of(kept)) for kept in books.tail]
+        taken = [(kept.block, kept.parts) for kept in books.tail]
         block = place(tail.n_blocks, books.after, n_parts(len(data)), taken)
         if block is None:
             return False
@@ -278,7 +208,7 @@ class Outbox:
         books.number = number
         books.after = block + n_parts(len(data))
         if items:
-            books.tail.append(_Kept(number, block, items, len(data)))
+            books.tail.append(Kept(number, block, items, len(data)))
         return True
 
     def _append_to_database(self, items: list[Item], states: Mapping[str, SavedState]) -> None:
@@ -322,8 +252,7 @@ class Outbox:
         return fitting
 
     def _insert_row(self, lane: Lane, items: Sequence[Item], data: bytes, merged: bool) -> None:
-        row = (lane, items[0].first_seq, items[-1].seq, len(items), int(merged), data)
-        self._execute("INSERT INTO chunks VALUES (?, ?, ?, ?, ?, ?)", *row)
+        self._chunks.insert(lane, items, data, merged=merged)
         self._books.cold_items[lane] += len(items)
         self._books.cold_bytes[lane] += len(data)
 
@@ -331,13 +260,13 @@ class Outbox:
         books = self._books
         books.stored += 1
         books.unsealed = True
-        self._set_meta("heads", msgspec.msgpack.encode(books.heads(books.moved)).hex())
+        self._chunks.set_meta("heads", msgspec.msgpack.encode(books.heads(books.moved)).hex())
 
     def saved_states(self) -> dict[str, SavedState]:
         """What each asset had learned when it was last stored; a state that does not decode is left out."""
         states = {}
         with self.database.lock:
-            for asset, blob in self._execute("SELECT asset, state FROM asset_state"):
+            for asset, blob in self._chunks.execute("SELECT asset, state FROM asset_state"):
                 try:
                     states[asset] = msgspec.msgpack.decode(unpack(blob), type=SavedState)
                 except (msgspec.MsgspecError, ItemError):
@@ -351,7 +280,7 @@ class Outbox:
 
     def rolled_back(self) -> None:
         self._books = self._before
-        self._cache.clear()
+        self._chunks.forget()
 
     def committed(self) -> None:
         """Let the tail know how far the database is: should a commit vanish from it, the next start sees that."""
@@ -397,8 +326,8 @@ class Outbox:
     def _waiting_of(self, lane: Lane) -> Iterator[Item]:
         books = self._books
         if books.cold_items[lane]:
-            for row in self._rows(lane):
-                yield from (item for item in self._items_of(row) if item.seq > books.acked[lane])
+            for row in self._chunks.rows(lane):
+                yield from (item for item in self._chunks.items_of(row) if item.seq > books.acked[lane])
         for kept in books.tail:
             yield from (item for item in kept.items if item.lane == lane and item.seq > books.acked[lane])
 
@@ -435,54 +364,12 @@ class Outbox:
     def _release(self, lane: Lane, cursor: int) -> None:
         """Delete the lane's chunks up to `cursor`; of one that is confirmed in part, count what still waits."""
         books = self._books
-        for row in self._rows(lane, cursor):
-            left = self._waiting_in(row, cursor)
-            books.cold_items[lane] += left - self._waiting_in(row, books.acked[lane])
+        for row in self._chunks.rows(lane, cursor):
+            left = self._chunks.waiting_in(row, cursor)
+            books.cold_items[lane] += left - self._chunks.waiting_in(row, books.acked[lane])
             if not left:
-                self._delete(row)
+                self._chunks.delete(row)
                 books.cold_bytes[lane] -= row.n_bytes
-
-    def _waiting_in(self, row: Row, acked: int) -> int:
-        """How many items of a chunk lie beyond the cursor."""
-        if row.first_seq > acked:
-            return row.n_items
-        return 0 if row.last_seq <= acked else sum(item.seq > acked for item in self._items_of(row))
-
-    def _delete(self, row: Row) -> None:
-        self._execute("DELETE FROM chunks WHERE lane=? AND first_seq=?", row.lane, row.first_seq)
-        self._cache.pop((row.lane, row.first_seq), None)
-
-    # --- chunks --------------------------------------------------------------------------------------------------
-
-    def _rows(self, lane: Lane | None = None, up_to: int | None = None) -> list[Row]:
-        """The chunks without their data, of one lane, or of those that begin at or below `up_to`."""
-        sql = "SELECT lane, first_seq, last_seq, n_items, length(data), merged FROM chunks"
-        if lane is not None:
-            sql += " WHERE lane=? AND first_seq<=?"
-        rows = self._execute(sql + " ORDER BY lane, first_seq", *([] if lane is None else [lane, up_to or 2**62]))
-        return [Row(name, first, last, n, size, bool(merged)) for name, first, last, n, size, merged in rows]
-
-    def _items_of(self, row: Row) -> list[Item]:
-        """The items of a chunk; one eviction where it has been damaged, and from then on in its place."""
-        key = row.lane, row.first_seq
-        items = self._cache.get(key)
-        if items is None:
-            data = self._execute("SELECT data FROM chunks WHERE lane=? AND first_seq=?", *key).fetchone()[0]
-            try:
-                items = decode_chunk(data)
-            except ItemError:
-                items = [self._damaged(row)]
-            while len(self._cache) >= _CACHED_CHUNKS:
-                self._cache.pop(next(iter(self._cache)))
-            self._cache[key] = items
-        return items
-
-    def _damaged(self, row: Row) -> Item:
-        n_items = row.last_seq - row.first_seq + 1
-        body = Eviction(reason="damaged on disk", n_items=n_items, n_bytes=row.n_bytes, start_ns=0, end_ns=0)
-        at = Stamp(wall_ns=0, mono_ns=0, boot_id="", synced=False)
-        raw = msgspec.Raw(encode_body(body))
-        return Item(lane=row.lane, seq=row.last_seq, first_seq=row.first_seq, kind="eviction", at=at, body=raw)
 
     # --- space ---------------------------------------------------------------------------------------------------
 
@@ -505,7 +392,7 @@ class Outbox:
             surplus = self._used() + need - wanted
             if surplus <= 0:
                 return
-            steps = steps_to_free(list(self._rows()), surplus)
+            steps = steps_to_free(list(self._chunks.rows()), surplus)
             if not steps:
                 return
             for step in steps:
@@ -514,12 +401,12 @@ class Outbox:
     def _replace(self, rows: Sequence[Row], *, merge: bool, at: Stamp) -> None:
         """Put what stands for the items of `rows` in their place."""
         lane = rows[0].lane
-        items = [item for row in rows for item in self._items_of(row)]
+        items = [item for row in rows for item in self._chunks.items_of(row)]
         n_bytes = sum(row.n_bytes for row in rows)
         new = merge_windows(items, _FULL) if merge else [evict(items, _FULL, at, n_bytes)]
         n_before = sum(item.seq > self._books.acked[lane] for item in items)
         for row in rows:
-            self._delete(row)
+            self._chunks.delete(row)
         self._books.cold_items[lane] -= n_before
         self._books.cold_bytes[lane] -= n_bytes
         self._insert_row(lane, new, encode_chunk(new), merged=True)
@@ -531,21 +418,6 @@ class Outbox:
         if drained or self.database.wal_bytes > min(self.max_bytes // 12, _WAL_BYTES // 2):
             self.database.give_back(min(n_free, _BURST_BYTES // page_bytes) if drained else 0)
 
-    # --- small ---------------------------------------------------------------------------------------------------
-
-    def _execute(self, sql: str, *arguments: object) -> sqlite3.Cursor:
-        try:
-            return self.database.connection.execute(sql, arguments)
-        except sqlite3.Error as error:
-            raise self.database.failed(error) from error
-
-    def _meta(self, key: str) -> str | None:
-        row = self._execute("SELECT value FROM meta WHERE key=?", key).fetchone()
-        return None if row is None else str(row[0])
-
-    def _set_meta(self, key: str, value: str) -> None:
-        self._execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
-
     def close(self) -> None:
         """Move what waits in the tail into the database, so that one file has it all, and note what was confirmed last; the
         database stays open."""
@@ -554,13 +426,3 @@ class Outbox:
                 self._append_to_database([], {})
             else:
                 self._seal(b"", [])
-
-
-def _kept(record: Record, starts: Mapping[int, int]) -> _Kept:
-    items = decode_chunk(record.chunk) if record.chunk else []
-    number = record.heads.number
-    return _Kept(number, starts[number], items, len(encode_record(record)))
-
-
-def _parts_of(kept: _Kept) -> int:
-    return n_parts(kept.n_bytes)

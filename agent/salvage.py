@@ -1,7 +1,7 @@
 """What becomes of stored data that cannot be used as it is: set aside whole, and read as far as it can be.
 
     outbox.db.salvage-TIME, -wal, .tail     while it is being read: a start that is cut off begins again with these
-    outbox.db.damaged-TIME, -wal, .tail     afterwards; the two newest are kept, for whoever wants to look
+    outbox.db.damaged-TIME, -wal, .tail     afterwards; the two newest are kept, if they fit the outbox's budget
 
 Invariants:
 1. Set-aside files are opened for reading only.
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from models.contract.items import LANES, Item
 from models.errors import ItemError
 
 _KEEP: Final = 2
+_TIME_LENGTH: Final = len("20261126T204500Z")
 _SUFFIXES: Final = ("", "-wal", ".tail")
 
 
@@ -37,7 +38,8 @@ _SUFFIXES: Final = ("", "-wal", ".tail")
 class Salvaged:
     """What a damaged outbox still tells. `heads`: the furthest that any part of it knows; None = nothing does.
 
-    `found`: by lane, how many sequence numbers `items` has accounted for; complete once it has been read to its end.
+    `journal`: its rows (source, data), as far as they can be read. `found`: by lane, how many sequence numbers `items` has
+    accounted for; complete once it has been read to its end.
     """
 
     base: Path
@@ -47,6 +49,7 @@ class Salvaged:
     states: dict[str, bytes] = field(default_factory=dict)
     heads: Heads | None = None
     tail: list[Record] = field(default_factory=list)
+    journal: list[tuple[str, bytes]] = field(default_factory=list)
     found: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -86,22 +89,28 @@ class Salvaged:
             with suppress(ItemError):
                 yield decode_chunk(record.chunk) if record.chunk else []
 
-    def finish(self) -> None:
-        """All of it is stored elsewhere: rename, and let go of older ones."""
+    def finish(self, max_bytes: int) -> None:
+        """All of it is stored elsewhere: rename, and let go of older ones; one stays if it is within `max_bytes` with this."""
         for suffix in _SUFFIXES:
             file = Path(f"{self.base}{suffix}")
             if file.exists():
                 file.rename(file.with_name(file.name.replace(".salvage-", ".damaged-")))
         Path(f"{self.base}-shm").unlink(missing_ok=True)
-        _forget_old(self.base.parent, self.base.name.split(".salvage-")[0])
+        _forget_old(self.base.parent, self.base.name.split(".salvage-")[0], max_bytes)
 
 
 def set_aside(path: Path, now_ns: int) -> Path:
-    """Move the database at `path`, its WAL and its tail out of the way; the new name of the database. Raises OSError."""
+    """Move the database at `path`, its WAL and its tail out of the way; the new name of the database. Raises OSError.
+
+    Where an earlier start had begun to, go on with that. A database that it had begun to fill already is let go of.
+    """
     at = datetime.fromtimestamp(now_ns // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
-    base = path.with_name(f"{path.name}.salvage-{at}")
+    base = interrupted(path) or path.with_name(f"{path.name}.salvage-{at}")
+    begun_anew = base.exists() and path.exists()
     for file, suffix in ((path, ""), (Path(f"{path}-wal"), "-wal"), (path.with_suffix(".tail"), ".tail")):
-        if file.exists():
+        if begun_anew:
+            file.unlink(missing_ok=True)
+        elif file.exists():
             file.rename(Path(f"{base}{suffix}"))
     Path(f"{path}-shm").unlink(missing_ok=True)
     Path(f"{path}.suspect").unlink(missing_ok=True)
@@ -129,6 +138,7 @@ def read_what_can_be_read(base: Path, reason: str) -> Salvaged:
         for asset, state in _rows(connection, "SELECT asset, state FROM asset_state"):
             with suppress(ItemError):
                 salvaged.states[asset] = unpack(state)
+        salvaged.journal = list(_rows(connection, "SELECT source, data FROM journal ORDER BY id"))
     stored = heads[0] if heads else None
     tail = Path(f"{base}.tail")
     if tail.exists():
@@ -144,7 +154,8 @@ def _furthest(known: list[Heads]) -> Heads | None:
         return None
     next_seq = [max(column) for column in zip(*(heads.next_seq for heads in known), strict=True)]
     acked = [max(column) for column in zip(*(heads.acked for heads in known), strict=True)]
-    return msgspec.structs.replace(known[0], next_seq=next_seq, acked=acked)
+    progress = {asset: max(heads.progress.get(asset, 0) for heads in known) for heads in known for asset in heads.progress}
+    return msgspec.structs.replace(known[0], next_seq=next_seq, acked=acked, progress=progress)
 
 
 def _connect(base: Path) -> sqlite3.Connection:
@@ -192,9 +203,14 @@ def _rows(connection: sqlite3.Connection, sql: str, *arguments: Any) -> Iterator
         yield from connection.execute(sql, arguments)
 
 
-def _forget_old(directory: Path, name: str) -> None:
-    files = sorted(directory.glob(f"{name}.damaged-*"))
-    times = [time for time, _ in groupby(files, key=lambda file: file.name[len(name) + len(".damaged-") :][:16])]
-    for file in files:
-        if any(f".damaged-{time}" in file.name for time in times[:-_KEEP]):
-            file.unlink(missing_ok=True)
+def _forget_old(directory: Path, name: str, max_bytes: int) -> None:
+    """Keep the newest, and one older where both are within `max_bytes`."""
+    sets: dict[str, list[Path]] = {}
+    for file in sorted(directory.glob(f"{name}.damaged-*")):
+        sets.setdefault(file.name.removeprefix(f"{name}.damaged-")[:_TIME_LENGTH], []).append(file)
+    newest = sorted(sets, reverse=True)
+    sizes = {time: sum(file.stat().st_size for file in files) for time, files in sets.items()}
+    for i, time in enumerate(newest):
+        if i and (i >= _KEEP or sum(sizes[each] for each in newest[: i + 1]) > max_bytes):
+            for file in sets[time]:
+                file.unlink(missing_ok=True)

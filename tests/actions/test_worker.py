@@ -87,6 +87,13 @@ def start(rigs: list[Rig], rig: Rig, open_alerts: tuple[Alert, ...] = ()) -> Rig
     return rig
 
 
+def test_what_the_disk_took_no_record_of_is_acted_on_and_marked_as_that(rigs: list[Rig], tmp_path: Path) -> None:
+    rig = start(rigs, Rig(tmp_path, rule()))
+    rig.actions.notice([alert(1)], [], [], builders.stamp(), stored=False)
+    wait_until(lambda: rig.records)
+    assert [(event.event_id, event.stored) for event in rig.bells["siren"].rung] == [("rig-1-1", False)]
+
+
 def test_an_action_is_done_and_recorded_as_an_item(rigs: list[Rig], tmp_path: Path) -> None:
     rig = start(rigs, Rig(tmp_path, rule()))
     rig.notice(alert(1))

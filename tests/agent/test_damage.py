@@ -231,6 +231,18 @@ def test_a_start_that_is_cut_off_while_it_salvages_begins_again(path: Path) -> N
     assert damaged_files(path)
 
 
+@pytest.mark.parametrize("moved", [[""], ["", "-wal"]])
+def test_a_start_that_is_cut_off_while_it_sets_aside_begins_again(moved: list[str], path: Path) -> None:
+    epoch, before = filled(path)
+    overwrite(path.with_suffix(".tail"), 100, b"\xff" * 10)
+    for suffix in moved:
+        Path(f"{path}{suffix}").rename(f"{path}.salvage-{TIME}{suffix}")
+    items, told = taken_up(path, epoch, before)
+    assert told is not None
+    assert len(items) >= len(before) - 16
+    assert damaged_files(path) == [f"outbox.db.damaged-{TIME}{suffix}" for suffix in ("", "-wal", ".tail")]
+
+
 def test_only_two_damaged_outboxes_are_kept(path: Path) -> None:
     for second in range(4):
         box = open_outbox(path, tail_blocks=4)

@@ -29,6 +29,7 @@ _CONFIG = """
 [device]
 id = "box-1"
 state_dir = "/var/lib/tocsin"
+max_outbox_mb = 1
 
 [[assets]]
 id = "box"
