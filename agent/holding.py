@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -86,11 +87,25 @@ class Holding:
         `beside`: writes to the same database, in the same transaction. Where the disk refuses, its effect is undone; nothing
         of it is held.
         """
-        with self.outbox.database.lock:
-            if not self.trouble:
-                return self._store(bodies, at, states or {}, progress, beside)
-            self._hold(bodies, at, states or {}, progress)
-            return self.tick(at) and beside is None
+        database = self.outbox.database
+        with database.lock:
+            if self.trouble:
+                self._hold(bodies, at, states or {}, progress)
+                return self.tick(at) and beside is None
+            try:
+                with database.transaction() if beside is not None else nullcontext():
+                    self.outbox.append(bodies, at, states, progress)
+                    if beside is not None:
+                        beside()
+            except DamagedError:
+                raise
+            except StorageError as error:
+                self.trouble = str(error)
+                self._retried_ns = at.mono_ns
+                log.error("cannot store, going on in memory: %s", error)  # noqa: TRY400  # the stack says nothing more
+                self._hold(bodies, at, states or {}, progress)
+                return False
+            return True
 
     def tick(self, at: Stamp) -> bool:
         """Try again now and then; whether nothing is held. Raises DamagedError."""
@@ -98,41 +113,6 @@ class Holding:
             if self.trouble and at.mono_ns - self._retried_ns >= _RETRY_NS:
                 self._retry(at)
             return not self.trouble
-
-    def _store(
-        self,
-        bodies: Sequence[Body],
-        at: Stamp,
-        states: Mapping[str, SavedState],
-        progress: Mapping[str, int] | None,
-        beside: Callable[[], None] | None,
-    ) -> bool:
-        try:
-            self._append(bodies, at, states, progress, beside)
-        except DamagedError:
-            raise
-        except StorageError as error:
-            self.trouble = str(error)
-            self._retried_ns = at.mono_ns
-            log.error("cannot store, going on in memory: %s", error)  # noqa: TRY400  # the stack says nothing more
-            self._hold(bodies, at, states, progress)
-            return False
-        return True
-
-    def _append(
-        self,
-        bodies: Sequence[Body],
-        at: Stamp,
-        states: Mapping[str, SavedState],
-        progress: Mapping[str, int] | None,
-        beside: Callable[[], None] | None,
-    ) -> None:
-        if beside is None:
-            self.outbox.append(bodies, at, states, progress)
-            return
-        with self.outbox.database.transaction():
-            self.outbox.append(bodies, at, states, progress)
-            beside()
 
     def _hold(
         self, bodies: Sequence[Body], at: Stamp, states: Mapping[str, SavedState], progress: Mapping[str, int] | None
