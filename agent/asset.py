@@ -31,7 +31,7 @@ from models.contract.items import (
 from models.contract.names import stable_id
 from models.contract.profile import Profile
 from models.detectors.calibration import MIN_SCORES
-from models.detectors.commissioning import Learned, learn
+from models.detectors.commissioning import Learned, learn, learn_in_order
 from models.detectors.faults import FaultTracker
 from models.detectors.quality import CleanWindow, QualityControl
 from models.features.normal import LocalNormal
@@ -48,7 +48,8 @@ State = Literal["commissioning", "normal", "alarm"]
 class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     """What survives a restart. `vectors`: float32 bytes of the commissioning windows, or of the trusted ones once done.
 
-    `start_ns`: of the first commissioning window. `faults`: the open ones.
+    `start_ns`: of the first commissioning window. `faults`: the open ones. `level`: float32 bytes, where normal lies now;
+    empty where the profile's normal is fixed.
     """
 
     spec_hash: str
@@ -57,6 +58,7 @@ class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     alert: Alert | None = None
     start_ns: int = 0
     faults: list[SensorFault] = []
+    level: bytes = b""
 
 
 class AssetWatch:
@@ -74,6 +76,9 @@ class AssetWatch:
         self._candidates_start_ns = 0
         self._learned: Learned | None = None
         self._judges = Judges(profile)
+        self._follows = profile.features.follow_s is not None
+        self._save_level_every = max(_SAVE_EVERY, round((profile.features.follow_s or 0.0) / profile.windowing.hop / 4))
+        self._since_saved = 0
         self._alert: Alert | None = None
         hop_cells = max(1, round(profile.windowing.hop * profile.windowing.rate_hz))
         self._recent: deque[tuple[int, NDArray[np.float64]]] = deque(maxlen=_EVIDENCE_WINDOWS)
@@ -117,6 +122,7 @@ class AssetWatch:
             alert=self._alert,
             start_ns=self._candidates_start_ns,
             faults=self.open_faults,
+            level=b"" if (level := self._judges.level) is None else pack_floats(level),
         )
 
     def restore(self, saved: SavedState) -> bool:
@@ -129,7 +135,8 @@ class AssetWatch:
         self._faults.resume(saved.faults)
         if saved.done:  # its odd windows were dropped when it was learned; to look for odd ones again would drop more
             self._learned = Learned(LocalNormal.fit(vectors), vectors)
-            self._calibrate()
+            level = unpack_floats(saved.level)
+            self._calibrate(level if len(level) == self.spec.n_features else None)
         else:
             self._candidates = list(vectors)
         self.since_ns = saved.alert.opened_ns if saved.alert else None
@@ -142,9 +149,9 @@ class AssetWatch:
         self._judges.serve(active, shadow)
         self._calibrate()
 
-    def _calibrate(self) -> None:
+    def _calibrate(self, level: NDArray[np.float32] | None = None) -> None:
         if self._learned is not None:
-            self._judges.calibrate(self._learned, alert_open=self._alert is not None)
+            self._judges.calibrate(self._learned, alert_open=self._alert is not None, level=level)
 
     # --- windows -------------------------------------------------------------------------------------------------
 
@@ -163,9 +170,10 @@ class AssetWatch:
         if self._learned is None:
             bodies += self._commission(window, vector)
         elif np.isfinite(vector).any():
-            scores, deciding = self._judges.score(self._learned.normal.apply(vector))
+            scores, deciding = self._judges.score(vector)
             top = self.spec.channel_shares(deciding.contributions)[:3]
             bodies += self._decide(window.end_ns, scores[0], top)
+            self._note_level()
         bodies.append(
             Aggregate(
                 asset=self.asset,
@@ -185,6 +193,13 @@ class AssetWatch:
         )
         return bodies
 
+    def _note_level(self) -> None:
+        """Keep where normal lies now and then, so that a restart does not ring for what has drifted since commissioning."""
+        self._since_saved += 1
+        if self._follows and self._since_saved >= self._save_level_every:
+            self._since_saved = 0
+            self.dirty = True
+
     def _commission(self, window: CleanWindow, vector: NDArray[np.float32]) -> list[Body]:
         """Collect a good window; once there are enough, learn from them."""
         if window.faults or not np.isfinite(vector).any():
@@ -200,7 +215,7 @@ class AssetWatch:
         """Learn this asset's normal from the windows collected so far. Raises ValueError where they are fewer than 20."""
         if len(self._candidates) < MIN_SCORES:
             raise ValueError(f"{self.asset}: {len(self._candidates)} good windows; commissioning needs at least {MIN_SCORES}")
-        self._learned = learn(np.array(self._candidates))
+        self._learned = (learn_in_order if self._follows else learn)(np.array(self._candidates))
         self._candidates = []
         self._calibrate()
         self.dirty = True

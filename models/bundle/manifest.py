@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from models.contract.names import MAX_FEATURES, Hash, Name, Text
+from models.features.drift import FleetDrift
 
 FORMAT: Final = 1
 
@@ -32,6 +33,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     `calibration`: `local` = p-values come from each asset's own commissioning windows (the default, and what makes one
     model fit many machines); `fleet` = from `fleet_tail`, the scores of the training fleet.
+    `fleet_drift`: where the profile's normal follows drift, how much members of the fleet drift.
     `clip`: locally normalized features are clipped to ±clip before they are quantized.
     `score_tolerance`: by how much golden scores may differ, relative to the largest of them; runtimes differ by some codes.
     """
@@ -50,5 +52,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     score_tolerance: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
     calibration: Literal["local", "fleet"] = "local"
     fleet_tail: Tail | None = None
+    fleet_drift: FleetDrift | None = None
     min_runtime: str = "2.14"
     description: Text = ""

@@ -20,7 +20,7 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 PerChannel = Literal["mean", "std", "range", "slope", "roughness", "skew", "kurtosis", "crest"]
 Cross = Literal["correlation"]
 
-FEATURE_IMPLEMENTATION: Final = 1  # changes whenever the arithmetic in models/features/spec.py does
+FEATURE_IMPLEMENTATION: Final = 2  # changes whenever the arithmetic in models/features/spec.py does
 BUILTIN_DIR: Final = Path(__file__).resolve().parent.parent / "profiles"
 
 
@@ -67,10 +67,15 @@ class Windowing(_Strict, frozen=True, kw_only=True):
 
 
 class Features(_Strict, frozen=True, kw_only=True):
-    """Which features, in which order: per channel, then across channels."""
+    """Which features, in which order: per channel, then across channels.
+
+    `follow_s`: the time constant with which an asset's normal follows slow drift (models/features/drift.py); None = normal
+    is what it was while commissioning.
+    """
 
     per_channel: tuple[PerChannel, ...] = ("mean", "std", "range", "slope", "roughness")
     cross: tuple[Cross, ...] = ()
+    follow_s: Positive | None = None
 
 
 class CommissioningPlan(_Strict, frozen=True, kw_only=True):

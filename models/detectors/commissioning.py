@@ -15,6 +15,7 @@ from models.features.normal import LocalNormal
 _ODD: Final = 5.0  # a window that scores this many times the median is not taken as normal
 _MAX_DROPPED: Final = 0.2  # more than this is not a few odd windows, it is how the asset runs
 _BLOCKS: Final = 20
+_PULLED_IN: Final = 8.0  # sigmas
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +41,18 @@ def learn(vectors: NDArray[np.float32]) -> Learned:
     kept = np.setdiff1d(np.arange(len(vectors)), oddest[scores[oddest] > limit])
     reference = vectors[kept]
     return Learned(LocalNormal.fit(reference), reference)
+
+
+def learn_in_order(vectors: NDArray[np.float32]) -> Learned:
+    """From (n, n_features) raw vectors, n >= 20, where normal follows drift: all of them, in the order of time.
+
+    To drop windows would tear the order that drift is learned from, and drift itself looks odd from afar. What stands far
+    out of the rest is pulled in to `_PULLED_IN` of the spread instead; spreads are robust, so a few such windows shift little.
+    """
+    normal = LocalNormal.fit(vectors)
+    reach = _PULLED_IN * normal.scale
+    reference = np.clip(vectors, normal.location - reach, normal.location + reach)
+    return Learned(normal, reference)
 
 
 def _oddness(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
