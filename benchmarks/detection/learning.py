@@ -7,26 +7,26 @@ each from the level of shortly before; the network learns what those have in com
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.judges import Serving, own_scores, pace_of, serving_of
+from agent.judges import Serving, pace_of, serving_of
 from hub.training.exporter import export_int8
 from hub.training.framework import native_silence
 from hub.training.job import representative
-from hub.training.keras_dense import KerasDense
+from hub.training.linear import CrossChannel
 from hub.training.trainer import DenseWeights
 from models.bundle.archive import Golden, digest, pack_bundle, read_bundle
 from models.bundle.manifest import Manifest
 from models.bundle.selftest import load_detector, self_test
 from models.contract.profile import Profile
 from models.detectors.autoencoder import TfliteAutoencoder
-from models.detectors.calibration import fit_tail
 from models.detectors.commissioning import learn_in_order
 from models.detectors.detector import DEFAULT_CLIP
 from models.features.drift import DriftModel, fleet_drift
+from models.features.spec import FeatureSpec
 
 _VALIDATION_SHARE: Final = 0.15
 _N_GOLDEN: Final = 16
@@ -36,7 +36,7 @@ Vectors = NDArray[np.float32]
 def train_bundle(profile: Profile, members: Mapping[str, Vectors], seed: int, *, fleet: bool) -> tuple[bytes, DenseWeights]:
     """(archive, float weights) from (n, n_features) commissioning vectors of each member.
 
-    `fleet`: bring the fleet's drift and score distribution along; else each asset keeps to its own.
+    `fleet`: bring what the fleet knows of drift along; else an asset keeps to its own. Scores are calibrated on the asset.
     """
     pace = pace_of(profile)
     assert pace is not None, "this profile's normal must follow drift"
@@ -47,13 +47,11 @@ def train_bundle(profile: Profile, members: Mapping[str, Vectors], seed: int, *,
     cut = [round(len(each) * (1 - _VALIDATION_SHARE)) for each in z]
     train = np.concatenate([each[:n] for each, n in zip(z, cut, strict=True)])
     validation = np.concatenate([each[n:] for each, n in zip(z, cut, strict=True)])
-    weights = KerasDense(max_epochs=40 if fleet else 150).fit(train, validation, seed, lambda _line: None)
+    weights = CrossChannel(FeatureSpec(profile).related).fit(train, validation, seed, lambda _line: None)
     model = export_int8(weights, representative(train))
     with native_silence():
         detector = TfliteAutoencoder(model, DEFAULT_CLIP)
     golden = _golden(detector, train)
-    scores = np.concatenate([own_scores(detector, models[name], v) for name, v in references.items()])
-    settings: dict[str, Any] = {"calibration": "fleet", "fleet_tail": fit_tail(scores), "fleet_drift": common} if fleet else {}
     manifest = Manifest(
         bundle_id=f"{profile.name}-v1-{digest(model)[:8]}",
         profile=profile.name,
@@ -65,7 +63,8 @@ def train_bundle(profile: Profile, members: Mapping[str, Vectors], seed: int, *,
         model_sha256=digest(model),
         golden_sha256=digest(golden.encode()),
         score_tolerance=0.1,
-        **settings,
+        architecture="cross-channel",
+        fleet_drift=common,
     )
     return pack_bundle(manifest, model, golden, {"seed": seed, "members": sorted(members)}), weights
 

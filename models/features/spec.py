@@ -80,6 +80,11 @@ class FeatureSpec:
             membership[row, pair] = 0.5
         return membership
 
+    @property
+    def related(self) -> NDArray[np.bool_]:
+        """(n_features, n_features): whether two features read a channel in common."""
+        return np.asarray(self._membership @ self._membership.T > 0)
+
     def compute(self, matrix: Matrix) -> Vector:
         """The vector, (n_features,) float32, of `matrix`, (n_samples, n_channels), a row each 1/rate_hz, oldest first."""
         x = np.asarray(matrix, dtype=np.float64)
