@@ -14,7 +14,8 @@ Invariants:
    were; its scale is widened by the root of `wander`, the variance in units of the noise's.
 3. What one asset shows in a few minutes is a poor estimate. A bundle may bring the fleet's (`FleetDrift`): the two are
    averaged as logarithms, as equals.
-4. How far the level has gone since commissioning is told (`Drift.moved`), apart from any anomaly.
+4. What was normal before an alert stays normal after it: an alert may have closed too early, and to come back is no anomaly.
+5. How far the level has gone since commissioning is told (`Drift.moved`), apart from any anomaly.
 """
 
 from __future__ import annotations
@@ -117,12 +118,16 @@ class Drift:
         self._gain = 1 / max(model.pace.follow, 1.0)
         self._settle_gain = 2 / (model.pace.settle + 1)
         self.level: Vectors = np.array(model.level if level is None else level, dtype=np.float64)
+        self._before = np.full(len(self.level), np.nan)
         self._since = np.zeros(len(self.level))
         self._settling = 0
 
     def apply(self, vector: NDArray[np.floating]) -> NDArray[np.float32]:
-        """(F,) in sigmas from where each feature lies now; NaN where it is absent or was never seen."""
-        z = (np.asarray(vector, dtype=np.float64) - self.level) / self._sigma_now()
+        """(F,) in sigmas from where each feature lies now, or lay before the last alert, whichever is nearer; NaN where it is
+        absent or was never seen."""
+        x = np.asarray(vector, dtype=np.float64)
+        from_level, from_before = x - self.level, x - self._before
+        z = np.where(np.abs(from_before) < np.abs(from_level), from_before, from_level) / self._sigma_now()
         return np.asarray(np.clip(z, -_FARTHEST, _FARTHEST), dtype=np.float32)
 
     def _sigma_now(self) -> Vectors:
@@ -155,6 +160,7 @@ class Drift:
     def settle(self) -> None:
         """An alert has closed: the asset may have come back to another level than it left. Find it before judging again."""
         self._settling = self._model.pace.settle
+        self._before = self.level.copy()
 
     @property
     def settling(self) -> bool:

@@ -93,6 +93,16 @@ def test_after_an_alert_the_level_is_found_anew() -> None:
     assert np.abs(watched(drift, elsewhere[10:60]))[:, STEADY].max() < HELD
 
 
+def test_to_come_back_to_where_it_was_before_an_alert_is_no_anomaly() -> None:
+    model, after = commissioned()
+    drift = Drift(model)
+    drift.settle()
+    watched(drift, after[:100] + np.array([6.0, 0.0], dtype=np.float32))  # closed too early: the level has gone along
+    assert drift.level[STEADY] == pytest.approx(6.0, abs=0.5)
+    assert np.abs(watched(drift, after[100:150]))[:, STEADY].max() < HELD
+    assert abs(drift.apply(after[150] - np.array([6.0, 0.0], dtype=np.float32))[STEADY]) > HELD
+
+
 def test_drift_is_told_in_units_of_the_spread_while_commissioning() -> None:
     vectors = windows(300)
     model, normal = DriftModel.learn(vectors, PACE), LocalNormal.fit(vectors)
