@@ -86,7 +86,7 @@ class App:
         self._hub = config.hub
         self._actions = make_actions(loaded, version, self._clock.now(), self._store_action)
         self._scheduler: Any = None
-        self._control = ControlSocket(loaded.state_dir, self.status)
+        self._control = ControlSocket(loaded.state_dir, self.status, self._command)
 
     def _make_uplink(self, loaded: LoadedConfig, version: str) -> Uplink | None:
         hub, link = loaded.config.hub, self._link
@@ -248,6 +248,15 @@ class App:
         if self._link is not None:
             self._link.close()
         self._outbox.close()
+
+    def _command(self, words: list[str]) -> dict[str, Any]:
+        """What the control socket is told to do; called by its thread, done by the pipeline's."""
+        if len(words) != 2 or words[0] != "recommission":
+            return {"error": f"no command {' '.join(words)!r}; there is: recommission ASSET"}
+        if words[1] not in self._pipeline.assets:
+            return {"error": f"no asset {words[1]!r}; there are: {', '.join(self._pipeline.assets)}"}
+        self._deliver(lambda: self._store(self._pipeline.recommission(words[1]), []))
+        return {"recommissioning": words[1], "windows": self._pipeline.assets[words[1]].profile.commissioning.windows}
 
     # --- telling -------------------------------------------------------------------------------------------------
 

@@ -233,6 +233,20 @@ class AssetWatch:
             )
         ]
 
+    def recommission(self) -> list[Body]:
+        """Forget this asset's normal and learn it anew from the next window on, as after maintenance. Closes an open alert."""
+        at_ns = self.windower.newest_ns
+        bodies: list[Body] = []
+        if self._alert is not None:
+            bodies.append(msgspec.structs.replace(self._alert, closed_ns=max(at_ns or 0, self._alert.opened_ns)))
+        self._alert = self._learned = self.p_value = None
+        self._candidates = []
+        self._judges.forget()
+        self._recent.clear()
+        self.since_ns = at_ns
+        self.dirty = True
+        return bodies
+
     def _decide(self, end_ns: int, score: SlotScore, top: list[tuple[str, float]]) -> list[Body]:
         """Open, sharpen or close this asset's alert by the deciding detector's hysteresis."""
         self.p_value = score.p_value

@@ -89,6 +89,10 @@ class Judges:
         """Let `active` decide (None = the baseline does) and `shadow` be scored beside it, from the next `calibrate` on."""
         self._serving = [serving for serving in (active, Serving(RobustDetector()), shadow) if serving is not None]
 
+    def forget(self) -> None:
+        """Silent again: the asset is to be learned anew."""
+        self._judges = []
+
     def calibrate(self, learned: Learned, alert_open: bool, level: NDArray[np.float32] | None = None) -> None:
         """Fit each detector's score distribution to the asset. An open alert is for whoever decides from now on to close.
 
