@@ -17,7 +17,10 @@ from models.contract.names import MAX_CHANNELS, Name
 
 Positive = Annotated[float, Meta(gt=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
-PerChannel = Literal["mean", "std", "range", "slope", "roughness", "skew", "kurtosis", "crest"]
+PerChannel = Literal[
+    "mean", "std", "range", "slope", "roughness", "skew", "kurtosis", "crest",
+    "octave1", "octave2", "octave3", "octave4", "octave5", "octave6", "envelope", "envelope_hz",
+]  # fmt: skip
 Cross = Literal["correlation"]
 
 FEATURE_IMPLEMENTATION: Final = 2  # changes whenever the arithmetic in models/features/spec.py does
