@@ -45,7 +45,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int
     spec_hash: Hash
     n_features: Annotated[int, Meta(ge=1, le=MAX_FEATURES)]
-    architecture: Literal["dense-autoencoder", "cross-channel"] = "dense-autoencoder"
+    architecture: Literal["dense-autoencoder", "cross-channel", "whitening"] = "dense-autoencoder"
     clip: Annotated[float, Meta(gt=0)] = 8.0
     model_sha256: Hash
     golden_sha256: Hash

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hub.training.exporter import export_int8
-from hub.training.linear import CrossChannel
+from hub.training.linear import CrossChannel, Whitening
 from hub.training.trainer import Floats, float_scores, forward
 from models.contract.profile import Features
 from models.detectors.autoencoder import TfliteAutoencoder
@@ -78,3 +78,44 @@ def test_its_int8_export_scores_as_the_float_does() -> None:
 def test_nothing_to_choose_by_is_an_error_that_says_so() -> None:
     with pytest.raises(TrainingError, match="0 to choose by"):
         CrossChannel(ALONE).fit(shaft(50), shaft(0), 1, lambda line: None)
+
+
+# --- whitening ------------------------------------------------------------------------------------------------------
+
+
+def slanted(n: int, seed: int = 0) -> Floats:
+    return (shaft(n, seed) + np.array([0.5, 0, 0, -1], dtype=np.float32)).astype(np.float32)
+
+
+def test_what_whitening_leaves_sums_up_to_mahalanobiss_distance() -> None:
+    train, z = slanted(3000), slanted(50, 1)
+    weights = Whitening().fit(train, train[:0], 1, lambda line: None)
+    left = z - forward(weights, z)
+    inverse = np.linalg.inv(np.cov(train, rowvar=False))
+    away = z - train.mean(axis=0)
+    assert (left**2).sum(axis=1) == pytest.approx(np.einsum("ij,jk,ik->i", away, inverse, away), rel=0.01)
+
+
+def test_whitened_normal_windows_have_no_preferred_direction() -> None:
+    train = slanted(3000)
+    left = train - forward(Whitening().fit(train, train[:0], 1, lambda line: None), train)
+    assert np.cov(left, rowvar=False) == pytest.approx(np.eye(4), abs=0.02)
+    assert left.mean(axis=0) == pytest.approx(np.zeros(4), abs=0.02)
+
+
+def test_a_direction_in_which_normal_never_moves_has_a_floor() -> None:
+    train = slanted(500)
+    train[:, 3] = train[:, 2]
+    weights = Whitening().fit(train, train[:50], 1, lambda line: None)
+    assert np.isfinite(weights[0].kernel).all()
+    assert np.abs(weights[0].kernel).max() < 10
+    with pytest.raises(TrainingError, match="at least 2"):
+        Whitening().fit(train[:1], train[:0], 1, lambda line: None)
+
+
+def test_int8_whitening_scores_as_the_float_does() -> None:
+    train, z = slanted(2000), slanted(100, 2)
+    weights = Whitening().fit(train, train[:0], 1, lambda line: None)
+    detector = TfliteAutoencoder(export_int8(weights, np.concatenate([train, 3 * train])), DEFAULT_CLIP)
+    scores = np.array([detector.score(row).score for row in z])
+    assert np.corrcoef(scores, float_scores(weights, z))[0, 1] > 0.99
