@@ -23,7 +23,7 @@ from models.detectors.commissioning import Learned
 from models.detectors.decision import Hysteresis, windows_per_false_alarm
 from models.detectors.detector import Detector, Scored
 from models.detectors.robust import RobustDetector
-from models.features.drift import Drift, DriftModel, FleetDrift, Pace
+from models.features.drift import Drift, DriftModel, FleetDrift, pace_of
 from models.features.normal import LocalNormal
 
 
@@ -57,15 +57,10 @@ class _Judge:
         z = self.drift.apply(vector) if self.drift else self.normal.apply(vector)
         scored = self.detector.score(z)
         p = p_value(self.tail, scored.score)
-        if self.drift is None:
-            alarm = self.hysteresis.update(p)
-        else:
-            alarm = self._follow(self.drift, vector, z, p, scored)
+        alarm = self.hysteresis.update(p) if self.drift is None else self._follow(self.drift, vector, z, p, scored)
         return SlotScore(detector=self.detector.detector_id, score=scored.score, p_value=p, alarm=alarm), scored
 
-    def _follow(
-        self, drift: Drift, vector: NDArray[np.float32], z: NDArray[np.float32], p: float, scored: Scored
-    ) -> bool:
+    def _follow(self, drift: Drift, vector: NDArray[np.float32], z: NDArray[np.float32], p: float, scored: Scored) -> bool:
         """The alarm after this window, and where normal lies after it."""
         before = self.hysteresis.alarm
         alarm = before if drift.settling else self.hysteresis.update(p, scored.contributions)
@@ -134,14 +129,6 @@ class Judges:
         """Every detector's verdict on (n_features,) raw features, the deciding one first; what that one looked at."""
         scores, looked_at = zip(*[judge.judge(vector) for judge in self._judges], strict=True)
         return list(scores), looked_at[0]
-
-
-def pace_of(profile: Profile) -> Pace | None:
-    """How a profile's windows follow each other, where its normal follows drift."""
-    if profile.features.follow_s is None:
-        return None
-    hop_s = profile.windowing.hop
-    return Pace(overlap=max(1.0, profile.windowing.window_s / hop_s), follow=profile.features.follow_s / hop_s)
 
 
 def own_scores(detector: Detector, model: DriftModel, reference: NDArray[np.float32]) -> NDArray[np.float64]:

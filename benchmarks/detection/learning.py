@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.judges import Serving, pace_of, serving_of
+from agent.judges import Serving, serving_of
 from hub.training.exporter import export_int8
 from hub.training.framework import native_silence
 from hub.training.job import representative
@@ -25,7 +25,7 @@ from models.contract.profile import Profile
 from models.detectors.autoencoder import TfliteAutoencoder
 from models.detectors.commissioning import learn_in_order
 from models.detectors.detector import DEFAULT_CLIP
-from models.features.drift import DriftModel, fleet_drift
+from models.features.drift import DriftModel, fleet_drift, pace_of
 from models.features.spec import FeatureSpec
 
 _VALIDATION_SHARE: Final = 0.15

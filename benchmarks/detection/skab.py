@@ -4,8 +4,8 @@
 
 Each run goes row by row through the agent's own pipeline, with an int8 bundle in the active slot, and each row after
 commissioning gets 0 or 1: whether an alert is open. Rules: the first 400 rows of a run, without labels, may be learned from;
-`local` learns from the run's own, `fleet` from those of all runs. `--crop` drops up to 150 leading rows by a seeded draw, as the
-referee does, so that a row's number says nothing. Settings are the same for every run.
+`local` learns from the run's own, `fleet` from those of all runs; `baseline` has no model. `--crop` drops up to 150 leading
+rows by a seeded draw, as the referee does, so that a row's number says nothing. Settings are the same for every run.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ def cases(data: Path, crop_seed: int | None) -> Iterator[Case]:
 
 
 def _from(table: Table, first: int) -> Table:
-    return Table(
-        table.time_ns[first:], table.columns, table.values[first:], table.time_labels[first:], table.time_column
-    )
+    return Table(table.time_ns[first:], table.columns, table.values[first:], table.time_labels[first:], table.time_column)
 
 
 def profile_for(table: Table, commissioning_rows: int) -> Profile:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub.training.trainer import DenseLayer, DenseWeights, Floats, Progress, as_input
+from models.bundle.manifest import Architecture
 from models.errors import TrainingError
 
 _RIDGES: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -33,6 +34,10 @@ class CrossChannel:
     """`related`: (n_features, n_features) mask, true where two features read a channel in common (`FeatureSpec.related`)."""
 
     related: NDArray[np.bool_]
+
+    @property
+    def architecture(self) -> Architecture:
+        return "cross-channel"
 
     def describe(self) -> dict[str, Any]:
         """See `Trainer.describe`."""
@@ -67,6 +72,10 @@ class Whitening:
     """`least`: the floor under the variances, of a feature's."""
 
     least: float = _LEAST
+
+    @property
+    def architecture(self) -> Architecture:
+        return "whitening"
 
     def describe(self) -> dict[str, Any]:
         """See `Trainer.describe`."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.bundle.manifest import Architecture
 from models.detectors.detector import DEFAULT_CLIP, FARTHEST_SHARE, huber, mean_of_farthest
 
 Floats = NDArray[np.float32]
@@ -32,7 +33,10 @@ DenseWeights = Sequence[DenseLayer]
 
 
 class Trainer(Protocol):
-    """Fits an autoencoder to what normal windows have in common."""
+    """Fits what rebuilds a normal window from what normal windows have in common. `architecture`: its word in a manifest."""
+
+    @property
+    def architecture(self) -> Architecture: ...
 
     def fit(self, train: Floats, validation: Floats, seed: int, progress: Progress) -> DenseWeights:
         """From (n, n_features) locally normalized windows, NaN = absent; the same seed and data give the same weights.

@@ -11,6 +11,7 @@ from models.contract.names import MAX_FEATURES, Hash, Name, Text
 from models.features.drift import FleetDrift
 
 FORMAT: Final = 1
+Architecture = Literal["dense-autoencoder", "cross-channel", "whitening"]
 
 
 class Tail(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +46,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int
     spec_hash: Hash
     n_features: Annotated[int, Meta(ge=1, le=MAX_FEATURES)]
-    architecture: Literal["dense-autoencoder", "cross-channel", "whitening"] = "dense-autoencoder"
+    architecture: Architecture = "dense-autoencoder"
     clip: Annotated[float, Meta(gt=0)] = 8.0
     model_sha256: Hash
     golden_sha256: Hash

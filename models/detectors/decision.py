@@ -3,7 +3,8 @@
 Two roads lead to an alarm, and each is given half of the dial:
 
 - Many windows. Evidence is collected by an e-detector of Shiryaev-Roberts type (Shin, Ramdas and Rinaldo, "E-detectors",
-  2024): each window's p-value becomes a bet that pays off where the machine is not normal, and loses in the long run where it is.
+  2024): each window's p-value becomes a bet that pays off where the machine is not normal, and loses in the long run where
+  it is.
 
       e(p) = 1/2 for p > P_SUSPICIOUS, else c / sqrt(p), with c such that e has mean 1 under a uniform p
       M    = (M + r) e(p)^r            r = hop / window, because windows that overlap do not bear witness twice

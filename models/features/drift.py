@@ -28,6 +28,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract.profile import Profile
 from models.features.normal import LocalNormal
 
 HELD: Final = 4.0  # sigmas
@@ -51,7 +52,7 @@ class FleetDrift(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How windows follow each other. `overlap`: windows that share a reading. `follow`: the level's time constant, in windows."""
+    """How windows follow each other. `overlap`: windows that share a reading. `follow`: a level's time constant, in windows."""
 
     overlap: float
     follow: float
@@ -65,6 +66,14 @@ class Pace:
     def settle(self) -> int:
         """Windows after which nothing of an alert is left in the newest one."""
         return max(1, round(self.overlap))
+
+
+def pace_of(profile: Profile) -> Pace | None:
+    """How a profile's windows follow each other, where its normal follows drift."""
+    if profile.features.follow_s is None:
+        return None
+    hop_s = profile.windowing.hop
+    return Pace(overlap=max(1.0, profile.windowing.window_s / hop_s), follow=profile.features.follow_s / hop_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +114,7 @@ class DriftModel:
         first = int(self.pace.horizons[0])
         start = _warm_up(len(x), self.pace)
         z = (x[start + first :] - levels[start : len(x) - first]) / self.widened[0]
-        return np.clip(z, -_FARTHEST, _FARTHEST).astype(np.float32)
+        return np.asarray(np.clip(z, -_FARTHEST, _FARTHEST), dtype=np.float32)
 
 
 class Drift:

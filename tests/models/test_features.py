@@ -232,7 +232,7 @@ def test_a_gap_in_one_channel_leaves_the_others_spectrum_alone() -> None:
 
 
 def test_a_window_too_short_for_a_feature_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="'octave6'.*at least 128 samples; they have 10"):
+    with pytest.raises(ConfigError, match=r"'octave6'.*at least 128 samples; they have 10"):
         fast("octave6", rate_hz=10.0)
-    with pytest.raises(ConfigError, match="'envelope'.*at least 16 samples"):
+    with pytest.raises(ConfigError, match=r"'envelope'.*at least 16 samples"):
         fast("envelope", rate_hz=10.0)
