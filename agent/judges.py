@@ -18,7 +18,7 @@ from models.bundle.archive import Bundle
 from models.bundle.manifest import Tail
 from models.contract.items import BASELINE, SlotScore
 from models.contract.profile import Profile
-from models.detectors.calibration import cross_scores, fit_tail, p_value
+from models.detectors.calibration import cross_scores, fit_tail, own_scores, p_value
 from models.detectors.commissioning import Learned
 from models.detectors.decision import Hysteresis, windows_per_false_alarm
 from models.detectors.detector import Detector, Scored
@@ -129,8 +129,3 @@ class Judges:
         """Every detector's verdict on (n_features,) raw features, the deciding one first; what that one looked at."""
         scores, looked_at = zip(*[judge.judge(vector) for judge in self._judges], strict=True)
         return list(scores), looked_at[0]
-
-
-def own_scores(detector: Detector, model: DriftModel, reference: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Scores of an asset's commissioning windows, each from the level of shortly before."""
-    return np.array([detector.score(z).score for z in model.own_z(reference)])

@@ -81,7 +81,7 @@ class Dataset:
     """`windows`: usable ones, sorted. `z`: (n, n_features) locally normalized. `split`: (n,) of the names above.
 
     `record`: JSON-able; says what was left out and why, how it was split, and the dataset's hash. `fleet_drift`: what the
-    assets' drift has in common, where the profile's normal follows it.
+    assets' drift has in common, where the profile's normal follows it, at `pace`.
     """
 
     windows: Windows
@@ -89,6 +89,7 @@ class Dataset:
     split: NDArray[np.str_]
     record: dict[str, Any]
     fleet_drift: FleetDrift | None = None
+    pace: Pace | None = None
 
     def part(self, *names: str) -> Mask:
         """(n,) mask of the windows in any of the splits `names`."""
@@ -131,7 +132,7 @@ def build_dataset(
         "seed": seed,
         "sha256": _hash(windows, z, split),
     }
-    return Dataset(windows, z, split, record, common)
+    return Dataset(windows, z, split, record, common, pace)
 
 
 def _filter(windows: Windows, z: Floats, normals: Normals, rules: Rules) -> tuple[Mask, dict[str, int]]:
