@@ -37,7 +37,7 @@ HOP_S: Final = 1.0
 FOLLOW_S: Final = 50.0
 FALSE_ALARMS_PER_MONTH: Final = 20_000.0  # SKAB counts rows of half-hour runs: its best operating point is a nervous one
 OPEN_WINDOWS: Final = 3
-CLOSE_WINDOWS: Final = 5
+CLOSE_WINDOWS: Final = 4
 _LABELS: Final = ("anomaly", "changepoint")
 Mode = Literal["local", "fleet", "baseline"]
 
