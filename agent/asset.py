@@ -41,6 +41,8 @@ from models.windows import RawWindow, Windower
 _EVIDENCE_WINDOWS: Final = 3
 _MAX_EVIDENCE_BYTES: Final = 256 * 1024  # well within an envelope, however fast the channels
 _SAVE_EVERY: Final = 10  # windows of commissioning that a power cut may cost
+_DRIFTED: Final = 3.0
+_MAX_DRIFTED: Final = 3
 _CRITICAL: Final = 1e-2  # a single window this much less likely than one tolerated false alarm is critical
 State = Literal["commissioning", "normal", "alarm"]
 
@@ -141,6 +143,16 @@ class AssetWatch:
             self._candidates = list(vectors)
         self.since_ns = saved.alert.opened_ns if saved.alert else None
         return True
+
+    @property
+    def drifted(self) -> list[tuple[str, float]]:
+        """(feature, how far its normal has gone since commissioning, in units of its spread then), the farthest first; only
+        what has gone beyond `_DRIFTED`, and nothing where normal is fixed. Drift is told here, never as an alert."""
+        moved = self._judges.moved()
+        if moved is None:
+            return []
+        far = [i for i in np.argsort(-np.abs(np.nan_to_num(moved))) if abs(moved[i]) > _DRIFTED]
+        return [(self.spec.names[i], round(float(moved[i]), 1)) for i in far[:_MAX_DRIFTED]]
 
     # --- models --------------------------------------------------------------------------------------------------
 

@@ -117,13 +117,14 @@ class Judges:
     @property
     def level(self) -> NDArray[np.float32] | None:
         """(n_features,) where the deciding judge's normal lies; None while it is fixed, or nothing is calibrated."""
-        drift = self._judges[0].drift if self._judges else None
+        judges = self._judges  # at once: another thread may ask
+        drift = judges[0].drift if judges else None
         return None if drift is None else drift.level.astype(np.float32)
 
     def moved(self) -> NDArray[np.float32] | None:
         """(n_features,) how far normal has drifted since commissioning, in units of the spread then; None while it is fixed."""
-        judge = self._judges[0] if self._judges else None
-        return judge.drift.moved(judge.normal) if judge and judge.drift else None
+        judges = self._judges
+        return judges[0].drift.moved(judges[0].normal) if judges and judges[0].drift else None
 
     def score(self, vector: NDArray[np.float32]) -> tuple[list[SlotScore], Scored]:
         """Every detector's verdict on (n_features,) raw features, the deciding one first; what that one looked at."""

@@ -128,19 +128,26 @@ class Drift:
         self._settle_gain = 2 / (model.pace.settle + 1)
         self.level: Vectors = np.array(model.level if level is None else level, dtype=np.float64)
         self._before = np.full(len(self.level), np.nan)
-        self._since = np.zeros(len(self.level))
+        self._since = np.zeros(len(self.level))  # windows that each level has been held
+        self._none_held = True
+        self._alerted = False
         self._settling = 0
 
     def apply(self, vector: NDArray[np.floating]) -> NDArray[np.float32]:
         """(F,) in sigmas from where each feature lies now, or lay before the last alert, whichever is nearer; NaN where it is
         absent or was never seen."""
         x = np.asarray(vector, dtype=np.float64)
-        from_level, from_before = x - self.level, x - self._before
-        z = np.where(np.abs(from_before) < np.abs(from_level), from_before, from_level) / self._sigma_now()
-        return np.asarray(np.clip(z, -_FARTHEST, _FARTHEST), dtype=np.float32)
+        away = x - self.level
+        if self._alerted:
+            from_before = x - self._before
+            away = np.where(np.abs(from_before) < np.abs(away), from_before, away)
+        z = away / self._sigma_now()
+        return np.minimum(np.maximum(z, -_FARTHEST), _FARTHEST).astype(np.float32)  # np.clip costs thrice that
 
     def _sigma_now(self) -> Vectors:
         """By the time that each level has been held: interpolated between horizons, with the root of time beyond the last."""
+        if self._none_held:  # nearly always
+            return self._sigma[0]
         h = self._since + self._horizons[0]
         upper = np.clip(np.searchsorted(self._horizons, h), 1, len(self._horizons) - 1)
         low, high = self._horizons[upper - 1], self._horizons[upper]
@@ -156,20 +163,24 @@ class Drift:
             self._settling -= 1
             self._move(vector, present, self._settle_gain)
             self._since[present] = 0.0
+            self._none_held = not self._since.any()
             return
         held = np.abs(z) > HELD
         if alerting is not None:
             held |= alerting
         self._move(vector, present & ~held, self._gain)
+        if self._none_held and not held.any():
+            return
         self._since = np.where(held, self._since + 1, np.maximum(self._since - 2, 0.0))
+        self._none_held = not self._since.any()
 
     def _move(self, vector: NDArray[np.floating], which: NDArray[np.bool_], gain: float) -> None:
-        self.level[which] += gain * (vector[which] - self.level[which])
+        np.copyto(self.level, self.level + gain * (vector - self.level), where=which)
 
     def settle(self) -> None:
         """An alert has closed: the asset may have come back to another level than it left. Find it before judging again."""
         self._settling = self._model.pace.settle
-        self._before = self.level.copy()
+        self._before, self._alerted = self.level.copy(), True
 
     @property
     def settling(self) -> bool:

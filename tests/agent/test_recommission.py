@@ -91,6 +91,19 @@ def test_a_level_that_has_drifted_survives_a_restart() -> None:
     assert only(Alert, after.run(100, (0.0, 0.0, 2.0))) == []
 
 
+def test_drift_is_told_apart_from_any_alert_and_by_feature() -> None:
+    machine = Machine(FOLLOWING).learned()
+    assert machine.watch.drifted == []
+    for drifted in range(20):
+        bodies = machine.run(100, (0.0, 0.0, 0.1 * drifted))
+        assert only(Alert, bodies) == []
+    (feature, spreads), *_ = machine.watch.drifted
+    assert feature == "temperature.mean"
+    assert spreads > 3
+    fixed = Machine().learned()
+    assert fixed.watch.drifted == []
+
+
 def test_a_state_without_a_level_starts_from_the_end_of_commissioning() -> None:
     saved = Machine(FOLLOWING).learned().watch.saved()
     assert len(saved.level) == 4 * 18
