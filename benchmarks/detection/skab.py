@@ -63,6 +63,11 @@ def _from(table: Table, first: int) -> Table:
     return Table(table.time_ns[first:], table.columns, table.values[first:], table.time_labels[first:], table.time_column)
 
 
+def shortened(case: Case, commissioning_rows: int) -> Case:
+    """The same run, of which the device has seen only the last so many rows before the test."""
+    return Case(case.name, _from(case.table, case.commissioning_rows - commissioning_rows), commissioning_rows)
+
+
 def profile_for(table: Table, commissioning_rows: int) -> Profile:
     """What a user would write for this rig: its eight channels, and the settings above."""
     made = profile_of(table, commissioning_rows, WINDOW_S, HOP_S, FALSE_ALARMS_PER_MONTH)

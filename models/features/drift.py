@@ -107,14 +107,12 @@ class DriftModel:
     def own_z(self, vectors: NDArray[np.floating]) -> NDArray[np.float32]:
         """(n, F): the commissioning windows themselves, each as far out as it looked from the level of half a window before.
 
-        The first windows, from which there is no level yet, are left out.
+        The first windows, before which there is no level yet, are measured from the first that there is.
         """
         x = np.asarray(vectors, dtype=np.float64)
-        levels = _levels(_filled(vectors), self.pace)
-        first = int(self.pace.horizons[0])
-        start = _warm_up(len(x), self.pace)
-        z = (x[start + first :] - levels[start : len(x) - first]) / self.widened[0]
-        return np.asarray(np.clip(z, -_FARTHEST, _FARTHEST), dtype=np.float32)
+        before = np.arange(len(x)) - int(self.pace.horizons[0])
+        levels = _levels(_filled(vectors), self.pace)[np.maximum(before, _warm_up(len(x), self.pace))]
+        return np.asarray(np.clip((x - levels) / self.widened[0], -_FARTHEST, _FARTHEST), dtype=np.float32)
 
 
 class Drift:

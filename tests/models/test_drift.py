@@ -129,6 +129,7 @@ def test_little_data_gives_finite_scales_that_never_fall_with_the_horizon(n: int
         assert np.isfinite(model.scale).all()
         assert (np.diff(model.scale, axis=0) >= 0).all()
         assert np.isfinite(model.own_z(windows(n))).all()
+        assert len(model.own_z(windows(n))) == n
 
 
 def test_a_constant_feature_and_one_never_seen() -> None:
