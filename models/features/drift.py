@@ -145,7 +145,7 @@ class Drift:
     def _sigma_now(self) -> Vectors:
         """By the time that each level has been held: interpolated between horizons, with the root of time beyond the last."""
         if self._none_held:  # nearly always
-            return self._sigma[0]
+            return np.asarray(self._sigma[0])
         h = self._since + self._horizons[0]
         upper = np.clip(np.searchsorted(self._horizons, h), 1, len(self._horizons) - 1)
         low, high = self._horizons[upper - 1], self._horizons[upper]
