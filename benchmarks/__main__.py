@@ -14,7 +14,7 @@ import msgspec
 
 from benchmarks.figure import Figure
 
-CASES = ("pipeline", "status", "memory", "ingest")
+CASES = ("pipeline", "detector", "status", "memory", "ingest")
 
 
 def machine() -> dict[str, str | int]:

@@ -53,5 +53,6 @@ def mean_of_farthest(contributions: NDArray[np.float32], share: float) -> float:
 
     Most faults move a few features far, not all of them a little: the mean over everything would dilute them.
     """
-    present = np.sort(contributions[np.isfinite(contributions)])
-    return float(present[-max(1, int(share * len(present))) :].mean()) if len(present) else 0.0
+    ordered = np.sort(contributions)  # what is missing comes last
+    n = len(ordered) - int(np.isnan(ordered).sum())
+    return float(ordered[n - max(1, int(share * n)) : n].mean()) if n else 0.0
