@@ -4,7 +4,7 @@
 
 Each run goes row by row through the agent's own pipeline, with an int8 bundle in the active slot, and each row after
 commissioning gets 0 or 1: whether an alert is open. Rules: the first 400 rows of a run, without labels, may be learned from;
-`local` learns from the run's own, `fleet` from those of all runs; `baseline` has no model. `--crop` drops up to 150 leading
+`local` learns from the run's own, `fleet` from those of the others; `baseline` has no model. `--crop` drops up to 150 leading
 rows by a seeded draw, as the referee does, so that a row's number says nothing. Settings are the same for every run.
 """
 
@@ -93,17 +93,17 @@ def commissioning_vectors(case: Case, profile: Profile) -> NDArray[np.float32]:
 
 
 def serving(mode: Mode, data: list[Case], seed: int) -> Iterator[Serving | None]:
-    """What decides for each case."""
+    """What decides for each case: nothing but the baseline, a model of its own rows, or one of all other runs'."""
     profiles = [profile_for(case.table, case.commissioning_rows) for case in data]
     vectors = {case.name: commissioning_vectors(case, p) for case, p in zip(data, profiles, strict=True)}
-    shared = train_bundle(profiles[0], vectors, seed, fleet=True)[0] if mode == "fleet" else None
     for case, profile in zip(data, profiles, strict=True):
+        others = {name: v for name, v in vectors.items() if name != case.name}
+        fleet = mode == "fleet" and bool(others)
         if mode == "baseline":
             yield None
-        elif shared is not None:
-            yield load(shared, profile)
         else:
-            yield load(train_bundle(profile, {case.name: vectors[case.name]}, seed, fleet=False)[0], profile)
+            members = others if fleet else {case.name: vectors[case.name]}
+            yield load(train_bundle(profile, members, seed, fleet=fleet)[0], profile)
 
 
 def verdicts(case: Case, decides: Serving | None) -> list[Verdict]:
