@@ -36,7 +36,7 @@ from agent.identity import Identity
 from agent.judges import Serving
 from agent.link_faults import LinkMonitor
 from agent.outbox import Outbox
-from agent.pipeline import Pipeline
+from agent.pipeline import Outcome, Pipeline
 from agent.recurring import Recurring
 from agent.report import Report
 from agent.set_aside import SetAside
@@ -107,7 +107,7 @@ class App:
         self._actions = make_actions(loaded, version, self._clock.now(), self._store_action)
         self._started = False
         self._health: Recurring | None = None
-        self._control = ControlSocket(loaded.state_dir, self.status)
+        self._control = ControlSocket(loaded.state_dir, self.status, self._command)
 
     def _make_uplink(self, loaded: LoadedConfig, version: str) -> Uplink | None:
         hub, link = loaded.config.hub, self._link
@@ -194,7 +194,7 @@ class App:
                 part.step(mark)
             log.log(logging.WARNING if mark.reason == "step" else logging.INFO, "clock: %s", told(mark))
         if marks:
-            self._committer.add(marks)
+            self._committer.add(Outcome(bodies=list(marks)))
 
     def _tell(self, bodies: Sequence[Body], stored: bool) -> None:
         """Whoever wants to know hears of it once it is on disk, or once the disk has refused it."""
@@ -266,6 +266,15 @@ class App:
         self._survey.keep()
         self._outbox.close()
         self._database.close()
+
+    def _command(self, words: list[str]) -> dict[str, Any]:
+        """What the control socket is told to do; called by its thread, done by the pipeline's."""
+        if len(words) != 2 or words[0] != "recommission":
+            return {"error": f"no command {' '.join(words)!r}; there is: recommission ASSET"}
+        if words[1] not in self._pipeline.assets:
+            return {"error": f"no asset {words[1]!r}; there are: {', '.join(self._pipeline.assets)}"}
+        self._deliver(lambda: self._committer.add(self._pipeline.recommission(words[1])))
+        return {"recommissioning": words[1], "windows": self._pipeline.assets[words[1]].profile.commissioning.windows}
 
     # --- telling -------------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from models.contract.items import (
 from models.contract.names import stable_id
 from models.contract.profile import Profile
 from models.detectors.calibration import MIN_SCORES
-from models.detectors.commissioning import Learned, learn
+from models.detectors.commissioning import Learned, learn, learn_in_order
 from models.detectors.faults import FaultTracker
 from models.detectors.quality import CleanWindow, QualityControl, QualityMemory
 from models.features.normal import LocalNormal
@@ -43,6 +43,8 @@ from models.windows import Grid, RawWindow, Windower
 _EVIDENCE_WINDOWS: Final = 3
 _MAX_EVIDENCE_BYTES: Final = 256 * 1024  # well within an envelope, however fast the channels
 _SAVE_EVERY: Final = 10  # windows of commissioning that a power cut may cost
+_DRIFTED: Final = 3.0
+_MAX_DRIFTED: Final = 3
 _CRITICAL: Final = 1e-2  # a single window this much less likely than one tolerated false alarm is critical
 State = Literal["commissioning", "normal", "alarm"]
 
@@ -51,7 +53,8 @@ class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     """What survives a restart. `vectors`: float32 bytes of the commissioning windows, or of the trusted ones once done.
 
     `start_ns`: of the first commissioning window. `ends_ns`: of each of them. `faults`: the open ones. `quality`: what is
-    usual for the asset's sensors; None in states of older versions.
+    usual for the asset's sensors; None in states of older versions. `level`: float32 bytes, where normal lies now; empty where
+    the profile's normal is fixed.
     """
 
     spec_hash: str
@@ -62,6 +65,7 @@ class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     faults: list[SensorFault] = []
     ends_ns: list[int] = []
     quality: QualityMemory | None = None
+    level: bytes = b""
 
 
 class AssetWatch:
@@ -83,6 +87,9 @@ class AssetWatch:
         self._candidates_start_ns = 0
         self._learned: Learned | None = None
         self._judges = Judges(profile)
+        self._follows = profile.features.follow_s is not None
+        self._save_level_every = max(_SAVE_EVERY, round((profile.features.follow_s or 0.0) / profile.windowing.hop / 4))
+        self._since_saved = 0
         self._alert: Alert | None = None
         hop_cells = max(1, round(profile.windowing.hop * profile.windowing.rate_hz))
         self._recent: deque[tuple[int, NDArray[np.float64]]] = deque(maxlen=_EVIDENCE_WINDOWS)
@@ -128,6 +135,7 @@ class AssetWatch:
             faults=self.open_faults,
             ends_ns=self._candidate_ends_ns,
             quality=self._quality.memory(),
+            level=b"" if (level := self._judges.level) is None else pack_floats(level),
         )
 
     def restore(self, saved: SavedState) -> bool:
@@ -142,12 +150,23 @@ class AssetWatch:
             self._quality.resume(saved.quality)
         if saved.done:  # its odd windows were dropped when it was learned; to look for odd ones again would drop more
             self._learned = Learned(LocalNormal.fit(vectors), vectors)
-            self._calibrate()
+            level = unpack_floats(saved.level)
+            self._calibrate(level if len(level) == self.spec.n_features else None)
         else:
             self._candidates = list(vectors)
             self._candidate_ends_ns = saved.ends_ns if len(saved.ends_ns) == len(vectors) else [0] * len(vectors)
         self.since_ns = saved.alert.opened_ns if saved.alert else None
         return True
+
+    @property
+    def drifted(self) -> list[tuple[str, float]]:
+        """(feature, how far its normal has gone since commissioning, in units of its spread then), the farthest first; only
+        what has gone beyond `_DRIFTED`, and nothing where normal is fixed. Drift is told here, never as an alert."""
+        moved = self._judges.moved()
+        if moved is None:
+            return []
+        far = [i for i in np.argsort(-np.abs(np.nan_to_num(moved))) if abs(moved[i]) > _DRIFTED]
+        return [(self.spec.names[i], round(float(moved[i]), 1)) for i in far[:_MAX_DRIFTED]]
 
     # --- models --------------------------------------------------------------------------------------------------
 
@@ -156,9 +175,9 @@ class AssetWatch:
         self._judges.serve(active, shadow)
         self._calibrate()
 
-    def _calibrate(self) -> None:
+    def _calibrate(self, level: NDArray[np.float32] | None = None) -> None:
         if self._learned is not None:
-            self._judges.calibrate(self._learned, alert_open=self._alert is not None)
+            self._judges.calibrate(self._learned, alert_open=self._alert is not None, level=level)
 
     # --- clock ---------------------------------------------------------------------------------------------------
 
@@ -193,9 +212,10 @@ class AssetWatch:
         if self._learned is None:
             bodies += self._commission(window, vector)
         elif np.isfinite(vector).any():
-            scores, deciding = self._judges.score(self._learned.normal.apply(vector))
+            scores, deciding = self._judges.score(vector)
             top = self.spec.channel_shares(deciding.contributions)[:3]
             bodies += self._decide(window.end_ns, scores[0], top, nonce)
+            self._note_level()
         bodies.append(
             Aggregate(
                 asset=self.asset,
@@ -236,6 +256,13 @@ class AssetWatch:
             end_mono_ns=raw.end_mono_ns,
         )
 
+    def _note_level(self) -> None:
+        """Keep where normal lies now and then, so that a restart does not ring for what has drifted since commissioning."""
+        self._since_saved += 1
+        if self._follows and self._since_saved >= self._save_level_every:
+            self._since_saved = 0
+            self.dirty = True
+
     def _commission(self, window: CleanWindow, vector: NDArray[np.float32]) -> list[Body]:
         """Collect a good window; once there are enough, learn from them. What a fault now shows to have touched goes again."""
         if window.findings:
@@ -261,7 +288,7 @@ class AssetWatch:
         """Learn this asset's normal from the windows collected so far. Raises ValueError where they are fewer than 20."""
         if len(self._candidates) < MIN_SCORES:
             raise ValueError(f"{self.asset}: {len(self._candidates)} good windows; commissioning needs at least {MIN_SCORES}")
-        self._learned = learn(np.array(self._candidates))
+        self._learned = (learn_in_order if self._follows else learn)(np.array(self._candidates))
         self._candidates, self._candidate_ends_ns = [], []
         self._calibrate()
         self.dirty = True
@@ -278,6 +305,20 @@ class AssetWatch:
                 scale=pack_floats(self._learned.normal.scale),
             )
         ]
+
+    def recommission(self) -> list[Body]:
+        """Forget this asset's normal and learn it anew from the next window on, as after maintenance. Closes an open alert."""
+        at_ns = self.windower.newest_ns
+        bodies: list[Body] = []
+        if self._alert is not None:
+            bodies.append(msgspec.structs.replace(self._alert, closed_ns=max(at_ns or 0, self._alert.opened_ns)))
+        self._alert = self._learned = self.p_value = None
+        self._candidates, self._candidate_ends_ns = [], []
+        self._judges.forget()
+        self._recent.clear()
+        self.since_ns = at_ns
+        self.dirty = True
+        return bodies
 
     def _decide(self, end_ns: int, score: SlotScore, top: list[tuple[str, float]], nonce: tuple[str, int]) -> list[Body]:
         """Open, sharpen or close this asset's alert by the deciding detector's hysteresis."""

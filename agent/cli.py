@@ -110,3 +110,25 @@ def status(config_path: Path, as_json: bool) -> None:
         click.echo(f"no agent is running on {state_dir}", err=True)
         sys.exit(3)
     click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(status_lines(answer)))
+
+
+@agent.command()
+@CONFIG
+@click.argument("asset")
+def recommission(config_path: Path, asset: str) -> None:
+    """Let the running agent learn ASSET's normal anew, as after maintenance. An open alert of it is closed.
+
+    Exit codes: 1 there is no such asset; 3 no agent is running.
+    """
+    from agent.control import ask
+    from agent.state_path import state_dir_of
+
+    state_dir = state_dir_of(config_path)
+    answer = ask(state_dir, "recommission", asset)
+    if answer is None:
+        click.echo(f"no agent is running on {state_dir}", err=True)
+        sys.exit(3)
+    if "error" in answer:
+        click.echo(answer["error"], err=True)
+        sys.exit(1)
+    click.echo(f"{asset} is commissioning: its next {answer['windows']} good windows are its normal")

@@ -106,9 +106,9 @@ class Committer:
         elif self._gathered.urgent or now.mono_ns - since_ns >= COMMIT_S * NS_PER_S:
             self.commit()
 
-    def add(self, bodies: Sequence[Body]) -> None:
+    def add(self, outcome: Outcome) -> None:
         """What happened apart from any burst, to be stored with the next commit."""
-        self._gather(Outcome(), bodies)
+        self._gather(outcome, ())
 
     def commit(self, impatient: str | None = None) -> None:
         """Store what is gathered, and of the `impatient` source what its readings were; then tell and acknowledge."""

@@ -1,7 +1,8 @@
-"""The agent's own small window: a Unix socket in the state directory that answers one question, how are you.
+"""The agent's own small window: a Unix socket in the state directory that answers how the agent is, and takes a command.
 
-`tocsin agent status` asks here, so that what it shows is true now and costs no write to flash. The socket is readable by
-the agent's user alone.
+`tocsin agent status` asks here, so that what it shows is true now and costs no write to flash; `tocsin agent recommission`
+commands here. Who connects says a line of words and ends its side, or says nothing, which asks for the status. The socket is
+for the agent's user alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from typing import Any
 
 _NAME = "agent.sock"
 _TIMEOUT_S = 2.0
+_PATIENCE_S = 0.5  # for the words of whoever has connected
+_MAX_WORDS = 1024  # bytes
+Command = Callable[[list[str]], dict[str, Any]]
 
 
 @contextmanager
@@ -33,11 +37,13 @@ def _short_path(directory: Path) -> Iterator[str]:
 
 
 class ControlSocket:
-    """Serves `status()` as JSON to whoever connects; from `start` to `stop`, in a thread of its own."""
+    """Serves `status()` as JSON to whoever connects, or what `command` answers to its words; from `start` to `stop`, in a
+    thread of its own."""
 
-    def __init__(self, directory: Path, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, directory: Path, status: Callable[[], dict[str, Any]], command: Command | None = None) -> None:
         self._directory = directory
         self._status = status
+        self._command = command
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
 
@@ -57,8 +63,10 @@ class ControlSocket:
                 return
             with connection:
                 try:
+                    words = _words(connection)
                     connection.settimeout(_TIMEOUT_S)
-                    connection.sendall(json.dumps(self._status()).encode())
+                    answer = self._command(words) if words and self._command else self._status()
+                    connection.sendall(json.dumps(answer).encode())
                 except OSError:  # the asker went away
                     continue
 
@@ -69,13 +77,27 @@ class ControlSocket:
         (self._directory / _NAME).unlink(missing_ok=True)
 
 
-def ask(directory: Path) -> dict[str, Any] | None:
-    """The running agent's status, or None where none is running on this state directory."""
+def _words(connection: socket.socket) -> list[str]:
+    """What the other side says until it ends its side; nothing where it is silent, or says too much."""
+    connection.settimeout(_PATIENCE_S)
+    said = b""
+    try:
+        while len(said) <= _MAX_WORDS and (chunk := connection.recv(_MAX_WORDS)):
+            said += chunk
+    except TimeoutError:
+        return []
+    return said.decode(errors="replace").split() if len(said) <= _MAX_WORDS else []
+
+
+def ask(directory: Path, *words: str) -> dict[str, Any] | None:
+    """The running agent's status, or its answer to a command; None where none is running on this state directory."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_TIMEOUT_S)
         try:
             with _short_path(directory) as path:
                 connection.connect(path)
+            connection.sendall(" ".join(words).encode())
+            connection.shutdown(socket.SHUT_WR)
             chunks = []
             while chunk := connection.recv(65536):
                 chunks.append(chunk)

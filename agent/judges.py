@@ -2,6 +2,9 @@
 
 The first decides: the active model, else the baseline. The others are scored beside it on the same windows, so that the
 hub can compare a candidate with what it would replace.
+
+Each judge measures by its own yardstick: the asset's normal as commissioned, or, where the profile lets normal follow drift,
+levels of its own, because what a level follows depends on what its judge takes for an alarm.
 """
 
 from __future__ import annotations
@@ -11,31 +14,60 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.bundle.archive import Bundle
 from models.bundle.manifest import Tail
 from models.contract.items import BASELINE, SlotScore
 from models.contract.profile import Profile
-from models.detectors.calibration import cross_scores, fit_tail, p_value
+from models.detectors.calibration import cross_scores, fit_tail, own_scores, p_value
 from models.detectors.commissioning import Learned
 from models.detectors.decision import Hysteresis, windows_per_false_alarm
 from models.detectors.detector import Detector, Scored
 from models.detectors.robust import RobustDetector
+from models.features.drift import Drift, DriftModel, FleetDrift, pace_of
+from models.features.normal import LocalNormal
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A detector in a slot. `fleet_tail`: where the bundle brings its own calibration instead of the asset's."""
+    """A detector in a slot. `fleet_tail`: where the bundle brings its own calibration instead of the asset's.
+    `fleet_drift`: what the fleet knows of drift, where it does."""
 
     detector: Detector
     fleet_tail: Tail | None = None
+    fleet_drift: FleetDrift | None = None
 
 
-@dataclass(frozen=True, slots=True)
+def serving_of(bundle: Bundle, detector: Detector) -> Serving:
+    """The detector of a bundle, with what the bundle brings of the fleet."""
+    manifest = bundle.manifest
+    return Serving(detector, manifest.fleet_tail if manifest.calibration == "fleet" else None, manifest.fleet_drift)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Judge:
-    """A detector calibrated for this asset, with its own hysteresis."""
+    """A detector calibrated for this asset, with its own yardstick and hysteresis."""
 
     detector: Detector
     tail: Tail
     hysteresis: Hysteresis
+    normal: LocalNormal
+    drift: Drift | None
+
+    def judge(self, vector: NDArray[np.float32]) -> tuple[SlotScore, Scored]:
+        z = self.drift.apply(vector) if self.drift else self.normal.apply(vector)
+        scored = self.detector.score(z)
+        p = p_value(self.tail, scored.score)
+        alarm = self.hysteresis.update(p) if self.drift is None else self._follow(self.drift, vector, z, p, scored)
+        return SlotScore(detector=self.detector.detector_id, score=scored.score, p_value=p, alarm=alarm), scored
+
+    def _follow(self, drift: Drift, vector: NDArray[np.float32], z: NDArray[np.float32], p: float, scored: Scored) -> bool:
+        """The alarm after this window, and where normal lies after it."""
+        before = self.hysteresis.alarm
+        alarm = before if drift.settling else self.hysteresis.update(p, scored.contributions)
+        drift.follow(vector, z, self.hysteresis.rests_on)
+        if before and not alarm:
+            drift.settle()
+        return alarm
 
 
 class Judges:
@@ -45,34 +77,56 @@ class Judges:
         self._profile = profile
         self._serving = [Serving(RobustDetector())]
         self._judges: list[_Judge] = []
+        self._pace = pace_of(profile)
         self.bound = windows_per_false_alarm(profile)
 
     def serve(self, active: Serving | None, shadow: Serving | None) -> None:
         """Let `active` decide (None = the baseline does) and `shadow` be scored beside it, from the next `calibrate` on."""
         self._serving = [serving for serving in (active, Serving(RobustDetector()), shadow) if serving is not None]
 
-    def calibrate(self, learned: Learned, alert_open: bool) -> None:
-        """Fit each detector's score distribution to the asset. An open alert is for whoever decides from now on to close."""
+    def forget(self) -> None:
+        """Silent again: the asset is to be learned anew."""
+        self._judges = []
+
+    def calibrate(self, learned: Learned, alert_open: bool, level: NDArray[np.float32] | None = None) -> None:
+        """Fit each detector's score distribution to the asset. An open alert is for whoever decides from now on to close.
+
+        `level`: (n_features,) where normal lay before a restart; None = where it lies now, or lay at the end of commissioning.
+        """
         kept = {judge.detector.detector_id: judge for judge in self._judges}
-        self._judges = [self._judge_of(serving, learned, kept) for serving in self._serving]
+        level = self.level if level is None else level
+        self._judges = [self._judge_of(serving, learned, kept, level) for serving in self._serving]
         if alert_open:
             self._judges[0].hysteresis.take_over()
 
-    def _judge_of(self, serving: Serving, learned: Learned, kept: dict[str, _Judge]) -> _Judge:
+    def _judge_of(
+        self, serving: Serving, learned: Learned, kept: dict[str, _Judge], level: NDArray[np.float32] | None
+    ) -> _Judge:
         """A detector that moves from slot to slot keeps its calibration and its hysteresis."""
         known = kept.get(serving.detector.detector_id)
         if known is not None and serving.detector.detector_id != BASELINE:
             return known
-        tail = serving.fleet_tail or fit_tail(cross_scores(serving.detector, learned.reference))
-        return _Judge(serving.detector, tail, known.hysteresis if known else Hysteresis(self._profile))
+        hysteresis = known.hysteresis if known else Hysteresis(self._profile)
+        if self._pace is None:
+            tail = serving.fleet_tail or fit_tail(cross_scores(serving.detector, learned.reference))
+            return _Judge(serving.detector, tail, hysteresis, learned.normal, None)
+        model = DriftModel.learn(learned.reference, self._pace, serving.fleet_drift)
+        tail = serving.fleet_tail or fit_tail(own_scores(serving.detector, model, learned.reference))
+        return _Judge(serving.detector, tail, hysteresis, learned.normal, Drift(model, level))
 
-    def score(self, z: NDArray[np.float32]) -> tuple[list[SlotScore], Scored]:
-        """Every detector's verdict on (n_features,) normalized features, the deciding one first; what that one looked at."""
-        scores, looked_at = [], []
-        for judge in self._judges:
-            scored = judge.detector.score(z)
-            p = p_value(judge.tail, scored.score)
-            alarm = judge.hysteresis.update(p)
-            scores.append(SlotScore(detector=judge.detector.detector_id, score=scored.score, p_value=p, alarm=alarm))
-            looked_at.append(scored)
-        return scores, looked_at[0]
+    @property
+    def level(self) -> NDArray[np.float32] | None:
+        """(n_features,) where the deciding judge's normal lies; None while it is fixed, or nothing is calibrated."""
+        judges = self._judges  # at once: another thread may ask
+        drift = judges[0].drift if judges else None
+        return None if drift is None else drift.level.astype(np.float32)
+
+    def moved(self) -> NDArray[np.float32] | None:
+        """(n_features,) how far normal has drifted since commissioning, in units of the spread then; None while it is fixed."""
+        judges = self._judges
+        return judges[0].drift.moved(judges[0].normal) if judges and judges[0].drift else None
+
+    def score(self, vector: NDArray[np.float32]) -> tuple[list[SlotScore], Scored]:
+        """Every detector's verdict on (n_features,) raw features, the deciding one first; what that one looked at."""
+        scores, looked_at = zip(*[judge.judge(vector) for judge in self._judges], strict=True)
+        return list(scores), looked_at[0]

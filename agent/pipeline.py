@@ -118,6 +118,11 @@ class Pipeline:
             if watch.profile.name == profile:
                 watch.serve(active, shadow)
 
+    def recommission(self, asset: str) -> Outcome:
+        """Let `asset` learn its normal anew; see `AssetWatch.recommission`."""
+        watch = self.assets[asset]
+        return Outcome(watch.recommission(), {asset: watch.saved()})
+
     def _close(self, watches: Iterable[AssetWatch], now_ns: int | None) -> Outcome:
         outcome = Outcome()
         for watch in watches:

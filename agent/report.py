@@ -158,6 +158,7 @@ def _asset_status(watch: AssetWatch, mono_ns: int) -> dict[str, Any]:
         "state": "silent" if is_silent(watch, mono_ns) else watch.state,
         "commissioned": f"{learned}/{needed}",
         "p_value": watch.p_value,
+        "drifted": watch.drifted,
         "since_ns": watch.since_ns,
         "alert": alert and {"id": alert.alert_id, "severity": alert.severity, "top": alert.top},
         "newest_reading_ns": watch.windower.newest_ns,

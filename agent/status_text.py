@@ -53,7 +53,8 @@ def _asset_line(name: str, asset: Mapping[str, Any], now_ns: int) -> str:
     if asset["alert"]:
         top = ", ".join(f"{channel} {share:.0%}" for channel, share in asset["alert"]["top"])
         detail += f", {asset['alert']['severity']}: {top}"
-    return f"  {mark} {name} ({asset['profile']}): {asset['state']}{since}, {detail}"
+    drifted = "".join(f", {feature} drifted {spreads:+.1f} spreads" for feature, spreads in asset.get("drifted", [])[:1])
+    return f"  {mark} {name} ({asset['profile']}): {asset['state']}{since}, {detail}{drifted}"
 
 
 def _action_lines(actions: Mapping[str, Any]) -> Iterator[str]:

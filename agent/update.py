@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from agent.hub_link import HubLink
-from agent.judges import Serving
+from agent.judges import Serving, serving_of
 from agent.slots import Held, ProfileSlots, SlotStore
 from models.bundle.archive import Bundle, digest, read_bundle
 from models.bundle.selftest import load_detector, self_test
@@ -143,8 +143,7 @@ def _self_tested(bundle: Bundle, spec_hash: str) -> tuple[Serving, float]:
     """The bundle's detector after its golden vectors have passed here, and the median time of a score, µs."""
     detector = load_detector(bundle, spec_hash)
     result = self_test(bundle, detector)
-    own = bundle.manifest.fleet_tail if bundle.manifest.calibration == "fleet" else None
-    return Serving(detector, own), result.score_us
+    return serving_of(bundle, detector), result.score_us
 
 
 def _same(held: Held | None, wanted: DesiredBundle | None) -> bool:

@@ -58,7 +58,7 @@ class Int8Model:
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n_inputs,) real values in, (n_outputs,) real values out; rounding to nearest on the way in."""
-        codes = np.clip(np.rint(x / self._in_scale + self._in_zero), -128, 127).astype(np.int8)
+        codes = np.minimum(np.maximum(np.rint(x / self._in_scale + self._in_zero), -128), 127).astype(np.int8)
         self._interpreter.set_tensor(self._input, codes[np.newaxis])
         self._interpreter.invoke()
         out = self._interpreter.get_tensor(self._output)[0]

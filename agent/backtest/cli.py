@@ -80,7 +80,7 @@ def backtest(
 def _serving(bundle: Path | None, profile: Profile) -> Serving | None:
     if bundle is None:
         return None
-    from agent.judges import Serving
+    from agent.judges import serving_of
     from models.bundle.archive import read_bundle
     from models.bundle.selftest import load_detector, self_test
     from models.errors import ConfigError
@@ -91,7 +91,7 @@ def _serving(bundle: Path | None, profile: Profile) -> Serving | None:
         raise ConfigError(str(bundle), f"cannot be read: {error.strerror}") from None
     detector = load_detector(content, profile.spec_hash)
     self_test(content, detector)
-    return Serving(detector, content.manifest.fleet_tail if content.manifest.calibration == "fleet" else None)
+    return serving_of(content, detector)
 
 
 def _write(stream: IO[str], table: Table, verdicts: Iterable[Verdict]) -> dict[str, int]:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
+from models.bundle.manifest import Architecture
 from models.contract.profile import Profile
 
+_TITLES: Final[dict[Architecture, str]] = {
+    "dense-autoencoder": "Dense autoencoder",
+    "cross-channel": "Cross-channel regression",
+    "whitening": "Whitening (Hotelling's T2)",
+}
 _LIMITS = (
     "Knows the machines of its profile and feature spec only. Scores are comparable only within this model; p-values come "
     "from each asset's own commissioning. Faults in the evaluation are synthetic, in feature space: they rank models, they "
@@ -24,6 +30,7 @@ def library_versions() -> dict[str, str]:
 def model_card(
     profile: Profile,
     *,
+    architecture: Architecture,
     dataset: dict[str, Any],
     evaluation: dict[str, Any],
     trainer: dict[str, Any],
@@ -33,10 +40,10 @@ def model_card(
 ) -> dict[str, Any]:
     """JSON-able. `dataset`, `evaluation`: the records of those steps; `lineage`: run, lake version, seed, versions."""
     return {
-        "title": f"Dense autoencoder for {profile.title or profile.name}",
+        "title": f"{_TITLES[architecture]} for {profile.title or profile.name}",
         "intended_use": f"Anomaly scores for windows of {profile.windowing.window_s:g} s of assets of profile {profile.name}.",
         "limits": _LIMITS,
-        "model": {"architecture": "dense-autoencoder", "features": n_features, "int8_bytes": model_bytes},
+        "model": {"architecture": architecture, "features": n_features, "int8_bytes": model_bytes},
         "data": dataset,
         "training": trainer,
         "evaluation": evaluation,

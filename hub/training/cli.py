@@ -18,6 +18,12 @@ from hub.terminal import data_option, json_option
 from hub.training.dataset import Rules
 from hub.training.job import TrainingJob
 from hub.training.keras_dense import KerasDense
+from hub.training.linear import CrossChannel, Whitening
+from hub.training.trainer import Trainer
+from models.bundle.manifest import Architecture
+from models.contract.config import load_profile
+from models.contract.profile import Profile
+from models.features.spec import FeatureSpec
 
 
 @click.command()
@@ -31,14 +37,22 @@ from hub.training.keras_dense import KerasDense
     show_default=True,
     help="Usable windows without which nothing is trained.",
 )
+@click.option(
+    "--model",
+    type=click.Choice(["dense-autoencoder", "cross-channel", "whitening"]),
+    default="dense-autoencoder",
+    show_default=True,
+    help="What kind of model to fit.",
+)
 @json_option
-def train(data: Path, profile: str, seed: int, min_windows: int, as_json: bool) -> None:
+def train(data: Path, profile: str, seed: int, min_windows: int, model: Architecture, as_json: bool) -> None:
     """Train a model from the lake, evaluate it, and publish it as a bundle. Roll it out with `tocsin hub rollout start`."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a run that is told to end says so in its row
     hub = load_hub(data)
     engine = open_state(hub.state_url)
     registry = Registry(engine, hub.paths.bundles, hub.key)
-    job = TrainingJob(engine, open_lake(hub.lake_url), registry, KerasDense(), time.time_ns, hub.profiles_dir)
+    trainer = trainer_of(model, load_profile(profile, hub.profiles_dir))
+    job = TrainingJob(engine, open_lake(hub.lake_url), registry, trainer, time.time_ns, hub.profiles_dir)
     try:
         outcome = job.run(
             profile, seed=seed, rules=Rules(min_windows=min_windows), progress=lambda line: click.echo(line, err=True)
@@ -47,3 +61,10 @@ def train(data: Path, profile: str, seed: int, min_windows: int, as_json: bool) 
         engine.dispose()
     found = {"run_id": outcome.run_id, "bundle_id": outcome.bundle_id, "evaluation": outcome.record["evaluation"]}
     click.echo(json.dumps(found) if as_json else outcome.bundle_id)
+
+
+def trainer_of(model: Architecture, profile: Profile) -> Trainer:
+    """What fits that kind of model for windows of `profile`."""
+    if model == "cross-channel":
+        return CrossChannel(FeatureSpec(profile).related)
+    return Whitening() if model == "whitening" else KerasDense()

@@ -6,7 +6,9 @@ Invariants:
 2. Splits are by device and by time, never by chance among neighbours: windows that touch each other look alike, and a
    random split would grade the model on what it has nearly seen.
 3. Trimming touches what is learned from, never what is graded on.
-4. The same windows, rules and seed give the same dataset, in whatever order the lake returns its rows.
+4. Where a profile's normal follows drift, windows are measured as the device measured them: from levels learned from its
+   commissioning windows, moved along by every window since.
+5. The same windows, rules and seed give the same dataset, in whatever order the lake returns its rows.
 """
 
 from __future__ import annotations
@@ -19,8 +21,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.detectors.calibration import MIN_SCORES
+from models.detectors.commissioning import learn_in_order
 from models.detectors.detector import DEFAULT_CLIP
 from models.errors import TrainingError
+from models.features.drift import Drift, DriftModel, FleetDrift, Pace, fleet_drift
 from models.features.normal import LocalNormal
 
 Floats = NDArray[np.float32]
@@ -75,24 +80,30 @@ class Rules:
 class Dataset:
     """`windows`: usable ones, sorted. `z`: (n, n_features) locally normalized. `split`: (n,) of the names above.
 
-    `record`: JSON-able; says what was left out and why, how it was split, and the dataset's hash.
+    `record`: JSON-able; says what was left out and why, how it was split, and the dataset's hash. `fleet_drift`: what the
+    assets' drift has in common, where the profile's normal follows it, at `pace`.
     """
 
     windows: Windows
     z: Floats
     split: NDArray[np.str_]
     record: dict[str, Any]
+    fleet_drift: FleetDrift | None = None
+    pace: Pace | None = None
 
     def part(self, *names: str) -> Mask:
         """(n,) mask of the windows in any of the splits `names`."""
         return np.isin(self.split, names)
 
 
-def build_dataset(profile: str, windows: Windows, normals: Normals, rules: Rules, seed: int) -> Dataset:
-    """Filter, normalize, split. Raises TrainingError saying how much there is and how much is needed."""
+def build_dataset(
+    profile: str, windows: Windows, normals: Normals, rules: Rules, seed: int, pace: Pace | None = None
+) -> Dataset:
+    """Filter, normalize, split. `pace`: where the profile's normal follows drift. Raises TrainingError saying how much there is
+    and how much is needed."""
     windows = windows.sorted()
     n_found = len(windows)
-    z = _normalize(windows, normals)
+    z, common = (_normalize(windows, normals), None) if pace is None else _follow(windows, normals, pace)
     keep, dropped = _filter(windows, z, normals, rules)
     windows, z = windows.take(keep), z[keep]
     if len(windows) < rules.min_windows:
@@ -121,7 +132,7 @@ def build_dataset(profile: str, windows: Windows, normals: Normals, rules: Rules
         "seed": seed,
         "sha256": _hash(windows, z, split),
     }
-    return Dataset(windows, z, split, record)
+    return Dataset(windows, z, split, record, common, pace)
 
 
 def _filter(windows: Windows, z: Floats, normals: Normals, rules: Rules) -> tuple[Mask, dict[str, int]]:
@@ -166,6 +177,27 @@ def _normalize(windows: Windows, normals: Normals) -> Floats:
         if pair in normals:
             z[rows] = normals[pair].apply(windows.features[rows])
     return np.where(np.isfinite(z), z, np.float32(np.nan))
+
+
+def _follow(windows: Windows, normals: Normals, pace: Pace) -> tuple[Floats, FleetDrift | None]:
+    """(n, n_features) as `_normalize`, from levels that follow; and what the assets' drift has in common."""
+    z = np.full_like(windows.features, np.nan)
+    learned = {}
+    for pair, rows in _asset_slices(windows):
+        own = windows.features[rows][windows.commissioning[rows] & ~windows.faulty[rows]]
+        if pair in normals and len(own) >= MIN_SCORES:
+            learned[pair] = learn_in_order(own).reference
+    if not learned:
+        return z, None
+    common = fleet_drift([DriftModel.learn(vectors, pace) for vectors in learned.values()])
+    for pair, rows in _asset_slices(windows):
+        if pair in learned:
+            drift = Drift(DriftModel.learn(learned[pair], pace, common))
+            for i in range(rows.start, rows.stop):
+                z[i] = drift.apply(windows.features[i])
+                if not windows.commissioning[i]:
+                    drift.follow(windows.features[i], z[i], None)
+    return np.where(np.isfinite(z), z, np.float32(np.nan)), common
 
 
 def _split(windows: Windows, rules: Rules, seed: int) -> tuple[NDArray[np.str_], list[str]]:

@@ -19,10 +19,12 @@ from hub.training.dataset import DEVICE, TIME, Dataset
 from hub.training.injection import FAULTS, Fault, FeatureMap, inject
 from hub.training.trainer import DenseWeights, Floats, float_scores
 from models.detectors.autoencoder import TfliteAutoencoder
-from models.detectors.calibration import MIN_SCORES, cross_scores, fit_tail, p_value
+from models.detectors.calibration import MIN_SCORES, cross_scores, fit_tail, own_scores, p_value
+from models.detectors.commissioning import learn_in_order
 from models.detectors.detector import Detector
 from models.detectors.robust import RobustDetector
 from models.errors import TrainingError
+from models.features.drift import DriftModel
 
 MAX_AUC_LOSS: Final = 0.01
 MIN_AUC: Final = 0.6
@@ -123,7 +125,7 @@ def false_alarms(dataset: Dataset, detector: Detector, sites: dict[str, str]) ->
         if len(learned) < MIN_SCORES or not len(judged):
             uncalibrated += 1
             continue
-        tail = fit_tail(cross_scores(detector, learned))
+        tail = fit_tail(_commissioning_scores(dataset, detector, learned))
         low.setdefault(device_id, []).extend(int(p_value(tail, s) <= LOW_P) for s in detector_scores(detector, judged))
     by_site: dict[str, list[int]] = {}
     for device_id, flags in low.items():
@@ -135,6 +137,14 @@ def false_alarms(dataset: Dataset, detector: Detector, sites: dict[str, str]) ->
         "by_device": _slices(low),
         "by_site": _slices(by_site),
     }
+
+
+def _commissioning_scores(dataset: Dataset, detector: Detector, learned: Floats) -> Scores:
+    """As the device calibrates itself on (n, n_features) commissioning vectors."""
+    if dataset.pace is None:
+        return cross_scores(detector, learned)
+    reference = learn_in_order(learned).reference
+    return own_scores(detector, DriftModel.learn(reference, dataset.pace, dataset.fleet_drift), reference)
 
 
 def _share(flags: list[int]) -> float | None:

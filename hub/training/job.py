@@ -38,6 +38,7 @@ from models.contract.config import load_profile
 from models.contract.profile import Profile
 from models.detectors.autoencoder import TfliteAutoencoder
 from models.detectors.detector import DEFAULT_CLIP
+from models.features.drift import FleetDrift, pace_of
 from models.features.spec import FeatureSpec
 
 _N_GOLDEN_NORMAL: Final = 12
@@ -110,7 +111,7 @@ class TrainingJob:
         record["evaluation"] = judged.record
         progress(_graded(judged))
         refuse_bad(judged.record)
-        return self._publish(profile, spec, run_id, model, golden_vectors(judged, detector), record)
+        return self._publish(profile, spec, run_id, model, golden_vectors(judged, detector), record, dataset.fleet_drift)
 
     def _dataset(self, profile: Profile, spec: FeatureSpec, rules: Rules, seed: int) -> tuple[Dataset, dict[str, str]]:
         version = self._lake.version("aggregates")
@@ -118,7 +119,7 @@ class TrainingJob:
         with reading(self._engine).begin() as connection:
             normals = load_normals(connection, profile.spec_hash, spec.n_features)
             sites = load_sites(connection)
-        dataset = build_dataset(profile.name, windows, normals, rules, seed)
+        dataset = build_dataset(profile.name, windows, normals, rules, seed, pace_of(profile))
         dataset.record.update(lake_version=version, spec_hash=profile.spec_hash)
         return dataset, sites
 
@@ -130,6 +131,7 @@ class TrainingJob:
         model: bytes,
         golden: Golden,
         record: dict[str, Any],
+        drift: FleetDrift | None,
     ) -> str:
         version = self._registry.next_version(profile.name)
         now_ns = self._clock_ns()
@@ -138,6 +140,7 @@ class TrainingJob:
         lineage |= {name: record["dataset"][name] for name in ("lake_version", "sha256", "spec_hash")}
         card = model_card(
             profile,
+            architecture=self._trainer.architecture,
             dataset=record["dataset"],
             evaluation=record["evaluation"],
             trainer=record["trainer"],
@@ -152,6 +155,8 @@ class TrainingJob:
             created_ns=now_ns,
             spec_hash=profile.spec_hash,
             n_features=spec.n_features,
+            architecture=self._trainer.architecture,
+            fleet_drift=drift,
             clip=DEFAULT_CLIP,
             score_tolerance=_TOLERANCE,
             model_sha256=digest,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hub.training.framework import load_tensorflow
 from hub.training.trainer import DenseLayer, DenseWeights, Floats, Progress, as_input
+from models.bundle.manifest import Architecture
 from models.errors import TrainingError
 
 _REPORT_EVERY: Final = 20  # epochs
@@ -38,6 +39,10 @@ class KerasDense:
     copies: int = 4
     noise: float = 0.3
     blanked: float = 0.1
+
+    @property
+    def architecture(self) -> Architecture:
+        return "dense-autoencoder"
 
     def describe(self) -> dict[str, Any]:
         """See `Trainer.describe`."""

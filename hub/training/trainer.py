@@ -13,7 +13,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.detectors.detector import DEFAULT_CLIP, huber
+from models.bundle.manifest import Architecture
+from models.detectors.detector import DEFAULT_CLIP, FARTHEST_SHARE, huber, mean_of_farthest
 
 Floats = NDArray[np.float32]
 Progress = Callable[[str], None]  # takes one line for people
@@ -32,7 +33,10 @@ DenseWeights = Sequence[DenseLayer]
 
 
 class Trainer(Protocol):
-    """Fits an autoencoder to what normal windows have in common."""
+    """Fits what rebuilds a normal window from what normal windows have in common. `architecture`: its word in a manifest."""
+
+    @property
+    def architecture(self) -> Architecture: ...
 
     def fit(self, train: Floats, validation: Floats, seed: int, progress: Progress) -> DenseWeights:
         """From (n, n_features) locally normalized windows, NaN = absent; the same seed and data give the same weights.
@@ -61,7 +65,6 @@ def forward(weights: DenseWeights, x: Floats) -> Floats:
 
 
 def float_scores(weights: DenseWeights, z: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(n,) scores as the int8 detector defines them, from the float network: mean Huber loss over present features."""
-    errors = huber(z - forward(weights, as_input(z)), DEFAULT_CLIP).astype(np.float64)
-    present = np.isfinite(errors)
-    return np.asarray(np.where(present, errors, 0.0).sum(axis=1) / np.maximum(present.sum(axis=1), 1))
+    """(n,) scores as the int8 detector defines them, from the float network."""
+    errors = huber(z - forward(weights, as_input(z)), DEFAULT_CLIP)
+    return np.array([mean_of_farthest(row, FARTHEST_SHARE) for row in errors])

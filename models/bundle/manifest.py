@@ -8,8 +8,10 @@ import msgspec
 from msgspec import Meta
 
 from models.contract.names import MAX_FEATURES, Hash, Name, Text
+from models.features.drift import FleetDrift
 
 FORMAT: Final = 1
+Architecture = Literal["dense-autoencoder", "cross-channel", "whitening"]
 
 
 class Tail(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +34,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     `calibration`: `local` = p-values come from each asset's own commissioning windows (the default, and what makes one
     model fit many machines); `fleet` = from `fleet_tail`, the scores of the training fleet.
+    `fleet_drift`: where the profile's normal follows drift, how much members of the fleet drift.
     `clip`: locally normalized features are clipped to ±clip before they are quantized.
     `score_tolerance`: by how much golden scores may differ, relative to the largest of them; runtimes differ by some codes.
     """
@@ -43,12 +46,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int
     spec_hash: Hash
     n_features: Annotated[int, Meta(ge=1, le=MAX_FEATURES)]
-    architecture: Literal["dense-autoencoder"] = "dense-autoencoder"
+    architecture: Architecture = "dense-autoencoder"
     clip: Annotated[float, Meta(gt=0)] = 8.0
     model_sha256: Hash
     golden_sha256: Hash
     score_tolerance: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
     calibration: Literal["local", "fleet"] = "local"
     fleet_tail: Tail | None = None
+    fleet_drift: FleetDrift | None = None
     min_runtime: str = "2.14"
     description: Text = ""

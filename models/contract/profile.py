@@ -17,10 +17,13 @@ from models.contract.names import MAX_CHANNELS, Name
 
 Positive = Annotated[float, Meta(gt=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
-PerChannel = Literal["mean", "std", "range", "slope", "roughness", "skew", "kurtosis", "crest"]
+PerChannel = Literal[
+    "mean", "std", "range", "slope", "roughness", "skew", "kurtosis", "crest",
+    "octave1", "octave2", "octave3", "octave4", "octave5", "octave6", "envelope", "envelope_hz",
+]  # fmt: skip
 Cross = Literal["correlation"]
 
-FEATURE_IMPLEMENTATION: Final = 1  # changes whenever the arithmetic in models/features/spec.py does
+FEATURE_IMPLEMENTATION: Final = 2  # changes whenever the arithmetic in models/features/spec.py does
 BUILTIN_DIR: Final = Path(__file__).resolve().parent.parent / "profiles"
 # By these sensors and loggers say "no value": fillers, integers at their end (also as tenths), what a DS18B20 answers
 # without power (85) or without a bus (-127).
@@ -83,10 +86,15 @@ class Windowing(_Strict, frozen=True, kw_only=True):
 
 
 class Features(_Strict, frozen=True, kw_only=True):
-    """Which features, in which order: per channel, then across channels."""
+    """Which features, in which order: per channel, then across channels.
+
+    `follow_s`: the time constant with which an asset's normal follows slow drift (models/features/drift.py); None = normal
+    is what it was while commissioning.
+    """
 
     per_channel: tuple[PerChannel, ...] = ("mean", "std", "range", "slope", "roughness")
     cross: tuple[Cross, ...] = ()
+    follow_s: Positive | None = None
 
 
 class CommissioningPlan(_Strict, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.bundle.manifest import Tail
 from models.detectors.detector import Detector
+from models.features.drift import DriftModel
 from models.features.normal import LocalNormal
 
 MIN_SCORES: Final = 20
@@ -66,3 +67,8 @@ def cross_scores(detector: Detector, vectors: NDArray[np.float32]) -> NDArray[np
         for i, z in zip(fold, normal.apply(vectors[fold]), strict=True):
             scores[i] = detector.score(z).score
     return scores
+
+
+def own_scores(detector: Detector, model: DriftModel, reference: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Scores of (n, n_features) commissioning vectors where normal follows drift, each from the level of shortly before."""
+    return np.array([detector.score(z).score for z in model.own_z(reference)])

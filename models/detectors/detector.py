@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FARTHEST: Final = 1e12  # sigmas: beyond it float32 squares overflow, and what is infinitely far out must not count as absent
+FARTHEST_SHARE: Final = 1 / 8  # of the features, which a model's score is the mean of
 DEFAULT_CLIP: Final = 8.0  # sigmas: what networks see at most, and where `huber` turns from square to straight
 
 
@@ -47,7 +48,11 @@ def huber(residuals: NDArray[np.floating], bound: float) -> NDArray[np.float32]:
     return np.asarray(np.where(r <= bound, r * r, bound * (2 * r - bound)), dtype=np.float32)
 
 
-def mean_of_present(contributions: NDArray[np.float32]) -> float:
-    """The mean over the features that are there; 0.0 where none is."""
-    present = contributions[np.isfinite(contributions)]
-    return float(present.mean()) if len(present) else 0.0
+def mean_of_farthest(contributions: NDArray[np.float32], share: float) -> float:
+    """The mean over the `share` of the features that lie farthest out, at least one; 0.0 where none is there.
+
+    Most faults move a few features far, not all of them a little: the mean over everything would dilute them.
+    """
+    ordered = np.sort(contributions)  # what is missing comes last
+    n = len(ordered) - int(np.isnan(ordered).sum())
+    return float(ordered[n - max(1, int(share * n)) : n].mean()) if n else 0.0

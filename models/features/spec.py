@@ -3,7 +3,8 @@
 Invariants:
 1. Order: channel by channel its per-channel features, then the cross-channel ones; `names` says what each position is.
 2. A channel that is NaN anywhere in the matrix gives NaN for each feature that reads it, and harms no other.
-3. A constant channel has spread, slope, shape and correlation 0, never NaN: "does not move" is information.
+3. A constant channel has spread, slope, shape and correlation 0, and octaves of -12, never NaN: "does not move" is
+   information.
    Correlations are told by Fisher's z, atanh(r), which spreads alike near 0 and near 1 (Fisher, 1915).
 4. The same matrix gives the same vector on every device: float64 inside, float32 out.
 
@@ -14,52 +15,51 @@ the arithmetic here does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.contract.profile import Profile
+from models.errors import ConfigError
+from models.features.window import N_OCTAVES, Matrix, Window, octave, roughness, samples_for, slope, standard_moment
 
 _MAX_R = 0.9999  # beyond it Fisher's z only measures rounding
-Matrix = NDArray[np.float64]
 Vector = NDArray[np.float32]
 
 
-def _slope(x: Matrix, _d: Matrix, _std: Matrix, rate_hz: float) -> Matrix:
-    """Least-squares slope, unit per second."""
-    t = (np.arange(len(x)) - (len(x) - 1) / 2) / rate_hz
-    return np.asarray(t @ x / (t @ t)) if len(x) > 1 else np.zeros(x.shape[1])
-
-
-def _roughness(x: Matrix, _d: Matrix, _std: Matrix, _rate_hz: float) -> Matrix:
-    """Root mean square of successive differences: high-frequency content without a spectrum (von Neumann, 1941)."""
-    steps = x[1:] - x[:-1]
-    return np.sqrt(np.mean(steps * steps, axis=0)) if len(x) > 1 else np.zeros(x.shape[1])
-
-
-def _standard_moment(d: Matrix, std: Matrix, power: int) -> Matrix:
-    return np.asarray(np.mean(d**power, axis=0) / np.where(std > 0, std, 1.0) ** power)
-
-
-# name: (matrix, deviation from the mean, standard deviation, rate_hz) -> one value a channel
-_PER_CHANNEL: dict[str, Callable[[Matrix, Matrix, Matrix, float], Matrix]] = {
-    "mean": lambda x, _d, _std, _r: np.asarray(x.mean(axis=0)),
-    "std": lambda _x, _d, std, _r: std,
-    "range": lambda x, _d, _std, _r: np.asarray(np.ptp(x, axis=0)),
-    "slope": _slope,
-    "roughness": _roughness,
-    "skew": lambda _x, d, std, _r: _standard_moment(d, std, 3),
-    "kurtosis": lambda _x, d, std, _r: _standard_moment(d, std, 4),
-    "crest": lambda _x, d, std, _r: np.asarray(np.abs(d).max(axis=0)) / np.where(std > 0, std, 1.0),
+# name: window -> one value a channel
+_PER_CHANNEL: dict[str, Callable[[Window], Matrix]] = {
+    "mean": lambda w: np.asarray(w.x.mean(axis=0)),
+    "std": lambda w: w.std,
+    "range": lambda w: np.asarray(np.ptp(w.x, axis=0)),
+    "slope": slope,
+    "roughness": roughness,
+    "skew": lambda w: standard_moment(w, 3),
+    "kurtosis": lambda w: standard_moment(w, 4),
+    "crest": lambda w: np.asarray(np.abs(w.d).max(axis=0)) / np.where(w.std > 0, w.std, 1.0),
+    **{f"octave{k}": partial(octave, k=k) for k in range(1, N_OCTAVES + 1)},
+    "envelope": lambda w: w.envelope_line[0],
+    "envelope_hz": lambda w: w.envelope_line[1],
 }
 
 
 class FeatureSpec:
-    """A profile's features, compiled. `n_features`, `names`; `compute`; `channel_shares` for explanations."""
+    """A profile's features, compiled. `n_features`, `names`; `compute`; `channel_shares` for explanations.
+
+    Raises ConfigError where the profile's windows are too short for one of its features.
+    """
 
     def __init__(self, profile: Profile) -> None:
         channels = profile.channel_names
+        n_cells = max(2, round(profile.windowing.window_s * profile.windowing.rate_hz))
+        for name in profile.features.per_channel:
+            if n_cells < samples_for(name):
+                raise ConfigError(
+                    f"profile {profile.name}: features.per_channel {name!r}",
+                    f"windows of at least {samples_for(name)} samples; they have {n_cells}: a longer window_s, or without it",
+                )
         self._functions = [_PER_CHANNEL[name] for name in profile.features.per_channel]
         self._rate_hz = profile.windowing.rate_hz
         self.channels = channels
@@ -80,15 +80,16 @@ class FeatureSpec:
             membership[row, pair] = 0.5
         return membership
 
+    @property
+    def related(self) -> NDArray[np.bool_]:
+        """(n_features, n_features): whether two features read a channel in common."""
+        return np.asarray(self._membership @ self._membership.T > 0)
+
     def compute(self, matrix: Matrix) -> Vector:
         """The vector, (n_features,) float32, of `matrix`, (n_samples, n_channels), a row each 1/rate_hz, oldest first."""
-        x = np.asarray(matrix, dtype=np.float64)
-        d = x - x.mean(axis=0)
-        std = np.sqrt(np.mean(d * d, axis=0))
-        tiny = 1e-12 * np.maximum(np.abs(x).max(axis=0), 1.0)
-        std = np.where(std <= tiny, 0.0 * std, std)  # rounding noise of a constant; 0 * NaN stays NaN
-        per_channel = np.stack([function(x, d, std, self._rate_hz) for function in self._functions], axis=1)
-        return np.concatenate([per_channel.ravel(), self._correlations(d, std)]).astype(np.float32)
+        window = Window(np.asarray(matrix, dtype=np.float64), self._rate_hz)
+        per_channel = np.stack([function(window) for function in self._functions], axis=1)
+        return np.concatenate([per_channel.ravel(), self._correlations(window.d, window.std)]).astype(np.float32)
 
     def _correlations(self, d: Matrix, std: Matrix) -> Matrix:
         if not len(self._pairs):

@@ -99,3 +99,21 @@ def test_several_askers_at_once_are_all_answered(start: Start, tmp_path: Path) -
     for thread in threads:
         thread.join(10)
     assert answers == [STATUS] * 4
+
+
+def test_words_are_a_command_and_its_answer_comes_back(start: Start, tmp_path: Path) -> None:
+    control = ControlSocket(tmp_path, lambda: STATUS, lambda words: {"heard": words})
+    control.start()
+    try:
+        assert ask(tmp_path, "recommission", "rig-1") == {"heard": ["recommission", "rig-1"]}
+        assert ask(tmp_path) == STATUS
+    finally:
+        control.stop()
+
+
+def test_an_asker_who_says_nothing_and_stays_is_answered_too(start: Start, tmp_path: Path) -> None:
+    start()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
+        asker.connect(str(tmp_path / "agent.sock"))
+        asker.settimeout(10)
+        assert asker.recv(10)

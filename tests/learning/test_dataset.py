@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hub.training.dataset import DEVICE, TIME, TRAIN, TRIMMED, VALIDATION, Dataset, Normals, Rules, Windows, build_dataset
 from models.errors import TrainingError
+from models.features.drift import Pace
 from models.features.normal import LocalNormal
 
 F = 6
@@ -137,3 +138,27 @@ def test_another_value_is_another_dataset() -> None:
     windows, changed = _windows(), _windows()
     changed.features[7, 0] += 1
     assert _build(windows).record["sha256"] != _build(changed).record["sha256"]
+
+
+# --- where normal follows drift -----------------------------------------------------------------------------------
+
+
+def test_a_machine_that_drifts_is_measured_from_where_it_lies() -> None:
+    windows = _windows(n=300)
+    windows.features[:] += np.tile(np.linspace(0, 20, 300), 4)[:, None].astype(np.float32)
+    normals = _normals(windows.take(windows.commissioning))
+    fixed = build_dataset("pump", windows, normals, RULES, 1)
+    following = build_dataset("pump", windows, normals, RULES, 1, Pace(overlap=1.0, follow=15.0))
+    late = following.part(TIME)
+    assert np.abs(fixed.z[late]).mean() > 5
+    assert np.abs(following.z[late]).mean() < 1.2
+    assert fixed.fleet_drift is None
+    assert following.fleet_drift is not None
+    assert len(following.fleet_drift.wander) == F
+
+
+def test_where_normal_follows_an_asset_without_commissioning_windows_is_left_out() -> None:
+    windows = _windows()
+    windows.commissioning[:100] = False
+    following = build_dataset("pump", windows, _normals(windows), RULES, 1, Pace(overlap=1.0, follow=15.0))
+    assert following.record["left_out"]["too many missing features"] == 100

@@ -45,7 +45,7 @@ def test_a_channel_without_spread_features_is_disturbed_all_the_same() -> None:
 def test_missing_features_count_neither_for_nor_against() -> None:
     identity = [DenseLayer(np.zeros((3, 3), np.float32), np.zeros(3, np.float32), "linear")]
     scores = float_scores(identity, np.array([[2, np.nan, 0], [np.nan, np.nan, np.nan], [100, 0, 0]], np.float32))
-    assert scores.tolist() == pytest.approx([2.0, 0.0, DEFAULT_CLIP * (200 - DEFAULT_CLIP) / 3])
+    assert scores.tolist() == pytest.approx([4.0, 0.0, DEFAULT_CLIP * (200 - DEFAULT_CLIP)])
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ from hub.training.dataset import Rules
 from hub.training.exporter import export_int8
 from hub.training.job import Outcome, TrainingJob
 from hub.training.keras_dense import KerasDense, hidden_widths
-from hub.training.trainer import DenseWeights, Floats, Progress, forward
+from hub.training.linear import CrossChannel, Whitening
+from hub.training.trainer import DenseWeights, Floats, Progress, Trainer, forward
 from models.bundle.archive import Golden, pack_bundle, read_bundle
 from models.bundle.selftest import load_detector, self_test
 from models.bundle.signature import bundle_message
@@ -50,7 +51,7 @@ class LearningHub:
     registry: Registry
     clock: Iterator[int] = field(default_factory=lambda: count(T0_NS))
 
-    def train(self, seed: int = 1, trainer: KerasDense = QUICK, min_windows: int = 200) -> Outcome:
+    def train(self, seed: int = 1, trainer: Trainer = QUICK, min_windows: int = 200) -> Outcome:
         lines: list[str] = []
         job = TrainingJob(self.engine, self.lake, self.registry, trainer, lambda: next(self.clock))
         return job.run("pump", seed=seed, rules=Rules(min_windows=min_windows), progress=lines.append)
@@ -197,6 +198,16 @@ def test_a_run_whose_process_was_killed_is_found_failed_by_the_next(empty: Learn
         empty.train()
     states = {run["run_id"]: run["state"] for run in empty.runs()}
     assert states["pump-dead"] == "failed"
+
+
+@pytest.mark.parametrize("trainer", [CrossChannel(SPEC.related), Whitening()], ids=lambda t: t.architecture)
+def test_a_linear_model_passes_the_same_evaluation_and_its_bundle_says_what_it_is(empty: LearningHub, trainer: Trainer) -> None:
+    PumpFleet(n_devices=4, n_windows=250).fill(empty.engine, empty.lake)
+    outcome = empty.train(trainer=trainer)
+    assert outcome.record["evaluation"]["auc_loss"] <= 0.01
+    bundle = read_bundle(empty.registry.read(outcome.bundle_id))
+    assert bundle.manifest.architecture == bundle.card["model"]["architecture"] == trainer.architecture
+    self_test(bundle, load_detector(bundle, PUMP.spec_hash))
 
 
 class _Interrupting(KerasDense):

@@ -102,3 +102,54 @@ def test_an_alarm_never_opens_or_closes_without_its_row(p_values: list[float], o
         if alarms[i - 1 : i + 1] == "!.":
             assert i >= close_windows
             assert all(p > P_CALM for p in p_values[i - close_windows : i])
+
+
+# --- one window alone ---------------------------------------------------------------------------------------------
+
+
+def test_where_windows_overlap_a_few_that_are_rarer_than_tolerated_open_at_once() -> None:
+    alone = 0.5 * 1.0 / (30 * 24 * 3600)  # half the dial, at a window each second
+    assert told([alone] * 4, Hysteresis(profile(hop_s=1.0))).index("!") == 1
+    assert "!" not in told([2 * alone] * 4, Hysteresis(profile(hop_s=1.0)))
+
+
+# --- recovery, where normal follows drift ---------------------------------------------------------------------------
+
+
+def following(close_windows: int = 3) -> Hysteresis:
+    made = profile(close_windows=close_windows)
+    return Hysteresis(msgspec.structs.replace(made, features=msgspec.structs.replace(made.features, follow_s=100.0)))
+
+
+def lasting(hysteresis: Hysteresis, contributions: list[list[float]]) -> str:
+    """Opens on the first two, then one character a window; p-values stay absurd throughout."""
+    return "".join("!" if hysteresis.update(1e-12, np.array(c, dtype=np.float32)) else "." for c in contributions)
+
+
+def test_an_alarm_ends_once_what_it_rests_on_has_come_back_whatever_else_has_drifted() -> None:
+    ill, well = [100.0, 1.0, 1.0], [0.5, 1.0, 12.0]
+    assert lasting(following(), [ill] * 5 + [well] * 4) == ".!!!!!!.."[:9]
+    assert lasting(following(), [ill] * 9) == ".!!!!!!!!"
+
+
+def test_half_way_back_is_not_back() -> None:
+    ill, better = [100.0, 1.0], [25.0, 1.0]
+    assert set(lasting(following(), [ill] * 5 + [better] * 8)[1:]) == {"!"}
+
+
+def test_what_joins_an_open_alarm_has_to_come_back_too() -> None:
+    hysteresis = following()
+    lasting(hysteresis, [[100.0, 1.0]] * 3 + [[100.0, 80.0]] * 20)
+    assert hysteresis.rests_on is not None
+    assert hysteresis.rests_on.tolist() == [True, True]
+    assert set(lasting(hysteresis, [[0.5, 80.0]] * 8)) == {"!"}
+    assert lasting(hysteresis, [[0.5, 0.5]] * 4)[-1] == "."
+    assert hysteresis.rests_on is None
+
+
+def test_an_alarm_taken_over_rests_on_what_its_first_window_shows() -> None:
+    hysteresis = following()
+    hysteresis.take_over()
+    hysteresis.update(1e-12, np.array([1.0, 3.0, np.nan], dtype=np.float32))
+    assert hysteresis.rests_on is not None
+    assert hysteresis.rests_on.tolist() == [False, True, False]

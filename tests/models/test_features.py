@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.contract.profile import Features, Profile
+from models.errors import ConfigError
 from models.features.spec import FeatureSpec
 from tests.builders import plain, rig
 
@@ -165,3 +166,73 @@ def test_missing_contributions_have_no_share() -> None:
     assert shares(flow_mean=float("nan"), pressure_mean=2.0)[0] == ("pressure", 1.0)
     assert shares() == []
     assert shares(**{f"flow_{name}": float("nan") for name in ("mean", "std")}) == []
+
+
+# --- spectral -----------------------------------------------------------------------------------------------------
+
+
+def fast(*names: str, rate_hz: float = 200.0, window_s: float = 1.0) -> FeatureSpec:
+    profile = plain("a", "b", rate_hz=rate_hz, window_s=window_s)
+    return FeatureSpec(
+        Profile(
+            name="p", channels=profile.channels, windowing=profile.windowing, features=Features(per_channel=names)  # type: ignore[arg-type]
+        )
+    )  # fmt: skip
+
+
+OCTAVES = tuple(f"octave{k}" for k in range(1, 7))
+
+
+@pytest.mark.parametrize(("hertz", "loudest"), [(75, 1), (30, 2), (15, 3), (9, 4), (5, 5), (2, 6)])
+def test_a_tone_is_in_its_octave(hertz: float, loudest: int) -> None:
+    t = np.arange(200) / 200.0
+    tone = 3 * np.sin(2 * np.pi * hertz * t)
+    vector = fast(*OCTAVES).compute(np.column_stack([tone, np.zeros(200)]))
+    assert int(np.argmax(vector[:6])) + 1 == loudest
+    assert vector[loudest - 1] == pytest.approx(np.log10(4.5), abs=0.1)
+    assert vector[6:].tolist() == [-12.0] * 6
+
+
+def test_octaves_together_hold_the_variance() -> None:
+    noise = np.random.default_rng(0).standard_normal((200, 2))
+    vector = fast(*OCTAVES).compute(noise)
+    assert (10.0 ** vector[:6]).sum() == pytest.approx(noise[:, 0].var(), rel=0.3)
+
+
+def test_the_same_frequency_is_in_another_octave_at_another_rate() -> None:
+    for rate_hz, loudest in ((200.0, 2), (400.0, 3), (100.0, 1)):
+        t = np.arange(200) / rate_hz
+        tone = np.sin(2 * np.pi * 30 * t)
+        spec = fast(*OCTAVES, rate_hz=rate_hz, window_s=200 / rate_hz)
+        assert int(np.argmax(spec.compute(np.column_stack([tone, tone]))[:6])) + 1 == loudest
+
+
+def test_the_envelope_tells_how_often_a_ringing_comes_back() -> None:
+    rng = np.random.default_rng(1)
+    ringing = 0.1 * rng.standard_normal(400)
+    for start in range(0, 400, 40):  # ten a second at 400 Hz
+        k = np.arange(400 - start)
+        ringing[start:] += np.exp(-k / 6) * np.sin(2 * np.pi * 120 * k / 400)
+    calm = 0.1 * rng.standard_normal(400)
+    spec = fast("envelope", "envelope_hz", rate_hz=400.0)
+    a_height, a_hz, b_height, _ = spec.compute(np.column_stack([ringing, calm])).tolist()
+    assert min(abs(a_hz - multiple) for multiple in (10, 20, 30)) < 1.1
+    assert a_height > b_height + 0.3
+    assert spec.compute(np.full((400, 2), 3.0)).tolist() == [0.0] * 4
+
+
+def test_a_gap_in_one_channel_leaves_the_others_spectrum_alone() -> None:
+    spec = fast(*OCTAVES, "envelope", "envelope_hz")
+    matrix = np.random.default_rng(2).standard_normal((200, 2))
+    clean = spec.compute(matrix)
+    matrix[3, 0] = np.nan
+    vector = spec.compute(matrix)
+    assert np.isnan(vector[:8]).all()
+    assert vector[8:] == pytest.approx(clean[8:])
+
+
+def test_a_window_too_short_for_a_feature_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"'octave6'.*at least 128 samples; they have 10"):
+        fast("octave6", rate_hz=10.0)
+    with pytest.raises(ConfigError, match=r"'envelope'.*at least 16 samples"):
+        fast("envelope", rate_hz=10.0)
