@@ -96,7 +96,7 @@ def test_whatever_is_done_to_the_clock_no_window_is_lost_or_misplaced_and_no_tim
     (tmp_path / "quick.toml").write_text(PROFILE)
     (tmp_path / "token").write_text(hub.hub.join_token)
     alone = CONFIG.replace('profile = "host"', 'profile = "quick"')
-    link = f'\n[hub]\nurl = "{str(hub.http.base_url).rstrip("/")}"\njoin_token_file = "token"\nsync_s = 0.5\n'
+    link = f'\n[hub]\nurl = "{str(hub.http.base_url).rstrip("/")}"\njoin_token_file = "token"\nsync_s = 0.5\ncheckin_s = 0.5\n'
     began_ns = time.time_ns()
     agent = AgentProcess(tmp_path, empty_outbox, alone, clock.environment)
     try:
