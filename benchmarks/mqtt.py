@@ -36,7 +36,7 @@ from models.features.spec import FeatureSpec
 N_ASSETS, N_CHANNELS, RATE_HZ, WINDOW_S = 10, 8, 25.0, 10.0
 _COMMISSIONING = 20
 _START_NS = 1_800_000_000_000_000_000
-_HELD_FOR_S = 60.0
+_HELD_PER_S, _HELD_FOR_S = 21_000, 60.0
 _PROFILE = f"""\
 name = "plant"
 [windowing]
@@ -145,10 +145,10 @@ def run() -> Iterable[Figure]:
 
 def _steady(device: Device, pid: int) -> Iterable[Figure]:
     before_s = _cpu_s(pid)
-    sent, took_s = device.send(20_000, _HELD_FOR_S)
+    sent, took_s = device.send(_HELD_PER_S, _HELD_FOR_S)
     cpu_s = _cpu_s(pid) - before_s
     rate = sent.messages / took_s
-    yield Figure(name="messages a second, held for 60 s, durable", value=rate, unit="msg/s", goal=19_900)
+    yield Figure(name="messages a second, held for 60 s, durable", value=rate, unit="msg/s", goal=20_000)
     yield Figure(name="the agent's CPU meanwhile, of one core", value=100 * cpu_s / took_s, unit="%", better="lower")
     before_s = _cpu_s(pid)
     _, took_s = device.send(1_000, 20.0)
