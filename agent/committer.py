@@ -33,6 +33,7 @@ from agent.sources.source import Burst
 from models.contract.clock import NS_PER_S, Clock
 from models.contract.items import KIND_OF, LANE_OF, Body
 from models.contract.reading import Readings
+from models.windows import Position
 
 COMMIT_S: Final = 0.5
 _MAX_BODIES: Final = 200  # gathered: bounds memory where a recording is replayed at any speed
@@ -166,9 +167,9 @@ class Committer:
 
 def _journaled(journal: Journal, released: Sequence[_Held]) -> _Held:
     """One row for the readings of several bursts of one source; what holds its place among the waiting."""
-    needs: dict[str, tuple[int, int]] = {}
+    needs: dict[str, Position] = {}
     for held in released:
         for asset, position in held.needs.items():
-            needs[asset] = max(position, needs.get(asset, position))
+            needs[asset] = position.joined(needs.get(asset, position))
     readings = [reading for held in released for reading in held.readings]
     return _Held(released[0].source, needs, row=journal.write(released[0].source, readings))

@@ -158,6 +158,35 @@ def test_what_comes_again_after_a_crash_counts_once(device: Device, tmp_path: Pa
     assert device.pipeline.assets["rig-1"].windower.n_repeated == 10
 
 
+def test_a_channel_that_always_comes_too_late_holds_up_no_acknowledgement(device: Device) -> None:
+    """Another publisher's clock is a minute behind: each of its readings waits for what the next ones say."""
+    numbers = []
+    for second in range(1, 200):
+        numbers += [device.burst(second), *([device.burst(second - 60)] if second > 60 else [])]
+        device.tick(0.5)
+    assert len(numbers) - len(device.acknowledged) < 30, "the open window's, and what came since it opened"
+
+
+def test_readings_after_a_clock_that_jumped_are_not_acknowledged_before_their_window_is_on_disk(
+    device: Device, tmp_path: Path
+) -> None:
+    """They are held until enough of them agree, and are then in a window that is still open."""
+    device.burst(*range(1, 12))
+    device.tick()
+    numbers = [device.burst(86_400 + second) for second in range(1, 9)]
+    device.tick(0.1)
+    device.tick(0.6)
+    assert not set(numbers) & set(device.acknowledged)
+    device.crash(tmp_path / "after.db")
+    for second in range(1, 9):
+        device.burst(86_400 + second, again=True)
+    last = device.burst(*range(86_409, 86_422))
+    device.tick()
+    new = [body for body in device.aggregates() if body.start_ns >= T0_NS + 86_000 * NS_PER_S]
+    assert sum(body.n_readings for body in new) == 20
+    assert last not in device.acknowledged
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     sizes=st.lists(st.integers(1, 7), min_size=20, max_size=60),
