@@ -87,6 +87,44 @@ def test_an_id_that_the_broker_uses_for_another_message_is_another_message() -> 
     assert [m.payload for m in fresh] == [b"new"]
 
 
+def test_an_id_that_the_broker_uses_for_another_topic_is_another_message() -> None:
+    """Two sensors that say the same value; the second one's message was lost with the connection before it was read."""
+    held = Held()
+    _, acknowledge = held.come(message(1, b"21.5"))
+    acknowledge()
+    held.session.due()
+    held.session.opened(True, 1.0)
+    fresh, _ = held.come(Message(b"u", b"21.5", 4, 1, True, False))
+    assert [m.topic for m in fresh] == [b"u"]
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_nothing_is_acknowledged_on_a_connection_that_has_not_brought_it(present: bool) -> None:
+    held = Held()
+    _, acknowledge = held.come(message(1))
+    acknowledge()
+    held.session.due()
+    held.session.opened(True, 1.0)
+    held.come(message(1, dup=True))
+    held.session.opened(present, 2.0)  # before that could be acknowledged
+    assert held.session.due() == []
+    if present:
+        held.come(message(1, dup=True))
+        assert held.session.due() == [1]
+
+
+def test_what_a_broker_has_lost_is_said_to_be_abandoned_once() -> None:
+    held = Held()
+    held.session.opened(False, 0.0)
+    assert not held.session.abandoned(), "nothing was held"
+    held.come(*messages(1, 2))
+    held.session.opened(True, 1.0)
+    assert not held.session.abandoned()
+    held.session.opened(False, 2.0)
+    assert held.session.abandoned()
+    assert not held.session.abandoned()
+
+
 def test_a_late_acknowledgement_releases_no_later_message_of_the_same_id() -> None:
     held = Held()
     _, late = held.come(message(1, b"old"))
