@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -34,9 +34,9 @@ class Device:
         self.told: list[Body] = []
         self.acknowledged: list[int] = []
         self._numbers = count()
-        self._open()
+        self.open()
 
-    def _open(self) -> None:
+    def open(self) -> None:
         self.database = Database(self.path, self._tail_blocks)
         self.outbox = Outbox(self.database, 10**9)
         self.holding = Holding(self.outbox)
@@ -61,7 +61,8 @@ class Device:
         self.clock.now_s += after_s
         self.committer.tick(())
 
-    def crash(self, to: Path) -> None:
+    def crash(self, to: Path, damage: Callable[[Path], object] = lambda _: None) -> None:
+        """End without a word, and begin anew on a copy of the files, with what `damage` did to them."""
         for suffix in ("", "-wal"):
             if Path(f"{self.path}{suffix}").exists():
                 shutil.copy(f"{self.path}{suffix}", f"{to}{suffix}")
@@ -69,7 +70,8 @@ class Device:
             shutil.copy(extra, to.with_suffix(".tail"))
         self.database.close()
         self.path = to
-        self._open()
+        damage(to)
+        self.open()
 
     def aggregates(self) -> list[Aggregate]:
         bodies = [decode_body(item.kind, item.body) for item in self.outbox.pending(10**6, 10**9)]
