@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from agent.hub_link import HttpHubLink
-from agent.outbox import Outbox
 from agent.set_aside import SetAside
 from agent.sync import Sync
 from models.contract.items import LANES, decode_body
 from models.errors import LinkError
 from tests.agent.agent_process import CONFIG, AgentProcess
 from tests.agent.faulty_hub import Fault, FaultyHub, status
+from tests.agent.outboxes import open_outbox, shut, stored_items
 from tests.builders import TurnedClock, aggregate, alert, signing_key
 from tests.waiting import wait_until
 
@@ -66,14 +65,11 @@ def start(folder: Path, empty_outbox: Path, hub: FaultyHub, timeout_s: float) ->
 
 
 def on_disk(agent: AgentProcess) -> dict[str, list[tuple[int, int]]]:
-    """(first_seq, seq) of each stored item by lane, after SQLite has checked the file and the bodies were decoded."""
-    connection = sqlite3.connect(f"file:{agent.state / 'outbox.db'}?mode=ro", uri=True)
-    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    rows = connection.execute("SELECT lane, first_seq, seq, kind, body FROM items ORDER BY lane, seq").fetchall()
-    connection.close()
-    for _, _, _, kind, body in rows:
-        decode_body(kind, body)
-    return {lane: [(first, seq) for each, first, seq, _, _ in rows if each == lane] for lane in LANES}
+    """(first_seq, seq) of each stored item by lane, whose files passed every check and whose bodies were decoded."""
+    items = stored_items(agent.state / "outbox.db")
+    for item in items:
+        decode_body(item.kind, item.body)
+    return {lane: [(item.first_seq, item.seq) for item in items if item.lane == lane] for lane in LANES}
 
 
 def account(agent: AgentProcess, hub: FaultyHub) -> None:
@@ -134,7 +130,7 @@ def test_a_hanging_hub_does_not_delay_the_end(hub: FaultyHub, tmp_path: Path, em
 def test_a_hub_that_was_gone_for_an_hour_gets_the_hour(tmp_path: Path, outbox_path: Path) -> None:
     hub = FaultyHub().open()
     hub.memory.device_key = signing_key().public_bytes
-    outbox, clock, link = Outbox(outbox_path, 10**9), TurnedClock(), HttpHubLink(hub.url, 5.0)
+    outbox, clock, link = open_outbox(outbox_path), TurnedClock(), HttpHubLink(hub.url, 5.0)
     sync = Sync(outbox, link, clock, "dev-1", signing_key().sign, SetAside(tmp_path))
     outbox.append([aggregate()], clock.now())
     sync.drain()
@@ -153,5 +149,5 @@ def test_a_hub_that_was_gone_for_an_hour_gets_the_hour(tmp_path: Path, outbox_pa
     assert hub.memory.redelivered == 0
     assert list(hub.memory.bodies["alerts"].values()) == [alert(turn) for turn in range(0, 360, 60)]
     link.close()
-    outbox.close()
+    shut(outbox)
     hub.close()

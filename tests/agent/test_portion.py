@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.outbox import Outbox
 from agent.portion import MAX_BATCH_ITEMS, TRIES, Portion
 from agent.set_aside import KEPT, Refused, SetAside
 from agent.sync import Sync
@@ -16,6 +15,7 @@ from models.contract.envelope import Batch, open_sealed, read_sealed
 from models.contract.items import Aggregate, Eviction, Item
 from models.errors import LinkError, LinkTimeout
 from tests.agent.hub_in_memory import MemoryHub
+from tests.agent.outboxes import open_outbox, shut
 from tests.builders import TurnedClock, aggregate, alert, items_of, signing_key, stamp
 
 REFUSED = LinkError("POST /v1/ingest: 400 cannot be", status=400)
@@ -42,7 +42,7 @@ class Device:
     def __init__(self, folder: Path, outbox_path: Path) -> None:
         self.hub = PickyHub()
         self.folder = folder
-        self.outbox = Outbox(outbox_path, 10**9)
+        self.outbox = open_outbox(outbox_path)
         self.sync = Sync(self.outbox, self.hub, TurnedClock(), "dev-1", signing_key().sign, SetAside(folder))
 
     def turns(self, n: int) -> int:
@@ -60,7 +60,7 @@ class Device:
 def device(tmp_path: Path, outbox_path: Path) -> Iterator[Device]:
     made = Device(tmp_path, outbox_path)
     yield made
-    made.outbox.close()
+    shut(made.outbox)
 
 
 def one(lane: str, *seqs: int) -> Poison:
