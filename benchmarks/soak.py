@@ -137,7 +137,9 @@ class Soak:
         self._rng = random.Random(seed)
         self._noise = _noise(seed)
         self._mono_ns, self._set_ns = 1000 * NS_PER_S, 0
-        self._clock = SystemClock(lambda: self._mono_ns + _START_NS + self._set_ns, lambda: self._mono_ns, lambda: False, "boot")
+        self._clock = SystemClock(
+            lambda: self._mono_ns + _START_NS + self._set_ns, lambda: self._mono_ns, lambda: False, "boot"
+        )
         self._database = Database(folder / "outbox.db", blocks_for(_MAX_BYTES))
         self.outbox = Outbox(self._database, _MAX_BYTES)
         profile = msgspec.convert(_PROFILE, Profile)
