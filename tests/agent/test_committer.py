@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -138,6 +139,39 @@ def test_readings_that_cannot_wait_are_in_the_journal_before_they_are_acknowledg
     device.burst(12)
     device.tick()
     assert device.database.connection.execute("SELECT count(*) FROM journal").fetchone()[0] == 0
+
+
+def test_large_messages_go_into_the_journal_before_they_fill_the_memory(device: Device) -> None:
+    acknowledged: list[int] = []
+
+    def large(n: int, second: int) -> Burst:
+        readings = [Reading("rig-1", "x", T0_NS + second * NS_PER_S, float(second))]
+        return Burst("plant", readings, 1_500_000, acknowledge=lambda: acknowledged.append(n))
+
+    for n in range(8):
+        device.committer.take(large(n, n + 1), ())
+    assert acknowledged == list(range(6)), "each third one is one too many"
+    device.burst(*range(9, 12))
+    device.tick()
+    assert [body.n_readings for body in device.aggregates()] == [10]
+    device.committer.take(large(8, 12), ())
+    device.committer.take(large(9, 13), ())
+    assert acknowledged == list(range(8)), "what is acknowledged counts no more"
+
+
+def test_where_the_disk_refuses_readings_are_not_kept_beyond_their_window(device: Device) -> None:
+    good = device.database.tail._descriptor
+    device.database.tail._descriptor = os.open(device.path.with_suffix(".tail"), os.O_RDONLY)
+    device.burst(*range(1, 11))
+    device.burst(11, 12)
+    device.tick()
+    assert device.holding.trouble
+    assert [len(held.readings) for held in device.committer._held] == [0, 2]
+    assert device.acknowledged == []
+    os.close(device.database.tail._descriptor)
+    device.database.tail._descriptor = good
+    device.tick(6.0)
+    assert device.acknowledged[:1] == [0]
 
 
 def test_only_the_source_that_cannot_wait_is_released(device: Device) -> None:
