@@ -134,7 +134,7 @@ class Soak:
     """A gateway in virtual time. `run` some windows; `kept` tells how much there is of what could pile up."""
 
     def __init__(self, folder: Path, seed: int = 1) -> None:
-        self._rng = random.Random(seed)
+        self._rng = random.Random(seed)  # noqa: S311  # a simulation
         self._noise = _noise(seed)
         self._mono_ns, self._set_ns = 1000 * NS_PER_S, 0
         self._clock = SystemClock(
@@ -267,7 +267,8 @@ class Flatness:
 
 def soaked(soak: Soak, n_windows: int) -> Flatness:
     """Run so many windows, and look at memory `_SAMPLES` times on the way; the first tenth is warming up."""
-    sizes, most = [], {}
+    sizes: list[int] = []
+    most: dict[str, int] = {}
     for _ in range(_SAMPLES):
         soak.run(n_windows // _SAMPLES)
         sizes.append(resident_bytes())

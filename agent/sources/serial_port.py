@@ -114,7 +114,7 @@ def _found(port: str) -> str:
     """The one port that is called so now. Raises LinkError."""
     if not glob.has_magic(port):
         return port
-    matching = sorted(glob.glob(port))
+    matching = sorted(glob.glob(port))  # noqa: PTH207  # the pattern is a whole path
     if len(matching) != 1:
         raise LinkError(f"{port}: one port; there {f'are {len(matching)}: ' + ', '.join(matching) if matching else 'is none'}")
     return matching[0]

@@ -1,4 +1,4 @@
-"""One item among many that the hub cannot read: real agent, real hub. The rest arrives, the sequence is whole, nothing stops."""
+"""One item among many that the hub cannot read: real agent, real hub. The rest arrives, and the sequence is whole."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_a_pattern_of_adapters_is_allowed_by_kind(tmp_path: Path, pattern: str, 
 
 @pytest.mark.parametrize("pattern", ["/dev/tty*", "/dev/ttyAMA?"])
 def test_a_pattern_that_might_be_any_device_is_refused(tmp_path: Path, pattern: str) -> None:
-    with pytest.raises(ConfigError, match="serial.port"):
+    with pytest.raises(ConfigError, match=r"serial\.port"):
         unit_text(_loaded(tmp_path, _serial(pattern)), _PLACE)
 
 

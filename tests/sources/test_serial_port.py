@@ -122,12 +122,12 @@ def test_a_stable_link_is_followed_to_the_port_that_it_leads_to_now(port: Port, 
     wait_until(lambda: is_up(source))
     port.write(b'{"flow": 1}\n')
     wait_until(lambda: recorder.values == [1])
-    before = os.readlink(port.path)
+    before = port.path.readlink()
     port.unplug()
     wait_until(lambda: source.state.link == "down")
     others = [os.openpty() for _ in range(2)]  # one of them gets the number that has become free
     port.plug_in()
-    assert os.readlink(port.path) != before
+    assert port.path.readlink() != before
     wait_until(lambda: is_up(source))
     port.write(b'{"flow": 2}\n')
     wait_until(lambda: recorder.values == [1, 2])
@@ -136,9 +136,7 @@ def test_a_stable_link_is_followed_to_the_port_that_it_leads_to_now(port: Port, 
         os.close(descriptor)
 
 
-def test_a_pattern_finds_an_adapter_that_came_back_under_another_name(
-    recorder: Recorder, start: Start, tmp_path: Path
-) -> None:
+def test_a_pattern_finds_an_adapter_that_came_back_under_another_name(recorder: Recorder, start: Start, tmp_path: Path) -> None:
     first = Port(tmp_path / "ttyUSB0")
     source = start(port=str(tmp_path / "ttyUSB*"))
     wait_until(lambda: is_up(source))
