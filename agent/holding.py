@@ -83,14 +83,14 @@ class Holding:
     ) -> bool:
         """Whether all of it is on disk, and all that was held before. Arguments as for `Outbox.append`. Raises DamagedError.
 
-        `beside`: writes to the same database, in the same transaction. Where the disk refuses, its effect is undone; nothing
-        of it is held.
+        `beside`: writes to the same database, in the same transaction, or, where something was held, in the one after that.
+        Where the disk refuses, its effect is undone; nothing of it is held.
         """
         with self.outbox.database.lock:
             if not self.trouble:
                 return self._store(bodies, at, states or {}, progress, beside)
             self._hold(bodies, at, states or {}, progress)
-            return self.tick(at) and beside is None
+            return self.tick(at) and (beside is None or self._store([], at, {}, None, beside))
 
     def tick(self, at: Stamp) -> bool:
         """Try again now and then; whether nothing is held. Raises DamagedError."""

@@ -174,6 +174,20 @@ def test_where_the_disk_refuses_readings_are_not_kept_beyond_their_window(device
     assert device.acknowledged[:1] == [0]
 
 
+def test_a_burst_that_cannot_wait_is_journaled_with_the_first_commit_that_the_disk_takes_again(device: Device) -> None:
+    """A broker that waits for it says nothing more, so nobody would ask a second time."""
+    good = device.database.tail._descriptor
+    device.database.tail._descriptor = os.open(device.path.with_suffix(".tail"), os.O_RDONLY)
+    device.committer.take(Burst("plant"), [sensor_fault()])
+    assert device.holding.trouble
+    os.close(device.database.tail._descriptor)
+    device.database.tail._descriptor = good
+    device.clock.now_s += 6.0
+    number = device.burst(1, 2, can_wait=False)
+    assert (device.holding.trouble, device.acknowledged) == ("", [number])
+    assert device.database.connection.execute("SELECT count(*) FROM journal").fetchone()[0] == 1
+
+
 def test_only_the_source_that_cannot_wait_is_released(device: Device) -> None:
     other = device.burst(1, 2, source="hall")
     mine = device.burst(1, 2, source="plant")
