@@ -6,7 +6,8 @@ twice. And a broker sends only so many messages ahead of acknowledgements: whoev
 
 Invariants:
 1. A message is delivered once, however often the broker sends it within one life of the session on both sides: while it is
-   held, and for the last MAX_TOLD acknowledged ones, whose acknowledgement may have been lost with the connection.
+   held, and for the last acknowledged ones, whose acknowledgement may have been lost with the connection: MAX_TOLD, or as many
+   as were acknowledged at once.
 2. An acknowledgement belongs to a delivery, never to an id alone: ids are used again by the broker, and one that comes too
    late or twice releases nothing.
 3. An id is acknowledged only on a connection that brought it. Where the broker has not sent it again yet, that waits.
@@ -127,11 +128,15 @@ class Session:
     def due(self) -> list[int]:
         """The ids to acknowledge now."""
         due, self._now = self._now, []
+        n_told = 0
         while self._done:
             delivery = self._done.popleft()
             if delivery.open:
                 delivery.open = False
+                n_told += len(delivery.mids)
                 due += self._let_go(delivery)
+        while n_told and len(self._told) > max(MAX_TOLD, n_told):  # what is sent at once may be lost at once
+            self._told.popitem(last=False)
         return due
 
     def _let_go(self, delivery: Delivery) -> list[int]:
@@ -141,8 +146,6 @@ class Session:
             del self._held[mid]
             self._told.pop(mid, None)
             self._told[mid] = digest
-        while len(self._told) > MAX_TOLD:
-            self._told.popitem(last=False)
         if not self._absent:
             return [mid for mid, _ in mine]
         present = [mid for mid, _ in mine if mid not in self._absent]

@@ -175,6 +175,20 @@ def stall(held: Held, at_s: float, first: int, n: int) -> Callable[[], None]:
     return acknowledge
 
 
+def test_all_that_is_acknowledged_at_once_is_recognized_if_the_connection_breaks_over_it() -> None:
+    """As when the journal takes ten thousand messages: their acknowledgements may be lost together."""
+    held = Held()
+    deliveries = [held.come(*messages(1 + 100 * n, 100))[1] for n in range(30)]
+    for acknowledge in deliveries:
+        acknowledge()
+    assert len(held.session.due()) == 3000
+    assert held.session.due() == []
+    held.session.opened(True, 1.0)
+    fresh, _ = held.come(*messages(1, 3000, dup=True))
+    assert fresh == []
+    assert len(held.session.due()) == 3000
+
+
 def test_a_broker_that_waits_twice_at_the_same_number_has_shown_its_limit() -> None:
     held = Held()
     stall(held, 0.0, 1, 32)
