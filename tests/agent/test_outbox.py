@@ -329,19 +329,27 @@ def test_what_failed_inside_cannot_be_committed_by_who_catches_it(outbox: Outbox
     assert everything(outbox) == []
 
 
+class DyingDisk:
+    """Takes the commit, and answers no question after it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def begin(self) -> None:
+        self._connection.set_authorizer(None)
+
+    def rolled_back(self) -> None:
+        raise AssertionError
+
+    def committed(self) -> None:
+        self._connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+
+
 def test_tidying_up_that_fails_leaves_the_commit_standing(outbox: Outbox) -> None:
-    """It comes after the commit, and on a dying disk its questions may be the first that are not answered."""
-
-    connection = outbox.database.connection
-
-    def authorize(action: int, name: str | None, *_: object) -> int:
-        denied = action == sqlite3.SQLITE_PRAGMA and name == "freelist_count" and not connection.in_transaction
-        return sqlite3.SQLITE_DENY if denied else sqlite3.SQLITE_OK
-
     state = SavedState(spec_hash="0" * 16, vectors=bytes(8), done=False)
-    connection.set_authorizer(authorize)
+    outbox.database._participants.insert(0, DyingDisk(outbox.database.connection))
     outbox.append([alert()], stamp(), {"rig-1": state})
-    connection.set_authorizer(None)
+    outbox.database.connection.set_authorizer(None)
     assert [item.kind for item in everything(outbox)] == ["alert"]
     assert outbox.saved_states() == {"rig-1": state}
 
