@@ -23,7 +23,7 @@ SYSFS = {"name": "board", "asset": "pump-1", "sensors": [{"channel": "x", "senso
 
 def test_defaults_are_enough() -> None:
     assert convert(SERIAL, SerialConfig, "f").baud == 115_200
-    assert convert(MQTT, MqttConfig, "f").protocol == "3.1.1"
+    assert convert(MQTT, MqttConfig, "f").protocol == "auto"
     assert convert({}, HostConfig, "f").asset == "host"
     assert convert(SPARKPLUG, MqttConfig, "f").rebirth
     assert convert(MODBUS, ModbusConfig, "f").port == 502
