@@ -21,6 +21,7 @@ One commit for all windows that close together is also what a flash card wants: 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -33,9 +34,11 @@ from agent.sources.source import Burst
 from models.contract.clock import NS_PER_S, Clock
 from models.contract.items import KIND_OF, LANE_OF, Body
 from models.contract.reading import Readings
+from models.windows import Position
 
 COMMIT_S: Final = 0.5
 _MAX_BODIES: Final = 200  # gathered: bounds memory where a recording is replayed at any speed
+_MAX_HELD_BYTES: Final = 4_000_000  # of a source's messages that wait for their windows; as readings they take five times that
 Tell = Callable[[Sequence[Body], bool], None]
 
 
@@ -47,6 +50,7 @@ class _Held:
     needs: Needs
     readings: Sequence[Readings] = ()
     acknowledge: Callable[[], None] | None = None
+    n_bytes: int = 0
     row: int | None = None
     settled: bool = False
 
@@ -74,6 +78,7 @@ class Committer:
         self._tell = tell
         self._gathered = _Gathered()
         self._held: list[_Held] = []
+        self._held_bytes: Counter[str] = Counter()  # by source
 
     def resume(self) -> None:
         """Go on where an earlier life was; before any burst."""
@@ -88,11 +93,13 @@ class Committer:
         """One burst of a source; `faults`: what its frames led to. Commits where something can't wait."""
         outcome = self._pipeline.handle(burst.readings, self._clock.now().mono_ns, burst.again)
         if burst.acknowledge is not None:
-            self._held.append(_Held(burst.source, outcome.needs, burst.readings, burst.acknowledge))
+            self._held.append(_Held(burst.source, outcome.needs, burst.readings, burst.acknowledge, burst.n_bytes))
+            self._held_bytes[burst.source] += burst.n_bytes
         self._gather(outcome, faults)
         gathered = self._gathered
-        if gathered.urgent or len(gathered.bodies) >= _MAX_BODIES or not burst.can_wait:
-            self.commit(None if burst.can_wait else burst.source)
+        can_wait = burst.can_wait and self._held_bytes[burst.source] <= _MAX_HELD_BYTES
+        if gathered.urgent or len(gathered.bodies) >= _MAX_BODIES or not can_wait:
+            self.commit(None if can_wait else burst.source)
 
     def tick(self, faults: Sequence[Body]) -> None:
         """Let passing time close windows, and store what has waited for long enough."""
@@ -140,7 +147,11 @@ class Committer:
     def _settled(self) -> list[_Held]:
         """Those whose readings are all in windows that have closed. They are on disk once everything gathered is."""
         for held in self._held:
-            held.settled = held.settled or self._pipeline.is_settled(held.needs)
+            if not held.settled and self._pipeline.is_settled(held.needs):
+                held.settled = True
+                held.readings = ()  # where the disk refuses, many may wait for long
+                self._held_bytes[held.source] -= held.n_bytes
+                held.n_bytes = 0
         return [held for held in self._held if held.settled]
 
     def _acknowledge(self, done: Sequence[_Held]) -> None:
@@ -148,6 +159,7 @@ class Committer:
         for held in done:
             if held.acknowledge is not None:
                 held.acknowledge()
+            self._held_bytes[held.source] -= held.n_bytes
         gone = set(done)
         self._held = [held for held in self._held if held not in gone]
 
@@ -166,9 +178,9 @@ class Committer:
 
 def _journaled(journal: Journal, released: Sequence[_Held]) -> _Held:
     """One row for the readings of several bursts of one source; what holds its place among the waiting."""
-    needs: dict[str, tuple[int, int]] = {}
+    needs: dict[str, Position] = {}
     for held in released:
         for asset, position in held.needs.items():
-            needs[asset] = max(position, needs.get(asset, position))
+            needs[asset] = position.joined(needs.get(asset, position))
     readings = [reading for held in released for reading in held.readings]
     return _Held(released[0].source, needs, row=journal.write(released[0].source, readings))

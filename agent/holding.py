@@ -84,14 +84,14 @@ class Holding:
     ) -> bool:
         """Whether all of it is on disk, and all that was held before. Arguments as for `Outbox.append`. Raises DamagedError.
 
-        `beside`: writes to the same database, in the same transaction. Where the disk refuses, its effect is undone; nothing
-        of it is held.
+        `beside`: writes to the same database, in the same transaction, or, where something was held, in the one after that.
+        Where the disk refuses, its effect is undone; nothing of it is held.
         """
         database = self.outbox.database
         with database.lock:
             if self.trouble:
                 self._hold(bodies, at, states or {}, progress)
-                return self.tick(at) and beside is None
+                return self.tick(at) and (beside is None or self.store([], at, beside=beside))
             try:
                 with database.transaction() if beside is not None else nullcontext():
                     self.outbox.append(bodies, at, states, progress)

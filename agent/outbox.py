@@ -288,7 +288,8 @@ class Outbox:
             self._books.unsealed = False
             with suppress(StorageError):  # the commit stands; only its witness is missing
                 self._seal(b"", [])
-        self._tidy()
+        with suppress(sqlite3.Error):  # the commit stands; there is another to tidy up after
+            self._tidy()
 
     def by_lane(self) -> dict[Lane, tuple[int, int]]:
         """(items, bytes) that wait, by lane; those of the tail as they will be sent."""

@@ -16,8 +16,9 @@ from agent.asset import AssetWatch, SavedState
 from agent.judges import Serving
 from models.contract.items import Aggregate, Body, ClockMark
 from models.contract.reading import Block, Reading, Readings
+from models.windows import Position
 
-Needs = Mapping[str, tuple[int, int]]  # by asset: the position that its windows must have passed (`Windower.position`)
+Needs = Mapping[str, Position]  # by asset: the position that its windows must have passed (`Windower.position`)
 
 
 @dataclass(slots=True)

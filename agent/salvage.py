@@ -138,7 +138,7 @@ def read_what_can_be_read(base: Path, reason: str) -> Salvaged:
         for asset, state in _rows(connection, "SELECT asset, state FROM asset_state"):
             with suppress(ItemError):
                 salvaged.states[asset] = unpack(state)
-        salvaged.journal = list(_rows(connection, "SELECT source, data FROM journal ORDER BY id"))
+        salvaged.journal = _journal(connection)
     stored = heads[0] if heads else None
     tail = Path(f"{base}.tail")
     if tail.exists():
@@ -171,6 +171,17 @@ def _chunks(base: Path, lane: str) -> Iterator[bytes]:
             for row in _rows(connection, "SELECT data FROM chunks WHERE lane=? AND first_seq=?", lane, first_seq):
                 if isinstance(row[0], bytes):
                     yield row[0]
+
+
+def _journal(connection: sqlite3.Connection) -> list[tuple[str, bytes]]:
+    """Its rows (source, data) in order, read from both ends: what lies between two torn pages is lost."""
+    found: dict[int, tuple[str, bytes]] = {}
+    for order in ("", " DESC"):
+        sql = f"SELECT id, CAST(source AS BLOB), CAST(data AS BLOB) FROM journal ORDER BY id{order}"  # noqa: S608
+        for row_id, source, data in _rows(connection, sql):
+            if source is not None and data is not None:
+                found[row_id] = (source.decode(errors="replace"), data)
+    return [found[row_id] for row_id in sorted(found)]
 
 
 def _old_batches(base: Path, lane: str) -> Iterator[list[Item]]:

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,19 @@ class RawWindow:
     @property
     def n_readings(self) -> int:
         return sum(len(t) for t in self.times)
+
+
+class Position(NamedTuple):
+    """Up to where readings have come: the segment, its newest time (also one that is not believed yet), and how many have
+    been set apart so far because of their times."""
+
+    segment: int
+    newest_ns: int
+    n_apart: int
+
+    def joined(self, other: Position) -> Position:
+        """What both have come to."""
+        return max(self, other)._replace(n_apart=max(self.n_apart, other.n_apart))
 
 
 class _Channel:
@@ -166,6 +180,8 @@ class Windower:
         self._jump_ns = max(round(MAX_JUMP_S * NS_PER_S), self._window_ns)
         self._channels = [_Channel() for _ in profile.channels]
         self._suspects = _Suspects()
+        self._n_apart = 0  # suspects ever
+        self._followed = Position(0, _LONG_AGO_NS, 0)  # of those that the latest segment began with; `n_apart`: before them
         self._newest_ns: int | None = None  # event time of the newest believed reading
         self._heard_ns = 0  # when that was heard, by the device's monotonic clock
         self._start_is_sure = False  # once a second time has been heard
@@ -295,6 +311,7 @@ class Windower:
             self._let_suspects_go()
         held = self._suspects
         held.add(t_ns, channel, value, now_ns)
+        self._n_apart += 1
         if held.agree and (self._is_far(t_ns) or self._has_fallen_back(held)):
             self._follow(held)
 
@@ -316,6 +333,7 @@ class Windower:
         self._suspects = _Suspects()
         held.readings.sort(key=lambda reading: reading[0])
         self._begin_segment(held.readings[0][0], held.readings[0][3])
+        self._followed = Position(self.n_restarts, held.highest_ns, self._n_apart - len(held.readings))
         for t_ns, channel, value, now_ns in held.readings:
             self.add(channel, t_ns, value, now_ns)
 
@@ -398,17 +416,20 @@ class Windower:
         return unknown
 
     @property
-    def position(self) -> tuple[int, int]:
-        """(segment, event time) up to which readings have come; of a time that is not believed yet, too."""
+    def position(self) -> Position:
+        """Up to where readings have come."""
         newest_ns = self._newest_ns or 0
-        return self.n_restarts, max(newest_ns, self._ahead[0]) if self._ahead else newest_ns
+        return Position(self.n_restarts, max(newest_ns, self._ahead[0]) if self._ahead else newest_ns, self._n_apart)
 
-    def has_used_up(self, position: tuple[int, int]) -> bool:
+    def has_used_up(self, position: Position) -> bool:
         """Whether every reading that came up to `position` is in a closed window, or counted as in none."""
-        segment, until_ns = position
-        if self._suspects.readings:
-            return False
-        return segment < self.n_restarts or until_ns <= self._horizon_ns
+        if position.n_apart > self._n_apart - len(self._suspects.readings):
+            return False  # what one of them is, is still open
+        if position.segment == self.n_restarts:
+            return position.newest_ns <= self._horizon_ns
+        segment, newest_ns, n_before = self._followed
+        went_along = segment == self.n_restarts and position.n_apart > n_before
+        return not went_along or newest_ns <= self._horizon_ns
 
     @property
     def horizon_ns(self) -> int | None:

@@ -24,6 +24,7 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class SerialConfig(SourceConfig, frozen=True, kw_only=True):
     """A serial line.
 
+    `port`: a path, or a pattern (`/dev/ttyUSB*`) that one port alone matches; looked for anew at each attempt.
     `columns`: for csv and cobs, what each column holds: a channel, `_` for one to ignore, or in csv one of `t` (Unix s),
     `t_ms`, `t_ns`. `asset`: whose readings these are; JSON lines may name it themselves instead.
     `timestamps`: `device` takes the times in the data and falls back to arrival; `arrival` never looks at them.

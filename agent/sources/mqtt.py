@@ -18,6 +18,8 @@
   longer one the broker may have closed it; the session is still there and unacknowledged messages come again.
 - Sparkplug has a session of its own above all this (`sparkplug`): its topics follow from its nodes, its retained messages
   are left out, and requests for births are published from here.
+- A broker that has lost the session has lost what it had queued, too. What had been delivered and waited for its window
+  goes into the journal then: nobody else has it any more.
 - What is not acknowledged at `stop` comes again after the next start.
 """
 
@@ -74,6 +76,7 @@ class MqttSource:
         self._sparkplug = None if config.payload != "sparkplug" else _sparkplug(config, channels, device_time)
         self._link = Link(config.name, now_ns, backoff, jitter, extra=("messages", "retained", "repeated"))
         self._is_5 = config.protocol != "3.1.1"
+        self._has_answered = False  # whether the broker ever did, in the version that is spoken now
         self._held = Session(self._link.wake.set, self._limit())
 
     def start(self, deliver: Callable[[Burst], None]) -> None:
@@ -101,10 +104,20 @@ class MqttSource:
         try:
             self._connected(connection, deliver)
         except LinkError:
-            if self._config.protocol == "auto" and not connection.answered:
+            if self._config.protocol == "auto" and self._speaks_another(connection.answered):
                 self._is_5 = not self._is_5
                 self._held.limit = self._limit()
             raise
+        finally:
+            self._has_answered = self._has_answered if connection.answered is None else connection.answered
+
+    def _speaks_another(self, answered: bool | None) -> bool:
+        """Whether the broker seems to speak another version: it says so, or has hung up on this one and never answered it.
+
+        What listens in front of a broker that is down may accept and hang up, too: that is no reason to leave a version
+        that worked.
+        """
+        return answered is False or (answered is None and not self._has_answered)
 
     def _connected(self, connection: Connection, deliver: Callable[[Burst], None]) -> None:
         if self._sparkplug is not None:
@@ -125,9 +138,9 @@ class MqttSource:
     def _pass_on(self, messages: Sequence[Message], deliver: Callable[[Burst], None]) -> None:
         """Deliver what has not been delivered before, or say that what is held can't wait any longer."""
         now_s = time.monotonic()
+        if self._held.abandoned() or (not messages and self._held.overdue(now_s)):
+            deliver(Burst(self.name, can_wait=False))
         if not messages:
-            if self._held.overdue(now_s):
-                deliver(Burst(self.name, can_wait=False))
             return
         known = self._held.n_repeated
         fresh = self._held.fresh(messages, now_s)

@@ -70,7 +70,7 @@ class Connection:
         self._failure = ""
         self._deadline_s = 0.0
         self._next_s = 0.0
-        self.answered = False  # whether the broker knows this version of MQTT
+        self.answered: bool | None = None  # whether the broker knows this version of MQTT; None = it has not said a word
         self.subscribed = False
         self._client = self._new_client(client_id)
 

@@ -6,11 +6,13 @@ twice. And a broker sends only so many messages ahead of acknowledgements: whoev
 
 Invariants:
 1. A message is delivered once, however often the broker sends it within one life of the session on both sides: while it is
-   held, and for the last MAX_TOLD acknowledged ones, whose acknowledgement may have been lost with the connection.
+   held, and for the last acknowledged ones, whose acknowledgement may have been lost with the connection: MAX_TOLD, or as many
+   as were acknowledged at once.
 2. An acknowledgement belongs to a delivery, never to an id alone: ids are used again by the broker, and one that comes too
    late or twice releases nothing.
 3. An id is acknowledged only on a connection that brought it. Where the broker has not sent it again yet, that waits.
-4. Where the broker says that it knows no session, everything held is forgotten: it will never be asked for.
+4. Where the broker says that it knows no session, everything held is forgotten: it will never be asked for. Nobody else
+   has it any more, so `abandoned` says once that it should be written down.
 
 How many may be held: `limit`, what the broker is known to allow. Few brokers say. It is learned: silence while messages are
 held may be the broker's waiting, so after STALL_S without a word `overdue` asks for a release; where that makes messages
@@ -40,8 +42,13 @@ class Delivery:
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self.mids = array("H", [message.mid for message in messages])
-        self.digests = array("q", [hash(message.payload) for message in messages])
+        self.digests = array("q", [_digest(message) for message in messages])
         self.open = True
+
+
+def _digest(message: Message) -> int:
+    """Slow sensors say the same value again and again: the topic tells one's from another's under an id that is used anew."""
+    return hash((message.topic, message.payload))
 
 
 class Session:
@@ -57,7 +64,8 @@ class Session:
         self._absent: set[int] = set()  # held or told, but not sent again by the broker since the connection was made anew
         self._told: OrderedDict[int, int] = OrderedDict()  # id: digest of the message
         self._done: deque[Delivery] = deque()
-        self._now: list[int] = []  # ids of messages that came again after they had been acknowledged
+        self._now: list[int] = []  # ids of messages that came again on this connection after they had been acknowledged
+        self._abandoned = False
         self._last_s = 0.0
         self._pause_s = 0.0  # the longest silence that ended by itself
         self._asked: tuple[float, int] | None = None  # when a release was asked for, and how many were held
@@ -68,9 +76,11 @@ class Session:
         """A connection is made; `present`: whether the broker still has the session."""
         self._asked = None
         self._last_s = now_s
+        self._now.clear()
         if present:
             self._absent = set(self._held)
             return
+        self._abandoned = self._abandoned or bool(self._held)
         self._held.clear()
         self._absent.clear()
         self._told.clear()
@@ -82,7 +92,7 @@ class Session:
 
     def _is_known(self, message: Message) -> bool:
         held = message.mid in self._held
-        if not held and self._told.get(message.mid) != hash(message.payload):
+        if not held and self._told.get(message.mid) != _digest(message):
             return False
         self.n_repeated += 1
         self._absent.discard(message.mid)
@@ -105,6 +115,11 @@ class Session:
 
         return acknowledge
 
+    def abandoned(self) -> bool:
+        """Whether the broker has lost what is held; said once."""
+        said, self._abandoned = self._abandoned, False
+        return said
+
     @property
     def crowded(self) -> bool:
         """Whether so many are held that the broker may soon send no more."""
@@ -113,11 +128,15 @@ class Session:
     def due(self) -> list[int]:
         """The ids to acknowledge now."""
         due, self._now = self._now, []
+        n_told = 0
         while self._done:
             delivery = self._done.popleft()
             if delivery.open:
                 delivery.open = False
+                n_told += len(delivery.mids)
                 due += self._let_go(delivery)
+        while n_told and len(self._told) > max(MAX_TOLD, n_told):  # what is sent at once may be lost at once
+            self._told.popitem(last=False)
         return due
 
     def _let_go(self, delivery: Delivery) -> list[int]:
@@ -127,8 +146,6 @@ class Session:
             del self._held[mid]
             self._told.pop(mid, None)
             self._told[mid] = digest
-        while len(self._told) > MAX_TOLD:
-            self._told.popitem(last=False)
         if not self._absent:
             return [mid for mid, _ in mine]
         present = [mid for mid, _ in mine if mid not in self._absent]

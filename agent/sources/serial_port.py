@@ -3,13 +3,16 @@
 - The port is locked for this process: two readers would each get half of the bytes.
 - What was in the driver's buffer before the port was opened is left out: nobody knows when it was measured.
 - A port that vanishes (unplugged, or a pseudo-terminal whose other end has closed) is a link that is down; it is tried
-  again until it is back under its name. Give it a stable one: /dev/serial/by-id/...
+  again until it is back under its name. An adapter may come back as another ttyUSB: give its stable name, a link below
+  /dev/serial/by-id, which is followed anew at each attempt; or a pattern (/dev/ttyUSB*) that one port alone matches. Of
+  several nobody could say which is meant: then none is opened.
 - While `deliver` blocks nothing is read: the driver's buffer (about 4 kB) fills, and beyond that the line loses bytes,
   which shows as frame errors or lost frames.
 """
 
 from __future__ import annotations
 
+import glob
 import random
 import select
 import termios
@@ -68,7 +71,7 @@ class SerialSource:
         """From opening the port to losing it. Raises LinkError."""
         port = self._open()
         try:
-            self._link.up(f"{self._config.port} open")
+            self._link.up(f"{port.name} open")
             decoder = stream_decoder(self._config, self._known)
             while not self._link.stopping:
                 arrived_ns, chunk = self._read(port)
@@ -79,7 +82,7 @@ class SerialSource:
 
     def _open(self) -> serial.Serial:
         try:
-            return serial.Serial(self._config.port, self._config.baud, timeout=0, exclusive=True)
+            return serial.Serial(_found(self._config.port), self._config.baud, timeout=0, exclusive=True)
         except _PORT_ERRORS as error:
             raise LinkError(f"{self._config.port}: {error}") from error
 
@@ -105,6 +108,16 @@ class SerialSource:
             lost_frames=tally.n_lost,
         )
         return Burst(self.name, tally.readings, n_bytes, tally.frame_errors, tally.last_error)
+
+
+def _found(port: str) -> str:
+    """The one port that is called so now. Raises LinkError."""
+    if not glob.has_magic(port):
+        return port
+    matching = sorted(glob.glob(port))  # noqa: PTH207  # the pattern is a whole path
+    if len(matching) != 1:
+        raise LinkError(f"{port}: one port; there {f'are {len(matching)}: ' + ', '.join(matching) if matching else 'is none'}")
+    return matching[0]
 
 
 def stream_decoder(config: SerialConfig, known: Mapping[str, Sequence[str]]) -> StreamDecoder:

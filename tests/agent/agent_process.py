@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from models.contract.items import Item
+from tests.agent.outboxes import stored_items
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +70,17 @@ class AgentProcess:
 
     def told(self, *arguments: str) -> Any:
         return json.loads(tocsin("agent", "status", "--config", self.config, "--json", *arguments).stdout)
+
+    def stored_items(self) -> list[Item]:
+        """What waits in the outbox, as it is on disk at one moment: the agent stands still while its files are copied."""
+        running = self._process is not None and self._process.poll() is None
+        if running:
+            self._process.send_signal(signal.SIGSTOP)
+        try:
+            return stored_items(self.state / "outbox.db")
+        finally:
+            if running:
+                self._process.send_signal(signal.SIGCONT)
 
     def signal(self, number: signal.Signals, timeout_s: float = 20.0) -> int:
         """Send a signal; the exit code."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -34,9 +35,9 @@ class Device:
         self.told: list[Body] = []
         self.acknowledged: list[int] = []
         self._numbers = count()
-        self._open()
+        self.open()
 
-    def _open(self) -> None:
+    def open(self) -> None:
         self.database = Database(self.path, self._tail_blocks)
         self.outbox = Outbox(self.database, 10**9)
         self.holding = Holding(self.outbox)
@@ -61,7 +62,8 @@ class Device:
         self.clock.now_s += after_s
         self.committer.tick(())
 
-    def crash(self, to: Path) -> None:
+    def crash(self, to: Path, damage: Callable[[Path], object] = lambda _: None) -> None:
+        """End without a word, and begin anew on a copy of the files, with what `damage` did to them."""
         for suffix in ("", "-wal"):
             if Path(f"{self.path}{suffix}").exists():
                 shutil.copy(f"{self.path}{suffix}", f"{to}{suffix}")
@@ -69,7 +71,8 @@ class Device:
             shutil.copy(extra, to.with_suffix(".tail"))
         self.database.close()
         self.path = to
-        self._open()
+        damage(to)
+        self.open()
 
     def aggregates(self) -> list[Aggregate]:
         bodies = [decode_body(item.kind, item.body) for item in self.outbox.pending(10**6, 10**9)]
@@ -138,6 +141,53 @@ def test_readings_that_cannot_wait_are_in_the_journal_before_they_are_acknowledg
     assert device.database.connection.execute("SELECT count(*) FROM journal").fetchone()[0] == 0
 
 
+def test_large_messages_go_into_the_journal_before_they_fill_the_memory(device: Device) -> None:
+    acknowledged: list[int] = []
+
+    def large(n: int, second: int) -> Burst:
+        readings = [Reading("rig-1", "x", T0_NS + second * NS_PER_S, float(second))]
+        return Burst("plant", readings, 1_500_000, acknowledge=lambda: acknowledged.append(n))
+
+    for n in range(8):
+        device.committer.take(large(n, n + 1), ())
+    assert acknowledged == list(range(6)), "each third one is one too many"
+    device.burst(*range(9, 12))
+    device.tick()
+    assert [body.n_readings for body in device.aggregates()] == [10]
+    device.committer.take(large(8, 12), ())
+    device.committer.take(large(9, 13), ())
+    assert acknowledged == list(range(8)), "what is acknowledged counts no more"
+
+
+def test_where_the_disk_refuses_readings_are_not_kept_beyond_their_window(device: Device) -> None:
+    good = device.database.tail._descriptor
+    device.database.tail._descriptor = os.open(device.path.with_suffix(".tail"), os.O_RDONLY)
+    device.burst(*range(1, 11))
+    device.burst(11, 12)
+    device.tick()
+    assert device.holding.trouble
+    assert [len(held.readings) for held in device.committer._held] == [0, 2]
+    assert device.acknowledged == []
+    os.close(device.database.tail._descriptor)
+    device.database.tail._descriptor = good
+    device.tick(6.0)
+    assert device.acknowledged[:1] == [0]
+
+
+def test_a_burst_that_cannot_wait_is_journaled_with_the_first_commit_that_the_disk_takes_again(device: Device) -> None:
+    """A broker that waits for it says nothing more, so nobody would ask a second time."""
+    good = device.database.tail._descriptor
+    device.database.tail._descriptor = os.open(device.path.with_suffix(".tail"), os.O_RDONLY)
+    device.committer.take(Burst("plant"), [sensor_fault()])
+    assert device.holding.trouble
+    os.close(device.database.tail._descriptor)
+    device.database.tail._descriptor = good
+    device.clock.now_s += 6.0
+    number = device.burst(1, 2, can_wait=False)
+    assert (device.holding.trouble, device.acknowledged) == ("", [number])
+    assert device.database.connection.execute("SELECT count(*) FROM journal").fetchone()[0] == 1
+
+
 def test_only_the_source_that_cannot_wait_is_released(device: Device) -> None:
     other = device.burst(1, 2, source="hall")
     mine = device.burst(1, 2, source="plant")
@@ -156,6 +206,35 @@ def test_what_comes_again_after_a_crash_counts_once(device: Device, tmp_path: Pa
     assert [(body.start_ns - T0_NS) // NS_PER_S for body in device.aggregates()] == [0, 10]
     assert [body.n_readings for body in device.aggregates()] == [10, 10]
     assert device.pipeline.assets["rig-1"].windower.n_repeated == 10
+
+
+def test_a_channel_that_always_comes_too_late_holds_up_no_acknowledgement(device: Device) -> None:
+    """Another publisher's clock is a minute behind: each of its readings waits for what the next ones say."""
+    numbers = []
+    for second in range(1, 200):
+        numbers += [device.burst(second), *([device.burst(second - 60)] if second > 60 else [])]
+        device.tick(0.5)
+    assert len(numbers) - len(device.acknowledged) < 30, "the open window's, and what came since it opened"
+
+
+def test_readings_after_a_clock_that_jumped_are_not_acknowledged_before_their_window_is_on_disk(
+    device: Device, tmp_path: Path
+) -> None:
+    """They are held until enough of them agree, and are then in a window that is still open."""
+    device.burst(*range(1, 12))
+    device.tick()
+    numbers = [device.burst(86_400 + second) for second in range(1, 9)]
+    device.tick(0.1)
+    device.tick(0.6)
+    assert not set(numbers) & set(device.acknowledged)
+    device.crash(tmp_path / "after.db")
+    for second in range(1, 9):
+        device.burst(86_400 + second, again=True)
+    last = device.burst(*range(86_409, 86_422))
+    device.tick()
+    new = [body for body in device.aggregates() if body.start_ns >= T0_NS + 86_000 * NS_PER_S]
+    assert sum(body.n_readings for body in new) == 20
+    assert last not in device.acknowledged
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

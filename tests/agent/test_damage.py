@@ -312,6 +312,28 @@ def test_a_file_of_a_newer_version_is_refused_and_left_untouched(tmp_path: Path)
     assert [p.name for p in strange.parent.iterdir()] == [strange.name]
 
 
+def test_what_a_newer_version_left_in_wal_and_tail_is_untouched_too(tmp_path: Path) -> None:
+    """It was cut off, and an older version started in its place."""
+    life = sqlite3.connect(tmp_path / "life.db")
+    life.execute("PRAGMA journal_mode=WAL")
+    life.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+    life.execute("CREATE TABLE precious (x)")
+    life.commit()
+    strange = tmp_path / "state" / "outbox.db"
+    strange.parent.mkdir()
+    for suffix in ("", "-wal"):
+        shutil.copy(tmp_path / f"life.db{suffix}", f"{strange}{suffix}")
+    life.close()
+    strange.with_suffix(".tail").write_bytes(b"of a newer version")
+    before = {path.name: path.read_bytes() for path in strange.parent.iterdir()}
+    assert before["outbox.db-wal"]
+    with pytest.raises(StorageError, match="left untouched"):
+        Database(strange)
+    after = {path.name: path.read_bytes() for path in strange.parent.iterdir()}
+    after.pop("outbox.db-shm", None)  # the WAL's index, which a reader makes
+    assert after == before
+
+
 def test_stamps_of_salvaged_items_are_their_own(path: Path) -> None:
     epoch, before = filled(path, 6)
     path.with_suffix(".tail").unlink()

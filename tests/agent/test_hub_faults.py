@@ -16,7 +16,7 @@ from models.contract.items import LANES, decode_body
 from models.errors import LinkError
 from tests.agent.agent_process import CONFIG, AgentProcess
 from tests.agent.faulty_hub import Fault, FaultyHub, status
-from tests.agent.outboxes import open_outbox, shut, stored_items
+from tests.agent.outboxes import open_outbox, shut
 from tests.builders import TurnedClock, aggregate, alert, signing_key
 from tests.waiting import wait_until
 
@@ -66,7 +66,7 @@ def start(folder: Path, empty_outbox: Path, hub: FaultyHub, timeout_s: float) ->
 
 def on_disk(agent: AgentProcess) -> dict[str, list[tuple[int, int]]]:
     """(first_seq, seq) of each stored item by lane, whose files passed every check and whose bodies were decoded."""
-    items = stored_items(agent.state / "outbox.db")
+    items = agent.stored_items()
     for item in items:
         decode_body(item.kind, item.body)
     return {lane: [(item.first_seq, item.seq) for item in items if item.lane == lane] for lane in LANES}

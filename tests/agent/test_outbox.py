@@ -329,6 +329,31 @@ def test_what_failed_inside_cannot_be_committed_by_who_catches_it(outbox: Outbox
     assert everything(outbox) == []
 
 
+class DyingDisk:
+    """Takes the commit, and answers no question after it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def begin(self) -> None:
+        self._connection.set_authorizer(None)
+
+    def rolled_back(self) -> None:
+        raise AssertionError
+
+    def committed(self) -> None:
+        self._connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+
+
+def test_tidying_up_that_fails_leaves_the_commit_standing(outbox: Outbox) -> None:
+    state = SavedState(spec_hash="0" * 16, vectors=bytes(8), done=False)
+    outbox.database._participants.insert(0, DyingDisk(outbox.database.connection))
+    outbox.append([alert()], stamp(), {"rig-1": state})
+    outbox.database.connection.set_authorizer(None)
+    assert [item.kind for item in everything(outbox)] == ["alert"]
+    assert outbox.saved_states() == {"rig-1": state}
+
+
 # --- other people's files -----------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.state_dir import hold
 from tests.agent.agent_process import CONFIG, ROOT, AgentProcess, tocsin
 from tests.waiting import wait_until
 
@@ -64,6 +65,19 @@ def test_it_answers_while_it_runs_is_alone_and_stops_cleanly(agent: AgentProcess
     sound(agent.state / "outbox.db")
     assert "Traceback" not in agent.log.read_text()
     assert tocsin("agent", "status", "--config", agent.config).returncode == 3
+
+
+def test_a_second_agent_on_one_state_directory_touches_nothing(agent: AgentProcess) -> None:
+    agent.start()
+    assert agent.signal(signal.SIGTERM) == 0
+    first = hold(agent.state)
+    before = {path.name: path.read_bytes() for path in agent.state.iterdir() if path.is_file()}
+    second = tocsin("agent", "run", "--config", agent.config)
+    assert (second.returncode, second.stderr) == (1, f"tocsin: {agent.state}: another agent runs on this state directory\n")
+    assert {path.name: path.read_bytes() for path in agent.state.iterdir() if path.is_file()} == before
+    os.close(first)
+    agent.start()
+    assert agent.signal(signal.SIGTERM) == 0
 
 
 def test_a_script_becomes_the_agent_and_takes_nothing_from_the_working_directory(tmp_path: Path, empty_outbox: Path) -> None:

@@ -75,6 +75,24 @@ def test_a_link_to_an_adapter_that_is_not_there_yet_may_become_either_kind(tmp_p
     assert _values(text, "DeviceAllow") == ["char-ttyUSB rw", "char-ttyACM rw"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "rules"),
+    [
+        ("/dev/ttyUSB*", ["char-ttyUSB rw"]),
+        ("/dev/ttyACM[0-3]", ["char-ttyACM rw"]),
+        ("/dev/serial/by-id/usb-FTDI_*", ["char-ttyUSB rw", "char-ttyACM rw"]),
+    ],
+)
+def test_a_pattern_of_adapters_is_allowed_by_kind(tmp_path: Path, pattern: str, rules: list[str]) -> None:
+    assert _values(unit_text(_loaded(tmp_path, _serial(pattern)), _PLACE), "DeviceAllow") == rules
+
+
+@pytest.mark.parametrize("pattern", ["/dev/tty*", "/dev/ttyAMA?"])
+def test_a_pattern_that_might_be_any_device_is_refused(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(ConfigError, match=r"serial\.port"):
+        unit_text(_loaded(tmp_path, _serial(pattern)), _PLACE)
+
+
 _MODBUS = (
     '[[modbus]]\nname = "m"\nserial_port = "/dev/ttyAMA0"\nasset = "box"\nregisters = [{ channel = "cpu_load", address = 0 }]\n'
 )

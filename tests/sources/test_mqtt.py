@@ -217,6 +217,21 @@ def test_a_broker_that_knows_only_3_1_1_is_spoken_to_in_it(recorder: Recorder, s
             assert client.recv(1000) == b"\x40\x02\x00\x07"
 
 
+def test_a_broker_that_has_spoken_mqtt_5_is_not_taken_for_an_older_one_when_it_hangs_up(
+    recorder: Recorder, start: Start
+) -> None:
+    """As a proxy does in front of a broker that is being restarted."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        source = start(listener.getsockname()[1], recorder, up=False)
+        for greeted in (True, False, False, True):
+            with listener.accept()[0] as client:
+                assert client.recv(1000)[6:9] == b"TT\x05"
+                if greeted:
+                    client.sendall(b"\x20\x03\x00\x00\x00")
+                    assert client.recv(1000)[0] == 0x82
+        source.stop()
+
+
 def test_a_poison_message_is_counted_and_comes_once(broker: Broker, recorder: Recorder, start: Start, publish: Publish) -> None:
     source = start(broker.port, recorder)
     poison = [b"\xff\xff", b'{"value": "on"}', b"[" * 60_000, b"x" * (MAX_PAYLOAD_BYTES + 1)]

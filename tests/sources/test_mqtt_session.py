@@ -87,6 +87,44 @@ def test_an_id_that_the_broker_uses_for_another_message_is_another_message() -> 
     assert [m.payload for m in fresh] == [b"new"]
 
 
+def test_an_id_that_the_broker_uses_for_another_topic_is_another_message() -> None:
+    """Two sensors that say the same value; the second one's message was lost with the connection before it was read."""
+    held = Held()
+    _, acknowledge = held.come(message(1, b"21.5"))
+    acknowledge()
+    held.session.due()
+    held.session.opened(True, 1.0)
+    fresh, _ = held.come(Message(b"u", b"21.5", 4, 1, True, False))
+    assert [m.topic for m in fresh] == [b"u"]
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_nothing_is_acknowledged_on_a_connection_that_has_not_brought_it(present: bool) -> None:
+    held = Held()
+    _, acknowledge = held.come(message(1))
+    acknowledge()
+    held.session.due()
+    held.session.opened(True, 1.0)
+    held.come(message(1, dup=True))
+    held.session.opened(present, 2.0)  # before that could be acknowledged
+    assert held.session.due() == []
+    if present:
+        held.come(message(1, dup=True))
+        assert held.session.due() == [1]
+
+
+def test_what_a_broker_has_lost_is_said_to_be_abandoned_once() -> None:
+    held = Held()
+    held.session.opened(False, 0.0)
+    assert not held.session.abandoned(), "nothing was held"
+    held.come(*messages(1, 2))
+    held.session.opened(True, 1.0)
+    assert not held.session.abandoned()
+    held.session.opened(False, 2.0)
+    assert held.session.abandoned()
+    assert not held.session.abandoned()
+
+
 def test_a_late_acknowledgement_releases_no_later_message_of_the_same_id() -> None:
     held = Held()
     _, late = held.come(message(1, b"old"))
@@ -135,6 +173,20 @@ def stall(held: Held, at_s: float, first: int, n: int) -> Callable[[], None]:
     acknowledge()
     held.session.due()
     return acknowledge
+
+
+def test_all_that_is_acknowledged_at_once_is_recognized_if_the_connection_breaks_over_it() -> None:
+    """As when the journal takes ten thousand messages: their acknowledgements may be lost together."""
+    held = Held()
+    deliveries = [held.come(*messages(1 + 100 * n, 100))[1] for n in range(30)]
+    for acknowledge in deliveries:
+        acknowledge()
+    assert len(held.session.due()) == 3000
+    assert held.session.due() == []
+    held.session.opened(True, 1.0)
+    fresh, _ = held.come(*messages(1, 3000, dup=True))
+    assert fresh == []
+    assert len(held.session.due()) == 3000
 
 
 def test_a_broker_that_waits_twice_at_the_same_number_has_shown_its_limit() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,6 +114,54 @@ def test_a_port_that_vanishes_and_returns_is_read_again(port: Port, recorder: Re
     assert source.state.counters["reconnects"] == 3
     assert recorder.values == [0, 1, 2]  # a line torn by the loss is not glued to what comes after it
     assert recorder.frame_errors == 0
+
+
+def test_a_stable_link_is_followed_to_the_port_that_it_leads_to_now(port: Port, recorder: Recorder, start: Start) -> None:
+    """As udev keeps /dev/serial/by-id: the adapter comes back as another ttyUSB, and something else may have the old one."""
+    source = start()
+    wait_until(lambda: is_up(source))
+    port.write(b'{"flow": 1}\n')
+    wait_until(lambda: recorder.values == [1])
+    before = port.path.readlink()
+    port.unplug()
+    wait_until(lambda: source.state.link == "down")
+    others = [os.openpty() for _ in range(2)]  # one of them gets the number that has become free
+    port.plug_in()
+    assert port.path.readlink() != before
+    wait_until(lambda: is_up(source))
+    port.write(b'{"flow": 2}\n')
+    wait_until(lambda: recorder.values == [1, 2])
+    assert source.state.counters["reconnects"] == 1
+    for descriptor in (end for pair in others for end in pair):
+        os.close(descriptor)
+
+
+def test_a_pattern_finds_an_adapter_that_came_back_under_another_name(recorder: Recorder, start: Start, tmp_path: Path) -> None:
+    first = Port(tmp_path / "ttyUSB0")
+    source = start(port=str(tmp_path / "ttyUSB*"))
+    wait_until(lambda: is_up(source))
+    assert source.state.detail == f"{first.path} open"
+    first.write(b'{"flow": 1}\n')
+    wait_until(lambda: recorder.values == [1])
+    first.unplug()
+    wait_until(lambda: "ttyUSB*: one port; there is none" in source.state.detail)
+    second = Port(tmp_path / "ttyUSB1")
+    wait_until(lambda: is_up(source))
+    assert source.state.detail == f"{second.path} open"
+    second.write(b'{"flow": 2}\n')
+    wait_until(lambda: recorder.values == [1, 2])
+    second.unplug()
+
+
+def test_of_several_ports_that_match_none_is_opened(start: Start, tmp_path: Path) -> None:
+    """To read another machine's sensors in its place would be worse than to read nothing."""
+    ports = [Port(tmp_path / f"ttyUSB{n}") for n in range(2)]
+    source = start(port=str(tmp_path / "ttyUSB*"))
+    wait_until(lambda: "there are 2: " in source.state.detail)
+    assert str(ports[1].path) in source.state.detail
+    ports[0].unplug()
+    wait_until(lambda: is_up(source))
+    ports[1].unplug()
 
 
 def test_a_port_held_by_another_reader_is_said_to_be(port: Port, start: Start) -> None:
