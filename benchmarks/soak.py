@@ -33,7 +33,7 @@ from agent.database import Database
 from agent.holding import Holding
 from agent.link_faults import LinkMonitor
 from agent.outbox import Outbox
-from agent.pipeline import Pipeline
+from agent.pipeline import Outcome, Pipeline
 from agent.silence import SilenceMonitor
 from agent.sources.mqtt_session import Session
 from agent.sources.mqtt_wire import Message
@@ -214,7 +214,7 @@ class Soak:
             for part in (self.pipeline, self._links, self._silence):
                 part.step(mark)
         if marks:
-            self._committer.add(marks)
+            self._committer.add(Outcome(bodies=list(marks)))
 
     def _tick(self) -> None:
         now = self._clock.now()
