@@ -117,7 +117,10 @@ def outbox(directory: Path, made: list[list[Body]], *, hub: bool) -> Written:
             box.acknowledge(box.epoch, late)
             late.update({item.lane: item.seq for item in box.pending(500, 512 * 1024)})
 
-    written = _play(box.append, confirm, made)
+    def store(bodies: list[Body], at: Stamp) -> None:
+        box.append(bodies, at, None, {f"pump-{i}": at.wall_ns for i in range(_ASSETS)})
+
+    written = _play(store, confirm, made)
     box.database.close()
     return written
 
