@@ -38,7 +38,9 @@ from models.detectors.faults import FaultTracker
 from models.detectors.quality import CleanWindow, QualityControl, QualityMemory
 from models.features.normal import LocalNormal
 from models.features.spec import FeatureSpec
-from models.windows import Grid, RawWindow, Windower
+from models.grid import Grid
+from models.raw_window import RawWindow
+from models.windows import Windower
 
 _EVIDENCE_WINDOWS: Final = 3
 _MAX_EVIDENCE_BYTES: Final = 256 * 1024  # well within an envelope, however fast the channels

@@ -1,4 +1,4 @@
-"""Event-time windows: readings of an asset's channels, aligned to a grid.
+"""Event-time windows: which readings of an asset's channels belong together, and when nothing more is waited for.
 
 Invariants:
 1. A window covers (end - window_s, end] in event time; ends are multiples of `hop_s` since the Unix epoch. A window
@@ -21,15 +21,10 @@ Invariants:
    believed). How readings are grouped into calls changes nothing.
 10. Readings of one channel with the same time and the same value are one reading that came more than once: sources deliver
    at least once.
-
-Alignment: readings that fall into the same grid cell are averaged, gaps are interpolated linearly, ends held. A channel
-that is `missing` by the profile's rule is all NaN. See `Windowing` in models/contract/profile.py.
 """
 
 from __future__ import annotations
 
-from array import array
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -37,42 +32,15 @@ from numpy.typing import NDArray
 
 from models.contract.clock import NS_PER_S
 from models.contract.profile import Profile
+from models.raw_window import RawWindow
+from models.readings_held import ChannelBuffer, Suspects
 
 MAX_JUMP_S = 3600.0
-CONFIRMATIONS = 5
 MAX_HELD = 2_000_000
 _MAX_SUSPECTS = 1000  # of too few different times to tell a jump
 _MAX_FALLEN = 10_000  # a clock that fell back is believed at that many readings, though they span no window yet
 _SAME_CLOCK_NS = 5 * NS_PER_S  # readings that are dated by the device's clock are handled within that time
 _LONG_AGO_NS = -(2**62)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RawWindow:
-    """A closed window before quality control. `times`, `values`: per channel, ascending.
-
-    `n_late`: readings that came too late, since the last window; `late`: by channel. `n_behind`: by channel, those in the
-    window that came with a time before an earlier one; `ahead`: by channel, those that came since the last window with a
-    time ahead of all others, which nobody confirmed. All three are empty where there are none.
-    `partial`: cut short by a clock that jumped.
-    `end_mono_ns`: its end by the device's monotonic clock, as the readings arrived; two windows of the same times, on
-    either side of a clock that was set back, differ in it.
-    """
-
-    start_ns: int
-    end_ns: int
-    times: list[NDArray[np.int64]]
-    values: list[NDArray[np.float64]]
-    n_late: int
-    late: list[int] = field(default_factory=list)
-    n_behind: list[int] = field(default_factory=list)
-    ahead: list[int] = field(default_factory=list)
-    partial: bool = False
-    end_mono_ns: int = 0
-
-    @property
-    def n_readings(self) -> int:
-        return sum(len(t) for t in self.times)
 
 
 class Position(NamedTuple):
@@ -88,85 +56,6 @@ class Position(NamedTuple):
         return max(self, other)._replace(n_apart=max(self.n_apart, other.n_apart))
 
 
-class _Channel:
-    """Readings of one channel that no closed window has used up yet."""
-
-    __slots__ = ("ascending", "n_ahead", "n_behind", "n_late", "n_repeated", "times", "values")
-
-    def __init__(self) -> None:
-        self.times = array("q")
-        self.values = array("d")
-        self.ascending = True
-        self.n_ahead = 0
-        self.n_behind = 0
-        self.n_late = 0
-        self.n_repeated = 0
-
-    def clear(self) -> None:
-        del self.times[:], self.values[:]
-        self.ascending = True
-
-    def cut(self, start_ns: int, end_ns: int, keep_after_ns: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Readings in (start, end], ascending; those up to `keep_after_ns` are forgotten."""
-        times = np.frombuffer(self.times, dtype=np.int64).copy()
-        values = np.frombuffer(self.values, dtype=np.float64).copy()
-        repeated = _repeated(times, values, self.ascending)
-        if repeated is not None:
-            self.n_repeated += int(repeated.sum())
-            times, values = times[~repeated], values[~repeated]
-        self.n_behind = 0
-        if not self.ascending:
-            behind = times < np.maximum.accumulate(times)
-            self.n_behind = int((behind & (times > start_ns) & (times <= end_ns)).sum())
-            order = np.argsort(times, kind="stable")
-            times, values = times[order], values[order]
-        low, high, keep = np.searchsorted(times, [start_ns, end_ns, keep_after_ns], side="right")
-        if self.ascending and repeated is None:
-            del self.times[:keep], self.values[:keep]
-        else:
-            self.times, self.values = array("q", times[keep:].tobytes()), array("d", values[keep:].tobytes())
-            self.ascending = True
-        return times[low:high], values[low:high]
-
-
-def _repeated(times: NDArray[np.int64], values: NDArray[np.float64], ascending: bool) -> NDArray[np.bool_] | None:
-    """Which readings are there already, earlier in the order in which they came; None where none is."""
-    if ascending and not (times[1:] == times[:-1]).any():
-        return None
-    order = np.lexsort((values, times))
-    t, v = times[order], values[order]
-    again = np.zeros(len(t), dtype=bool)
-    again[1:] = (t[1:] == t[:-1]) & ((v[1:] == v[:-1]) | (np.isnan(v[1:]) & np.isnan(v[:-1])))
-    if not again.any():
-        return None
-    repeated = np.empty(len(t), dtype=bool)
-    repeated[order] = again
-    return repeated
-
-
-class _Suspects:
-    """Readings in a row whose times are too far off to be believed at once."""
-
-    __slots__ = ("distinct", "highest_ns", "lowest_ns", "readings")
-
-    def __init__(self) -> None:
-        self.readings: list[tuple[int, int, float, int]] = []  # (time, channel, value, heard)
-        self.distinct: set[int] = set()  # of their times, no more than are needed
-        self.lowest_ns = self.highest_ns = 0
-
-    def add(self, t_ns: int, channel: int, value: float, now_ns: int) -> None:
-        if not self.readings:
-            self.lowest_ns = self.highest_ns = t_ns
-        self.readings.append((t_ns, channel, value, now_ns))
-        self.lowest_ns, self.highest_ns = min(self.lowest_ns, t_ns), max(self.highest_ns, t_ns)
-        if len(self.distinct) < CONFIRMATIONS:
-            self.distinct.add(t_ns)
-
-    @property
-    def agree(self) -> bool:
-        return len(self.distinct) >= CONFIRMATIONS
-
-
 class Windower:
     """The windows of one asset. Feed readings with `add`, then take what has closed with `closed`."""
 
@@ -178,8 +67,8 @@ class Windower:
         self._period_ns = round(NS_PER_S / windowing.rate_hz)
         self._leap_ns = max(self._lateness_ns, 2 * self._period_ns)
         self._jump_ns = max(round(MAX_JUMP_S * NS_PER_S), self._window_ns)
-        self._channels = [_Channel() for _ in profile.channels]
-        self._suspects = _Suspects()
+        self._channels = [ChannelBuffer() for _ in profile.channels]
+        self._suspects = Suspects()
         self._n_apart = 0  # suspects ever
         self._followed = Position(0, _LONG_AGO_NS, 0)  # of those that the latest segment began with; `n_apart`: before them
         self._newest_ns: int | None = None  # event time of the newest believed reading
@@ -324,13 +213,13 @@ class Windower:
     def _is_far(self, t_ns: int) -> bool:
         return abs(t_ns - self._newest_ns) >= self._jump_ns  # type: ignore[operator]
 
-    def _has_fallen_back(self, held: _Suspects) -> bool:
+    def _has_fallen_back(self, held: Suspects) -> bool:
         """Readings of a window's length, one after the other and none of them believable, are no stragglers."""
         return held.highest_ns - held.lowest_ns >= self._window_ns or len(held.readings) >= _MAX_FALLEN
 
-    def _follow(self, held: _Suspects) -> None:
+    def _follow(self, held: Suspects) -> None:
         """The clock has jumped: take in what was held."""
-        self._suspects = _Suspects()
+        self._suspects = Suspects()
         held.readings.sort(key=lambda reading: reading[0])
         self._begin_segment(held.readings[0][0], held.readings[0][3])
         self._followed = Position(self.n_restarts, held.highest_ns, self._n_apart - len(held.readings))
@@ -344,9 +233,9 @@ class Windower:
             else:
                 self._n_late += 1
                 self._channels[channel].n_late += 1
-        self._suspects = _Suspects()
+        self._suspects = Suspects()
 
-    def _trim(self, buffer: _Channel) -> None:
+    def _trim(self, buffer: ChannelBuffer) -> None:
         """Make room in bursts, for each costs a move of all that stays."""
         surplus = len(buffer.times) - MAX_HELD * 9 // 10
         self.n_overflow += surplus
@@ -502,42 +391,3 @@ class Windower:
             first_open = (watermark_ns // self._hop_ns + 1) * self._hop_ns
             self._move_to(min(-(-oldest // self._hop_ns) * self._hop_ns, first_open))
         return self._next_end_ns <= watermark_ns
-
-
-class Grid:
-    """Aligns a raw window's channels to the profile's grid."""
-
-    def __init__(self, profile: Profile) -> None:
-        windowing = profile.windowing
-        self.n_cells = max(2, round(windowing.window_s * windowing.rate_hz))
-        self.rate_hz = windowing.rate_hz
-        self._cell_ns = NS_PER_S / windowing.rate_hz
-        slow = [max(1.0, windowing.rate_hz / (c.rate_hz or windowing.rate_hz)) for c in profile.channels]
-        self._min_filled = [max(1, int(windowing.min_coverage * self.n_cells / s)) for s in slow]
-        self._max_gap = [max(windowing.max_gap_s * windowing.rate_hz, 1.5 * s) + 1 for s in slow]
-
-    def align(self, window: RawWindow) -> tuple[NDArray[np.float64], list[int]]:
-        """((n_cells, n_channels) float64 with missing channels all NaN, indices of the missing channels)."""
-        matrix = np.full((self.n_cells, len(window.times)), np.nan)
-        missing = []
-        for i, (times, values) in enumerate(zip(window.times, window.values, strict=True)):
-            column = self._column(times - window.start_ns, values, i)
-            if column is None:
-                missing.append(i)
-            else:
-                matrix[:, i] = column
-        return matrix, missing
-
-    def _column(self, offsets_ns: NDArray[np.int64], values: NDArray[np.float64], channel: int) -> NDArray[np.float64] | None:
-        if len(offsets_ns) < self._min_filled[channel]:
-            return None
-        cells = np.minimum(((offsets_ns - 1) / self._cell_ns).astype(np.intp), self.n_cells - 1)
-        counts = np.bincount(cells, minlength=self.n_cells)
-        filled = np.flatnonzero(counts)
-        means = np.bincount(cells, weights=values, minlength=self.n_cells)[filled] / counts[filled]
-        if len(filled) == self.n_cells:
-            return means
-        gaps = np.diff(filled, prepend=-1, append=self.n_cells)
-        if len(filled) < self._min_filled[channel] or gaps.max() > self._max_gap[channel]:
-            return None
-        return np.interp(np.arange(self.n_cells), filled, means)

@@ -41,7 +41,7 @@ from models.contract.profile import Channel, Profile, Windowing
 from models.contract.reading import Reading
 from models.contract.signing import SigningKey
 from models.detectors.autoencoder import TfliteAutoencoder
-from models.windows import RawWindow
+from models.raw_window import RawWindow
 
 DATA = Path(__file__).parent / "data"
 T0_S = 1_700_000_000  # a multiple of every window length used here

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from models.contract.clock import NS_PER_S
 from models.contract.items import FaultKind
 from models.contract.profile import Profile
+from models.grid import Grid
 from models.quality.changes import ChangeCheck
 from models.quality.finding import Finding
 from models.quality.redundancy import Group, GroupState
@@ -40,7 +41,7 @@ from models.quality.samples import Kept, SampleCheck
 from models.quality.stuck import Stillness, machine_stands
 from models.quality.timing import RateCheck, TimeCheck
 from models.quality.usual import Shape, Usual, UsualState
-from models.windows import Grid, RawWindow
+from models.raw_window import RawWindow
 
 _LESSONS_HELD: Final = 6  # a minute or more at the built-in profiles' windows: what develops is recognized meanwhile
 _SKIPPED: Final = 3

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from models.contract.clock import NS_PER_S
 from models.contract.profile import Profile
 from models.quality.finding import Finding
-from models.windows import RawWindow
+from models.raw_window import RawWindow
 
 _TOO_FEW: Final = 0.6
 _TOO_MANY: Final = 1.5

@@ -15,7 +15,7 @@ from models.contract.clock import NS_PER_S
 from models.contract.items import Aggregate, Body, ClockMark
 from models.contract.profile import Profile
 from models.contract.reading import Reading
-from models.windows import RawWindow
+from models.raw_window import RawWindow
 from tests.builders import T0_NS, plain
 
 DAY_S = 86_400.0

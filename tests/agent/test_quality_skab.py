@@ -12,7 +12,7 @@ import pytest
 from agent.backtest.run import profile_of, run
 from models.contract.table import read_table
 from models.detectors.quality import CleanWindow, QualityControl
-from models.windows import RawWindow
+from models.raw_window import RawWindow
 from tests.recorded import recorded
 
 COMMISSIONING_ROWS = 400

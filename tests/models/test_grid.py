@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from models.contract.clock import NS_PER_S
 from models.contract.profile import Channel
-from models.windows import Grid, RawWindow
+from models.grid import Grid
+from models.raw_window import RawWindow
 from tests.builders import T0_NS, plain, raw_window
 
 NAN = float("nan")

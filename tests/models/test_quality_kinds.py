@@ -15,7 +15,8 @@ from models.contract.clock import NS_PER_S
 from models.contract.items import FaultKind
 from models.contract.profile import Channel, Profile, Redundant
 from models.detectors.quality import CleanWindow, QualityControl, QualityMemory
-from models.windows import RawWindow, Windower
+from models.raw_window import RawWindow
+from models.windows import Windower
 from tests.builders import T0_NS, plain
 
 RATE_HZ, WINDOW_S = 5.0, 10.0

@@ -9,7 +9,7 @@ import pytest
 
 from models.contract.profile import Channel
 from models.detectors.quality import QualityControl
-from models.windows import RawWindow
+from models.raw_window import RawWindow
 from tests.builders import T0_NS, plain
 
 RATE_HZ = 5.0

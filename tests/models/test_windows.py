@@ -7,7 +7,8 @@ import pytest
 
 import models.windows
 from models.contract.clock import NS_PER_S
-from models.windows import RawWindow, Windower
+from models.raw_window import RawWindow
+from models.windows import Windower
 from tests.builders import T0_NS, plain
 
 

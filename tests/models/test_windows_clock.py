@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from models.contract.clock import NS_PER_S
-from models.windows import CONFIRMATIONS, MAX_JUMP_S, RawWindow, Windower
+from models.raw_window import RawWindow
+from models.readings_held import CONFIRMATIONS
+from models.windows import MAX_JUMP_S, Windower
 from tests.builders import T0_NS, plain
 
 DAY_S = 86_400.0
