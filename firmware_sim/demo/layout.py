@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from firmware_sim.links.broker import Broker
 from firmware_sim.scenario import AssetPlan, Scenario
 from models.contract.config import load_profile
 
@@ -40,7 +41,7 @@ def gateways(scenario: Scenario) -> list[Gateway]:
     return [*devices, Gateway(HOST_DEVICE, "here", ())]
 
 
-def agent_toml(gateway: Gateway, hub_url: str, join_token: Path, broker: tuple[str, int], ports: Mapping[str, str]) -> str:
+def agent_toml(gateway: Gateway, hub_url: str, join_token: Path, broker: Broker, ports: Mapping[str, str]) -> str:
     """The device's `tocsin.toml`. `ports`: the serial port of each asset that has one."""
     lines = [
         "[device]",
@@ -82,6 +83,8 @@ def _serial(plan: AssetPlan, port: str) -> Sequence[str]:
     return lines
 
 
-def _mqtt(assets: Sequence[str], broker: tuple[str, int]) -> Sequence[str]:
+def _mqtt(assets: Sequence[str], broker: Broker) -> Sequence[str]:
     topics = ", ".join(f'{{ topic = "plant/{asset}", asset = "{asset}" }}' for asset in assets)
-    return ["", "[[mqtt]]", 'name = "plant"', f'host = "{broker[0]}"', f"port = {broker[1]}", f"topics = [{topics}]"]
+    lines = ["", "[[mqtt]]", 'name = "plant"', f'host = "{broker.host}"', f"port = {broker.port}", f"topics = [{topics}]"]
+    # amqtt knows no MQTT 5, and does not say so: the agent would wait for an answer before it tries the other version.
+    return lines if broker.kind == "mosquitto" else [*lines, 'protocol = "3.1.1"']

@@ -110,7 +110,7 @@ class DemoRun:
         for gateway in self.gateways:
             far = gateway is self.remote
             url = f"http://127.0.0.1:{self.link.port}" if far else f"http://{host}:{port}"
-            text = agent_toml(gateway, url, join_token, (self.broker.host, self.broker.port), self.fleet.addresses())
+            text = agent_toml(gateway, url, join_token, self.broker, self.fleet.addresses())
             (self._folder(gateway.device_id) / "tocsin.toml").write_text(text + self._more(self.broker))
             self.processes.start(gateway.device_id, "agent", "run", "--config", str(self._config(gateway.device_id)))
 
