@@ -302,7 +302,7 @@ def test_a_hung_pipeline_is_killed_although_the_rest_of_the_process_lives(runnin
         wait_until(lambda: _show(running, "MainPID") != pid, timeout_s=30, what="the watchdog's kill")
         assert _stored(running) == before
     told = _wait_for_restart_by_watchdog(running, pid, since_s)
-    assert "in _store" in told, "the stack of the thread that hung"
+    assert "in _work" in told, "the stack of the thread that hung"
     assert _starts(running) == (epoch, starts + 1)
     assert before.items() <= _stored(running).items()
     _wait_for_more(running)
