@@ -1,9 +1,13 @@
 """What devices call. Bodies are sealed msgpack in, msgpack out; errors are problem+json.
 
-POST /v1/enrol              Enrol -> EnrolReply         401 bad signature, 403 wrong join token, 409 another key is pinned
+POST /v1/enrol              Enrol -> EnrolReply         401 bad signature, 403 token refused, 409 another key is pinned, 429
+POST /v1/rotate             Rotate -> Rotated           400, 401, 413
 POST /v1/ingest             Batch -> Ack                400 not an envelope, 401, 413 too large, 429 busy (Retry-After)
 POST /v1/checkin            CheckIn -> CheckInReply     400, 401, 413
+GET  /v1/ca                 the CA's certificate, PEM   404 where devices need none; open to all, for a claim token names its hash
 GET  /v1/bundles/{sha256}   the archive                 404; open to all: its digest is its name, and is signed
+
+A device that is suspended or revoked gets 403, whatever it calls.
 """
 
 from __future__ import annotations
@@ -25,13 +29,16 @@ from hub.api.bodies import read_body
 from hub.api.problems import Problem
 from hub.devices.checkin import MAX_CHECKIN_BYTES, DesiredSlotsOf, take_checkin
 from hub.devices.enrol import MAX_ENROL_BYTES, read_enrol, store_enrol
+from hub.devices.flood import EnrolFailures
 from hub.devices.keys import DeviceKeys, verifier
+from hub.devices.rotate import MAX_ROTATE_BYTES, read_rotation, take_rotation
 from hub.ingest.admission import admit
 from hub.ingest.service import IngestService
 from hub.registry.registry import Registry
-from models.contract.checkin import CheckIn, CheckInReply, Enrol, EnrolReply
-from models.contract.envelope import open_sealed, read_sealed
+from models.contract.checkin import CheckIn, CheckInReply, Enrol, EnrolReply, Rotated
+from models.contract.envelope import Sealed, open_sealed, read_sealed
 from models.contract.names import MAX_ENVELOPE_BYTES
+from models.errors import EnvelopeError
 
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 _encoder = msgspec.msgpack.Encoder()
@@ -50,7 +57,9 @@ class DeviceApi:
         identity: EnrolReply,
         join_token: str,
         checkin_s: float,
+        ca_pem: bytes | None = None,
         now_ns: Callable[[], int] = time.time_ns,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._keys = keys
@@ -60,13 +69,18 @@ class DeviceApi:
         self._identity = identity
         self._join_token = join_token
         self._checkin_s = checkin_s
+        self._ca_pem = ca_pem
         self._now_ns = now_ns
+        self._monotonic_s = monotonic_s
+        self._failures = EnrolFailures()
 
     def routes(self) -> list[BaseRoute]:
         return [
             Route("/v1/ingest", self.ingest, methods=["POST"]),
             Route("/v1/checkin", self.checkin, methods=["POST"]),
             Route("/v1/enrol", self.enrol, methods=["POST"]),
+            Route("/v1/rotate", self.rotate, methods=["POST"]),
+            Route("/v1/ca", self.ca, methods=["GET"]),
             _ArchiveRoute("/v1/bundles/{sha256}", self.archive),
         ]
 
@@ -81,9 +95,24 @@ class DeviceApi:
         return _reply(await run_in_threadpool(self._take_checkin, sealed.device_id, checkin))
 
     async def enrol(self, request: Request) -> Response:
-        device_id, enrol = read_enrol(await read_body(request, MAX_ENROL_BYTES), self._join_token)
-        await run_in_threadpool(self._store_enrol, device_id, enrol)
-        return _reply(self._identity)
+        address = request.client.host if request.client else ""
+        self._failures.check(address, self._monotonic_s())
+        try:
+            device_id, enrol = read_enrol(await read_body(request, MAX_ENROL_BYTES), self._join_token)
+            site = await run_in_threadpool(self._store_enrol, device_id, enrol)
+        except (EnvelopeError, Problem):
+            self._failures.failed(address, self._monotonic_s())
+            raise
+        return _reply(msgspec.structs.replace(self._identity, site=site))
+
+    async def rotate(self, request: Request) -> Response:
+        sealed = read_rotation(await read_body(request, MAX_ROTATE_BYTES))
+        return _reply(await run_in_threadpool(self._take_rotation, sealed))
+
+    async def ca(self, _request: Request) -> Response:
+        if self._ca_pem is None:
+            raise Problem(404, "not-found", "this hub has no CA of its own for devices to pin")
+        return Response(self._ca_pem, media_type="application/x-pem-file")
 
     async def archive(self, request: Request) -> Response:
         path = self._registry.path(request.path_params["sha256"])
@@ -100,10 +129,17 @@ class DeviceApi:
         with self._engine.begin() as connection:
             return take_checkin(connection, device_id, checkin, self._desired_slots, self._checkin_s, self._now_ns())
 
-    def _store_enrol(self, device_id: str, enrol: Enrol) -> None:
+    def _store_enrol(self, device_id: str, enrol: Enrol) -> str:
         with self._engine.begin() as connection:
-            store_enrol(connection, device_id, enrol, self._now_ns())
-        self._keys.remember(device_id, enrol.public_key)
+            site = store_enrol(connection, device_id, enrol, self._now_ns())
+        self._keys.drop(device_id)
+        return site
+
+    def _take_rotation(self, sealed: Sealed) -> Rotated:
+        with self._engine.begin() as connection:
+            rotated = take_rotation(connection, sealed, self._now_ns())
+        self._keys.drop(sealed.device_id)
+        return rotated
 
 
 class _ArchiveRoute(Route):

@@ -14,8 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from hub.devices.claims import ClaimRefused
 from hub.devices.enrol import JoinRefused, KeyConflict
-from hub.devices.keys import BadSignature, UnknownDevice
+from hub.devices.flood import TooManyFailures
+from hub.devices.keys import BadSignature, DeviceRevoked, DeviceSuspended, UnknownDevice
 from hub.ingest.service import Busy
 from hub.lake.query import QueryError
 from hub.state.database import cause_of
@@ -25,10 +27,14 @@ from models.errors import BundleError, ConfigError, EnvelopeError, RolloutError,
 _STATUS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (UnknownDevice, 401, "unknown-device"),
     (BadSignature, 401, "bad-signature"),
+    (DeviceSuspended, 403, "device-suspended"),
+    (DeviceRevoked, 403, "device-revoked"),
+    (ClaimRefused, 403, "claim-refused"),
     (JoinRefused, 403, "join-refused"),
     (KeyConflict, 409, "key-conflict"),
     (EnvelopeError, 400, "bad-envelope"),
     (Busy, 429, "busy"),
+    (TooManyFailures, 429, "too-many-failures"),
     (BundleError, 422, "bad-bundle"),
     (RolloutError, 409, "rollout"),
     (TrainingError, 409, "training"),

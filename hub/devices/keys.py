@@ -1,7 +1,8 @@
 """The devices' public keys: pinned at enrolment, asked for with every message.
 
-A key that was found is remembered for half a minute: long enough to cost nothing, short enough for a device that was
-forgotten to be refused soon. A device that is not there is looked up each time.
+A key that was found is remembered for half a minute: long enough to cost nothing, short enough for a device that another
+process has suspended, revoked or forgotten to be refused soon; who does that in this process says so (`drop`). A device that is
+not there, or not let in, is looked up each time.
 """
 
 from __future__ import annotations
@@ -27,6 +28,18 @@ class BadSignature(EnvelopeError):
     """The envelope was not signed by the device that it names, or was changed since."""
 
 
+class DeviceSuspended(EnvelopeError):
+    """An operator keeps this device out for now. It keeps what it has, and asks again after `retry_after_s`."""
+
+    retry_after_s: Final = 300.0
+
+
+class DeviceRevoked(EnvelopeError):
+    """An operator has put this device's key out of use for good."""
+
+    retry_after_s: Final = 3600.0
+
+
 Verify = Callable[[str, bytes, bytes], None]
 
 
@@ -37,6 +50,7 @@ class DeviceKeys:
         self._engine = engine
         self._clock = clock
         self._known: dict[str, tuple[float, bytes]] = {}  # until when, and the key
+        self._n_drops = 0
 
     def remembered(self, device_id: str) -> bytes | None:
         """The key if it was looked up a moment ago: touches no database."""
@@ -44,20 +58,38 @@ class DeviceKeys:
         return key if self._clock() < until_s else None
 
     def find(self, device_id: str) -> bytes:
-        """32 bytes, from the database. Raises UnknownDevice."""
+        """32 bytes, from the database. Raises UnknownDevice, DeviceSuspended, DeviceRevoked."""
+        n_drops = self._n_drops
+        columns = select(devices.c.public_key, devices.c.state, devices.c.state_reason)
         with self._engine.connect() as connection:
-            key: bytes | None = connection.execute(
-                select(devices.c.public_key).where(devices.c.device_id == device_id)
-            ).scalar()
-        if key is None:
+            row = connection.execute(columns.where(devices.c.device_id == device_id)).first()
+        if row is None or row.state != "active":
             self._known.pop(device_id, None)
+        if row is None:
             raise UnknownDevice(f"device {device_id} is not enrolled at this hub")
-        self.remember(device_id, key)
+        check_standing(device_id, row.state, row.state_reason)
+        key: bytes = row.public_key
+        if n_drops == self._n_drops:  # else it may have been read just before somebody changed it
+            self.remember(device_id, key)
         return key
 
     def remember(self, device_id: str, key: bytes) -> None:
         """`key` has just been pinned for this device, or found."""
         self._known[device_id] = (self._clock() + _REMEMBERED_S, key)
+
+    def drop(self, device_id: str) -> None:
+        """Something about this device has just changed: look it up anew."""
+        self._n_drops += 1
+        self._known.pop(device_id, None)
+
+
+def check_standing(device_id: str, state: str, reason: str) -> None:
+    """Raises DeviceSuspended or DeviceRevoked, with the operator's reason, unless the device is active."""
+    because = f": {reason}" if reason else ""
+    if state == "suspended":
+        raise DeviceSuspended(f"device {device_id} is suspended{because}")
+    if state == "revoked":
+        raise DeviceRevoked(f"device {device_id} is revoked{because}")
 
 
 def verifier(public_key: bytes) -> Verify:

@@ -25,6 +25,28 @@ devices = Table(
     Column("last_seen_ns", BigInteger, nullable=False),
     Column("checkin", JSON),  # the latest CheckIn, as JSON
     Column("health", JSON),  # the latest Health item (written by the state projector)
+    Column("state", String(16), nullable=False, server_default="active"),  # active, suspended, revoked
+    Column("state_reason", Text, nullable=False, server_default=""),
+    Column("state_ns", BigInteger),  # since when; None = since it enrolled
+    Column("claim_id", String(64)),  # the claim token that let it in; None = the join token
+    Column("profiles", JSON),  # that its claim token allows; None = any
+    Column("previous_key", LargeBinary),  # before the latest change of keys
+    Column("key_since_ns", BigInteger),  # when the present key was pinned; None = at enrolment
+    Column("writers", JSON),  # who has spoken under its name in this epoch (hub/devices/clones.py)
+)
+claim_tokens = Table(
+    "claim_tokens",
+    metadata,
+    Column("token_id", String(64), primary_key=True),
+    Column("public_key", LargeBinary, nullable=False),  # the secret's other half: all that the hub keeps of it
+    Column("site", String(64), nullable=False),
+    Column("profiles", JSON, nullable=False),  # [] = any
+    Column("max_uses", Integer, nullable=False),
+    Column("n_used", Integer, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("created_by", String(128), nullable=False),
+    Column("expires_ns", BigInteger, nullable=False),
+    Column("revoked_ns", BigInteger),
 )
 bundle_failures = Table(
     "bundle_failures",

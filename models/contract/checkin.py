@@ -18,20 +18,43 @@ SlotName = Literal["active", "shadow", "previous"]
 
 
 class Enrol(msgspec.Struct, frozen=True, kw_only=True):
-    """First contact. `join_proof`: HMAC-SHA256(join token, device_id NUL public_key), so the token itself never travels."""
+    """First contact. One of two things shows that the device may come in, and neither tells a secret:
+
+    `claim_id`, `claim_proof`: a claim token's name, and its key's signature over `claim.claim_message`.
+    `join_proof`: HMAC-SHA256(join token, device_id NUL public_key), where the hub has a join token for all.
+    `profiles`: of the assets that the device watches; None = it does not say.
+    """
 
     public_key: bytes
-    join_proof: bytes
     agent_version: str
+    join_proof: bytes = b""
+    claim_id: Annotated[str, Meta(max_length=64)] = ""
+    claim_proof: bytes = b""
+    profiles: list[Name] | None = None
     site: Name = "default"
     hardware: Text = ""
 
 
 class EnrolReply(msgspec.Struct, frozen=True, kw_only=True):
-    """`hub_public_key`: Ed25519, 32 bytes; the device pins it and accepts only bundles signed by it."""
+    """`hub_public_key`: Ed25519, 32 bytes; the device pins it and accepts only bundles signed by it. `site`: where the hub
+    has it stand, which a claim token decides; empty = where the device says."""
 
     hub_id: Name
     hub_public_key: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    site: str = ""
+
+
+class Rotate(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of keys, signed by the old key as an envelope, and by the new one over `signing.rotation_message`."""
+
+    new_key: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    proof: Annotated[bytes, Meta(min_length=64, max_length=64)]
+
+
+class Rotated(msgspec.Struct, frozen=True, kw_only=True):
+    """The key that is pinned from now on."""
+
+    public_key: bytes
 
 
 class SlotReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ from models.errors import EnvelopeError
 
 T = TypeVar("T")
 VERSION: Final = 1
-Purpose = Literal["enrol", "ingest", "checkin"]
+Purpose = Literal["enrol", "ingest", "checkin", "rotate"]
 Sign = Callable[[bytes], bytes]
 Verify = Callable[[str, bytes, bytes], None]  # (device_id, signature, message); raises EnvelopeError
 

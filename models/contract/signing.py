@@ -29,6 +29,11 @@ class SigningKey:
         return self._key.public_key().public_bytes_raw()
 
     @classmethod
+    def from_seed(cls, seed: bytes) -> SigningKey:
+        """The key of a 32-byte seed (RFC 8032, 5.1.5). Raises ValueError for another length."""
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    @classmethod
     def load_or_create(cls, path: Path) -> SigningKey:
         """The key in `path` (32 raw bytes, mode 0600), made and synced to disk if it is not there yet.
 
@@ -39,7 +44,7 @@ class SigningKey:
             write_durably(path, key.private_bytes_raw(), mode=0o600)
             return cls(key)
         try:
-            return cls(Ed25519PrivateKey.from_private_bytes(path.read_bytes()))
+            return cls.from_seed(path.read_bytes())
         except ValueError:
             raise StorageError(
                 f"{path}: not a 32-byte Ed25519 key; restore it, or remove it to enrol as a new device"
@@ -58,3 +63,8 @@ def verified(public_key: bytes, signature: bytes, message: bytes) -> bool:
 def join_proof(token: str, device_id: str, public_key: bytes) -> bytes:
     """What shows that a device knows the join token, without sending it."""
     return hmac.digest(token.encode(), device_id.encode() + b"\0" + public_key, hashlib.sha256)
+
+
+def rotation_message(device_id: str, old_key: bytes, new_key: bytes) -> bytes:
+    """What the new key signs, to show that whoever asks for a change of keys has it."""
+    return b"\0".join((b"tocsin rotate", device_id.encode(), old_key, new_key))
