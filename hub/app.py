@@ -31,6 +31,7 @@ from hub.api.shapes import Readiness
 from hub.api.training import TrainingProcesses
 from hub.audit.log import head_of
 from hub.devices.keys import DeviceKeys
+from hub.devices.routes import IdentityApi
 from hub.ingest.committer import LEDGER, Committer
 from hub.ingest.consumer import Follower, check_not_older
 from hub.ingest.log import IngestLog, SqliteIngestLog
@@ -82,7 +83,9 @@ def build_app(hub: Hub) -> FastAPI:
 
     identity = EnrolReply(hub_id=hub.config.hub_id, hub_public_key=hub.key.public_bytes)
     keys = DeviceKeys(reading(engine))
-    device_api = DeviceApi(engine, keys, ingest, registry, desired_slots, identity, hub.join_token, hub.config.checkin_s)
+    device_api = DeviceApi(
+        engine, keys, ingest, registry, desired_slots, identity, hub.join_token, hub.config.checkin_s, hub.tls.ca_pem()
+    )
     operator_api = OperatorApi(
         engine, access, registry, rollouts, training, backlog, LakeCounter(lake), hub.config.hub_id, online_for_s
     )
@@ -102,6 +105,7 @@ def build_app(hub: Hub) -> FastAPI:
     add_problem_handlers(app)
     app.router.routes.extend(device_api.routes())  # before the operators': a bundle's digest is no bundle's name
     app.include_router(operator_api.router())
+    app.include_router(IdentityApi(engine, access, hub, keys).router())
     _add_probes(app, backlog)
     app.router.routes.extend(pages)
     return app

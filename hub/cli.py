@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from hub.settings import init_hub, load_hub
-from hub.terminal import data_option, json_option, show_table
+from hub.terminal import data_option, json_option, plain, show_table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -28,6 +28,10 @@ _COMMANDS = {
     "rollout": ("hub.rollout.cli", "rollout"),
     "bundles": ("hub.registry.cli", "bundles"),
     "audit": ("hub.audit.cli", "audit"),
+    "token": ("hub.devices.cli", "token"),
+    "tokens": ("hub.devices.cli", "tokens"),
+    "device": ("hub.devices.cli", "device"),
+    "forget": ("hub.devices.cli", "forget"),
 }
 
 
@@ -51,20 +55,25 @@ def hub() -> None:
 
 
 @hub.command()
+@click.option("--join-token", is_flag=True, help="Also make one token for all devices, without an end: for labs.")
 @data_option
 @json_option
-def init(data: Path, as_json: bool) -> None:
-    """Make a hub in a directory, or complete the one that is there."""
+def init(join_token: bool, data: Path, as_json: bool) -> None:
+    """Make a hub in a directory, or complete the one that is there: keys, its own CA, database, admin token."""
     from hub.state.database import open_state
 
-    made = init_hub(data)
+    made = init_hub(data, join_token=join_token)
     open_state(made.state_url).dispose()
     if as_json:
-        paths = {"data": made.paths.root, "join_token": made.paths.join_token, "admin_token": made.paths.admin_token}
+        paths = {"data": made.paths.root, "admin_token": made.paths.admin_token, "ca": made.tls.ca}
+        if made.join_token:
+            paths["join_token"] = made.paths.join_token
         click.echo(json.dumps({name: str(path.absolute()) for name, path in paths.items()}))
         return
     click.echo(f"The hub is in {data}. Start it with `tocsin hub serve --data {data}`.")
-    click.echo(f"Devices enrol with the token in {made.paths.join_token}.")
+    click.echo(f"`tocsin hub token --site SITE --data {data}` makes a token with which a device enrols.")
+    if made.join_token:
+        click.echo(f"Any device may enrol with the token in {made.paths.join_token}, too.")
 
 
 @hub.command()
@@ -92,6 +101,7 @@ def serve(data: Path, host: str | None, port: int | None) -> None:
 def devices(data: Path, as_json: bool) -> None:
     """Every enrolled device."""
     from hub.api.views import list_devices
+    from hub.devices.clones import cloned_text
 
     with _state(data) as (loaded, connection):
         rows = list_devices(connection, time.time_ns() - int(3e9 * loaded.config.checkin_s))
@@ -106,40 +116,22 @@ def devices(data: Path, as_json: bool) -> None:
             _age(row["last_seen_ns"]),
             row["agent_version"],
             _lasts(row["survival"]),
+            "CLONED" if row["cloned"] else row["state"],
             ", ".join(f"{asset['asset']} ({asset['state']})" for asset in row["assets"]),
         )
         for row in rows
     ]
-    columns = ("device", "site", "online", "seen", "agent", "lasts alone", "assets")
-    show_table(columns, shown, "no devices yet; they enrol with the join token")
+    columns = ("device", "site", "online", "seen", "agent", "lasts alone", "state", "assets")
+    show_table(columns, shown, "no devices yet; `tocsin hub token` makes a token with which they enrol")
+    for row in rows:
+        if row["cloned"]:
+            click.echo(plain(cloned_text(row["device_id"], row["cloned"])))
 
 
 def _lasts(survival: dict[str, Any] | None) -> str:
     """How long a device does without the hub."""
     days = (survival or {}).get("days")
     return "" if days is None else f"{days:,.0f} days" if days >= 10 else f"{days:.1f} days"
-
-
-@hub.command()
-@click.argument("device")
-@data_option
-def forget(device: str, data: Path) -> None:
-    """Let DEVICE enrol anew, with another key; what it delivered stays. A running hub refuses it within half a minute."""
-    from hub.audit.log import cli_actor, record
-    from hub.devices.enrol import forget_device
-    from hub.state.database import open_state
-
-    engine = open_state(load_hub(data).state_url)
-    try:
-        with engine.begin() as connection:
-            known = forget_device(connection, device)
-            if known:
-                record(connection, at_ns=time.time_ns(), actor=cli_actor(), action="device.forget", subject=device)
-    finally:
-        engine.dispose()
-    if not known:
-        raise click.ClickException(f"no device {device}; `tocsin hub devices` lists them")
-    click.echo(f"{device} is forgotten; it may enrol again")
 
 
 @hub.command()

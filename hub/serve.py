@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -19,25 +19,31 @@ from fastapi import FastAPI
 
 from hub.app import build_app
 from hub.settings import Hub
+from hub.tls.serving import ServerTls
 from models.errors import LinkError, StorageError
 
 _GRACE_S = 5  # for requests that are under way when the hub is told to stop
+_KEEP_ALIVE_S = 20  # a device that syncs every ten seconds need not shake hands each time
 
 
 def serve(hub: Hub, host: str, port: int, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C. `announce` is told the address once the hub answers there; port 0 takes a free one.
 
-    Raises LinkError: the address cannot be had; StorageError: the directory is served already. Nothing has begun then.
+    Raises LinkError: the address cannot be had; StorageError: the directory is served already; ConfigError: its TLS cannot be
+    set up. Nothing has begun then.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("hub.audit").setLevel(logging.INFO)
     with _only_one(hub.paths.lock), _bound(host, port) as listener:
+        tls = None if hub.tls.mode(host) == "off" else ServerTls(hub.tls, host)
         app = build_app(hub)
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=_GRACE_S, server_header=False
-        )
-        server = _Server(config, app, lambda: announce(_url(host, listener.getsockname()[1])))
-        with _sparing_collector():
+            app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=_GRACE_S, server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S, ssl_context_factory=(lambda *_: tls.context) if tls else None,
+        )  # fmt: skip
+        url = _url("https" if tls else "http", host, listener.getsockname()[1])
+        server = _Server(config, app, lambda: announce(url))
+        with _sparing_collector(), tls.kept_fresh() if tls else nullcontext():
             server.run(sockets=[listener])
 
 
@@ -118,6 +124,6 @@ def _only_one(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _url(host: str, port: int) -> str:
+def _url(scheme: str, host: str, port: int) -> str:
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{shown}:{port}"
+    return f"{scheme}://{shown}:{port}"

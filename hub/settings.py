@@ -2,8 +2,9 @@
 
     DIR/hub.toml          settings; a key that is not there has its default, an unknown key is refused
     DIR/keys/hub.key      Ed25519, 0600: signs the bundles that devices load
+    DIR/keys/ca.*, tls.*  the hub's own CA and its certificate: see `hub/tls/files.py`
     DIR/admin.token       0600: opens the page and the operators' API
-    DIR/join.token        0600: lets a device enrol
+    DIR/join.token        0600: lets any device enrol, where it is there; `tocsin hub token` makes better ones
     DIR/hub.db            state (SQLite by default)      DIR/ingest.db   what is acknowledged and not yet consumed
     DIR/lake/             Delta tables                   DIR/bundles/    model archives, by SHA-256
 
@@ -20,6 +21,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from hub.tls.files import Tls, TlsFiles
 from models.contract.config import read_toml
 from models.contract.names import Name
 from models.contract.signing import SigningKey
@@ -35,6 +37,9 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     `checkin_s`: how often devices are asked to check in. `lake_commit_s`: how long windows are gathered before they are
     committed to the lake. `rollout_tick_s`: how often gates are judged. `profiles_dir`: profiles beside the built-in ones.
+
+    `tls`: see `hub/tls/files.py`; `tls_names`: what else the own certificate is for. `tls_ca`: the CA that devices should pin
+    where the certificate is not by the own one. `url`: where devices find the hub; empty = made up of host and port.
     """
 
     hub_id: Name = "hub"
@@ -46,6 +51,12 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     checkin_s: Seconds = 30.0
     lake_commit_s: Seconds = 5.0
     rollout_tick_s: Seconds = 5.0
+    url: Annotated[str, Meta(pattern=r"^(https?://[^/\s]+[^\s]*)?\Z", max_length=500)] = ""
+    tls: Tls = "auto"
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_ca: str = ""
+    tls_names: list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:_\-]+\Z", max_length=253)]] = []
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,11 @@ class Hub:
     config: HubConfig
     key: SigningKey
     admin_token: str
-    join_token: str
+    join_token: str  # empty = none
+
+    @property
+    def tls(self) -> TlsFiles:
+        return TlsFiles(self.paths.root, self.config)
 
     @property
     def state_url(self) -> str:
@@ -126,7 +141,7 @@ class Hub:
 _HUB_TOML = """\
 # Settings of this hub. Every key is optional; what is commented out shows the default.
 # hub_id = "hub"
-# host = "127.0.0.1"        # 0.0.0.0 lets devices on the network in
+# host = "127.0.0.1"        # 0.0.0.0 lets devices on the network in, by TLS
 # port = 8700
 # state_url = ""            # empty: hub.db in this directory; or postgresql+psycopg://...
 # lake_url = ""             # empty: lake/ in this directory; or s3://bucket/path
@@ -134,11 +149,20 @@ _HUB_TOML = """\
 # checkin_s = 30.0          # how often devices check in
 # lake_commit_s = 5.0       # how long windows are gathered before they go to the lake
 # rollout_tick_s = 5.0      # how often gates are judged
+# url = ""                  # where devices find this hub; empty: made up of host and port
+# tls = "auto"              # own (by this hub's own CA) beyond loopback, else off; or own, files, off
+# tls_cert = ""             # for files: PEM certificate and chain, and
+# tls_key = ""              # its key; read again when they change
+# tls_ca = ""               # for files or a proxy: PEM of the CA that devices pin; empty: checked as by a browser
+# tls_names = []            # what else the own certificate is for, beside this machine's names and addresses
 """
 
 
-def init_hub(root: Path, config_text: str = _HUB_TOML) -> Hub:
-    """Make the hub's directory, or complete it; what is there is kept. Raises ConfigError where it cannot be written."""
+def init_hub(root: Path, config_text: str = _HUB_TOML, *, join_token: bool = True) -> Hub:
+    """Make the hub's directory, or complete it; what is there is kept. `join_token`: whether one is made, too.
+
+    Raises ConfigError where it cannot be written.
+    """
     paths = HubPaths(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -146,13 +170,15 @@ def init_hub(root: Path, config_text: str = _HUB_TOML) -> Hub:
             folder.mkdir(exist_ok=True)
         if not paths.config.exists():
             write_durably(paths.config, config_text.encode())
-        for token in (paths.admin_token, paths.join_token):
+        for token in (paths.admin_token, *([paths.join_token] if join_token else [])):
             if not token.exists():
                 write_durably(token, secrets.token_urlsafe(32).encode() + b"\n", mode=0o600)
         SigningKey.load_or_create(paths.key)
     except OSError as error:
         raise ConfigError(str(root), f"a directory that can be written: {error.strerror}") from None
-    return load_hub(root)
+    hub = load_hub(root)
+    hub.tls.ensure_authority()
+    return hub
 
 
 def load_hub(root: Path) -> Hub:
@@ -172,7 +198,7 @@ def load_hub(root: Path) -> Hub:
         config=config,
         key=key,
         admin_token=_token(paths.admin_token),
-        join_token=_token(paths.join_token),
+        join_token=_token(paths.join_token) if paths.join_token.exists() else "",
     )
 
 

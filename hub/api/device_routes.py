@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -95,19 +96,16 @@ class DeviceApi:
         return _reply(await run_in_threadpool(self._take_checkin, sealed.device_id, checkin))
 
     async def enrol(self, request: Request) -> Response:
-        address = request.client.host if request.client else ""
-        self._failures.check(address, self._monotonic_s())
-        try:
+        with self._limited(request):
             device_id, enrol = read_enrol(await read_body(request, MAX_ENROL_BYTES), self._join_token)
             site = await run_in_threadpool(self._store_enrol, device_id, enrol)
-        except (EnvelopeError, Problem):
-            self._failures.failed(address, self._monotonic_s())
-            raise
         return _reply(msgspec.structs.replace(self._identity, site=site))
 
     async def rotate(self, request: Request) -> Response:
-        sealed = read_rotation(await read_body(request, MAX_ROTATE_BYTES))
-        return _reply(await run_in_threadpool(self._take_rotation, sealed))
+        with self._limited(request):
+            sealed = read_rotation(await read_body(request, MAX_ROTATE_BYTES))
+            rotated = await run_in_threadpool(self._take_rotation, sealed)
+        return _reply(rotated)
 
     async def ca(self, _request: Request) -> Response:
         if self._ca_pem is None:
@@ -119,6 +117,17 @@ class DeviceApi:
         if not path.is_file():
             raise Problem(404, "not-found", "no bundle with this SHA-256")
         return FileResponse(path, media_type="application/octet-stream", headers={"Cache-Control": "public, immutable"})
+
+    @contextmanager
+    def _limited(self, request: Request) -> Iterator[None]:
+        """Raises TooManyFailures; what is refused inside counts as one."""
+        address = request.client.host if request.client else ""
+        self._failures.check(address, self._monotonic_s())
+        try:
+            yield
+        except (EnvelopeError, Problem):
+            self._failures.failed(address, self._monotonic_s())
+            raise
 
     async def _key_of(self, device_id: str) -> bytes:
         """Raises UnknownDevice."""

@@ -36,9 +36,19 @@ class FailureView(BaseModel):
     at_ns: int
 
 
+class ClonedView(BaseModel):
+    """Two that speak under one device's name. `boots`: of the two; `epoch`: in which both write."""
+
+    since_ns: int
+    last_ns: int
+    epoch: str
+    boots: tuple[str, str]
+
+
 class DeviceView(BaseModel):
     """`online`: seen within the last three check-ins. `survival`: how long it lasts without this hub and what waits there, as
-    it said at its last check-in; null before the first, or from an agent that does not tell."""
+    it said at its last check-in; null before the first, or from an agent that does not tell. `state`: active, suspended or
+    revoked, with the operator's reason."""
 
     device_id: str
     site: str
@@ -47,13 +57,22 @@ class DeviceView(BaseModel):
     enrolled_ns: int
     last_seen_ns: int
     online: bool
+    state: str
+    state_reason: str
+    cloned: ClonedView | None
     survival: dict[str, Any] | None
     assets: list[AssetView]
     slots: list[SlotView]
 
 
 class DeviceDetail(DeviceView):
-    """`checkin`, `health`: the latest that the device sent, as it sent them."""
+    """`checkin`, `health`: the latest that the device sent, as it sent them. `claim_id`: the claim token that let it in;
+    `profiles`: what that allows, null = anything. `key_since_ns`: when its key was last changed, null = never."""
+
+    state_ns: int | None
+    claim_id: str | None
+    profiles: list[str] | None
+    key_since_ns: int | None
 
     failures: list[FailureView]
     checkin: dict[str, Any] | None

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select
 
 from hub.api.shapes import DeviceLedger, LaneView
+from hub.devices.clones import cloned_of
 from hub.ledger.ledger import LaneAccount, LaneKey, load_all, load_device
 from hub.ledger.ranges import size
 from hub.rollout.machine import OPEN
@@ -26,13 +27,14 @@ from hub.state.schema import (
 )
 
 RowDict = dict[str, Any]
-_DEVICE_COLUMNS = ("device_id", "site", "hardware", "agent_version", "enrolled_ns", "last_seen_ns")
+_DEVICE_COLUMNS = ("device_id", "site", "hardware", "agent_version", "enrolled_ns", "last_seen_ns", "state", "state_reason")
 
 
 def list_devices(connection: Connection, online_since_ns: int) -> list[RowDict]:
     """Every device with its assets and slots, by id."""
     assets_of, slots_of = _by_device(connection, assets), _by_device(connection, device_slots)
     columns = [*(devices.c[name] for name in _DEVICE_COLUMNS), devices.c.checkin["survival"].label("survival")]
+    columns.append(devices.c.writers["cloned"].label("cloned"))
     rows = connection.execute(select(*columns).order_by(devices.c.device_id)).mappings()
     return [
         {
@@ -53,6 +55,8 @@ def device_detail(connection: Connection, device_id: str, online_since_ns: int) 
     return {
         **{name: row[name] for name in (*_DEVICE_COLUMNS, "checkin", "health")},
         "survival": (row["checkin"] or {}).get("survival"),
+        "cloned": cloned_of(row["writers"]),
+        **{name: row[name] for name in ("state_ns", "claim_id", "profiles", "key_since_ns")},
         "online": row["last_seen_ns"] >= online_since_ns,
         "assets": _rows_of(connection, assets, device_id),
         "slots": _rows_of(connection, device_slots, device_id),

@@ -12,6 +12,7 @@ A finding names the boots and stands until an operator closes it (`standing.py`:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -57,6 +58,15 @@ def stored_writers(stored: Any) -> Writers:
 def cloned_of(stored: Any) -> dict[str, Any] | None:
     """The finding in `devices.writers`, for people and scripts."""
     return None if stored is None else stored.get("cloned")
+
+
+def cloned_text(device_id: str, cloned: Mapping[str, Any]) -> str:
+    """What an operator should know of a finding, and do about it."""
+    one, other = cloned["boots"]
+    return (
+        f"{device_id} is there twice: boots {one} and {other} both write in epoch {cloned['epoch']}. On the copy, remove state_dir"
+        f" and enrol it under an id of its own; on the other, `tocsin agent rotate-key`. Then `tocsin hub device resume {device_id}`."
+    )
 
 
 def observe(before: Writers, epoch: str, starts: int, at: Stamp, now_ns: int) -> Writers:
