@@ -28,6 +28,7 @@ from agent.committer import Committer
 from agent.config import LoadedConfig
 from agent.control import ControlSocket
 from agent.database import DamagedError, Database
+from agent.enrol import NOT_ENROLLED, Introduction, Said, check_no_downgrade
 from agent.flash import FlashMeter
 from agent.health import Vitals
 from agent.holding import Holding
@@ -48,6 +49,7 @@ from agent.survival import Survey
 from agent.sync import Sync
 from agent.tail import blocks_for
 from agent.timeline import told
+from agent.tls import trusting
 from agent.update import Updater
 from agent.uplink import Uplink
 from models.contract.items import Action, Alert, Body, SensorFault
@@ -85,7 +87,7 @@ class App:
         self._vitals = Vitals()
         self._sources = make_sources(loaded, lambda: self._clock.now().wall_ns)
         self._set_aside = SetAside(loaded.state_dir)
-        self._link = HttpHubLink(config.hub.url, config.hub.timeout_s) if config.hub else None
+        self._link = make_link(config.hub.url, config.hub.timeout_s, self._identity) if config.hub else None
         spec_hashes = {watch.profile.name: watch.spec.hash for watch in self._pipeline.assets.values()}
         self._updater = Updater(self._slots, self._link, spec_hashes, self._serve_soon)
         self._survey = Survey(self._outbox, FlashMeter(loaded.state_dir), loaded.state_dir, config.device.flash_endurance_tbw)
@@ -113,18 +115,15 @@ class App:
         hub, link = loaded.config.hub, self._link
         if hub is None or link is None:
             return None
-        token_file = loaded.resolve(hub.join_token_file) if hub.join_token_file else None
-        if token_file is None and self._identity.enrolment is None:
-            raise ConfigError(
-                f"{loaded.path}: hub.join_token_file", "the hub's join token, for this device is not enrolled yet"
-            )
-        hardware = f"{platform.machine()} {platform.system()}"
+        if loaded.token_file is None and self._identity.enrolment is None:
+            raise ConfigError(f"{loaded.path}: hub", NOT_ENROLLED)
+        introduction = Introduction(self._identity, link, hub.url, hub.timeout_s, said_of(loaded, version), loaded.token_file)
         return Uplink(
             identity=self._identity,
             link=link,
             sync=Sync(self._outbox, link, self._clock, self._identity.device_id, self._identity.sign, self._set_aside),
             updater=self._updater,
-            enrol=lambda: self._identity.enrol(link, token_file, version, loaded.config.device.site, hardware),
+            enrol=introduction.settle,
             checkin_body=lambda: self._report.checkin(self._clock.now()),
             stopping=self._stop.is_set,
             heard_hub_time=self._clock.attest,
@@ -269,8 +268,11 @@ class App:
 
     def _command(self, words: list[str]) -> dict[str, Any]:
         """What the control socket is told to do; called by its thread, done by the pipeline's."""
+        if words == ["rotate-key"] and self._uplink is not None:
+            self._uplink.begin_rotation()
+            return {"rotating": True}
         if len(words) != 2 or words[0] != "recommission":
-            return {"error": f"no command {' '.join(words)!r}; there is: recommission ASSET"}
+            return {"error": f"no command {' '.join(words)!r}; there are: recommission ASSET, rotate-key (with a hub)"}
         if words[1] not in self._pipeline.assets:
             return {"error": f"no asset {words[1]!r}; there are: {', '.join(self._pipeline.assets)}"}
         self._deliver(lambda: self._committer.add(self._pipeline.recommission(words[1])))
@@ -281,6 +283,18 @@ class App:
     def status(self) -> dict[str, Any]:
         """How the device is, as JSON-able values."""
         return {**self._report.status(self._clock.now(), self._uplink), "actions": self._actions.status()}
+
+
+def make_link(url: str, timeout_s: float, identity: Identity) -> HttpHubLink:
+    """The link to the hub that this device has pinned, or is to. Raises ConfigError: it was pinned, and `url` is in clear."""
+    check_no_downgrade(identity, url)
+    return HttpHubLink(url, timeout_s, lambda: trusting(identity.ca_file))
+
+
+def said_of(loaded: LoadedConfig, version: str) -> Said:
+    """What the device says of itself when it enrols."""
+    profiles = [profile.name for profile in loaded.profiles.values()]
+    return Said(version, loaded.config.device.site, f"{platform.machine()} {platform.system()}", profiles)
 
 
 def make_sources(loaded: LoadedConfig, now_ns: Callable[[], int]) -> list[Source]:

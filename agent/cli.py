@@ -39,6 +39,38 @@ def run(config_path: Path, log_level: str) -> None:
 
 @agent.command()
 @CONFIG
+@click.argument("url")
+@click.argument("token")
+@click.option("--again", is_flag=True, help="Though the device is enrolled: it goes by what the hub answers now.")
+def enrol(config_path: Path, url: str, token: str, again: bool) -> None:
+    """Enrol this device at the hub at URL, with the TOKEN that `tocsin hub token` made there.
+
+    TOKEN may be the name of a file that holds it, or - to read it from standard input: arguments can be seen by every user of
+    this machine. Where it pins the hub, nobody else is believed, now and later. Done again, it changes nothing.
+
+    As root, this is done as the owner of the state directory. Exit codes: 78 the token or the configuration will not do; 1 the
+    hub was not reached, or it refuses.
+    """
+    from agent.enrol_cli import enrol_now
+
+    click.echo(enrol_now(config_path, url, token, again))
+
+
+@agent.command("rotate-key")
+@CONFIG
+def rotate_key(config_path: Path) -> None:
+    """Give this device a new key; the hub pins it in place of the old one, which nobody can use any more.
+
+    A running agent does it at once, or when it next reaches its hub; `status` tells. Exit code 1: the hub was not reached; the
+    change is gone on with at the next contact.
+    """
+    from agent.enrol_cli import rotate_now
+
+    click.echo(rotate_now(config_path))
+
+
+@agent.command()
+@CONFIG
 @click.option("--dry-run", is_flag=True, help="Print the unit and change nothing; needs no root.")
 @click.option("--no-start", is_flag=True, help="Enable the service for the next boot, but leave it as it is now.")
 def install(config_path: Path, dry_run: bool, no_start: bool) -> None:

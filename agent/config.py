@@ -43,11 +43,13 @@ class DeviceConfig(_Strict, frozen=True, kw_only=True):
 class HubConfig(_Strict, frozen=True, kw_only=True):
     """Where to sync. Leave the whole table out and the device works alone, for any length of time.
 
-    `join_token_file`: the hub's join token, needed once, to enrol. `update_s`: how often the device works towards what the hub
+    `claim_token_file`: a claim token, with which the agent enrols by itself; `join_token_file`: the hub's join token instead,
+    where it has one. Needed once, and neither after `tocsin agent enrol`. `update_s`: how often the device works towards what the hub
     desires. `timeout_s`: for one exchange; more where more is carried.
     """
 
     url: Annotated[str, Meta(pattern=r"^https?://[^/]+(/.*)?$")]
+    claim_token_file: str | None = None
     join_token_file: str | None = None
     sync_s: Seconds = 10.0
     checkin_s: Seconds = 60.0
@@ -88,6 +90,13 @@ class LoadedConfig(msgspec.Struct, frozen=True, kw_only=True):
     config: AgentConfig
     state_dir: Path
     profiles: dict[str, Profile]  # by asset
+
+    @property
+    def token_file(self) -> Path | None:
+        """What the agent enrols with, by itself."""
+        hub = self.config.hub
+        name = hub and (hub.claim_token_file or hub.join_token_file)
+        return self.resolve(name) if name else None
 
     @property
     def channels(self) -> dict[str, list[str]]:
@@ -154,6 +163,11 @@ def _mentioned(source: SourceConfig) -> Iterator[tuple[str, str, str | None]]:
 
 
 def _check_hub(path: Path, config: AgentConfig) -> None:
-    token = config.hub.join_token_file if config.hub else None
-    if token and not (path.parent / token).is_file():
-        raise ConfigError(f"{path}: hub.join_token_file", f"an existing file, not {token!r}")
+    if config.hub is None:
+        return
+    if config.hub.claim_token_file and config.hub.join_token_file:
+        raise ConfigError(f"{path}: hub.join_token_file", "one of claim_token_file and join_token_file, not both")
+    for key in ("claim_token_file", "join_token_file"):
+        token = getattr(config.hub, key)
+        if token and not (path.parent / token).is_file():
+            raise ConfigError(f"{path}: hub.{key}", f"an existing file, not {token!r}")

@@ -6,6 +6,7 @@
 3. `abort` ends what is under way, from any thread and in any state: resolving a name is all that it cannot cut short.
 4. A wish to wait (`Retry-After`, RFC 9110, 10.2.3) is passed on in both of its forms. Its date is read against the
    response's own `Date`, never against this device's clock, which may be in 1970.
+5. Where the address says https, whom to believe is the caller's to say (`agent/tls.py`): it is asked once, when first needed.
 
 By http.client, for urllib3 costs a device twice the memory and gives no hold on a socket that waits for an answer.
 """
@@ -20,16 +21,28 @@ from contextlib import contextmanager, suppress
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
+import msgspec
+
+from agent.tls import trusting
 from models.errors import LinkError, LinkTimeout
+
+if TYPE_CHECKING:
+    import ssl
 
 MAX_REPLY_BYTES: Final = 1024 * 1024
 MAX_PAUSE_S: Final = 3600.0
 _CONNECT_S: Final = 10.0
 _SLOWEST_BYTES_PER_S: Final = 4000.0  # what a link must carry at least: a deadline grows with what is to be carried
 _KEPT: Final = 2  # connections: sync and check-in
+
+MakeTls = Callable[[], "ssl.SSLContext"]
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    detail: str
 
 
 class HubLink(Protocol):
@@ -49,11 +62,15 @@ class HubLink(Protocol):
 
 
 class HttpHubLink:
-    """The real one. Safe from several threads. `timeout_s`: for an exchange of little; see `_SLOWEST_BYTES_PER_S`."""
+    """The real one. Safe from several threads. `timeout_s`: for an exchange of little; see `_SLOWEST_BYTES_PER_S`.
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    `tls`: makes the context of https connections."""
+
+    def __init__(self, url: str, timeout_s: float, tls: MakeTls = lambda: trusting(None)) -> None:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
+        self._make_tls = tls
+        self._tls: ssl.SSLContext | None = None
         self._lock = threading.Lock()  # guards what follows
         self._kept: list[_Wire] = []
         self._under_way: set[_Wire] = set()
@@ -98,9 +115,8 @@ class HttpHubLink:
             if response is None or wire.was_cut:
                 raise LinkError(f"{self._url}: {failure}")
             if response.status >= 300:
-                said = data[:200].decode("utf-8", "replace")
                 pause_s = pause_asked_s(response.headers)
-                raise LinkError(f"{method} {path}: {response.status} {said}", pause_s, response.status)
+                raise LinkError(f"{method} {path}: {response.status} {_said(data)}", pause_s, response.status)
             if len(data) > max_bytes:
                 raise LinkError(f"{method} {path}: more than {max_bytes} bytes")
             if response.length != 0 and not response.chunked:  # a cut-off body reads like a short one
@@ -108,13 +124,18 @@ class HttpHubLink:
             wire.keep = not response.will_close
             return data
 
+    def _tls_for(self) -> ssl.SSLContext | None:
+        if self._tls is None and self._url.startswith("https:"):
+            self._tls = self._make_tls()
+        return self._tls
+
     @contextmanager
     def _wire(self) -> Iterator[_Wire]:
         """A connection for one exchange: kept where there is one that is still up, else new."""
         with self._lock:
             if self._closed:
                 raise LinkError(f"{self._url}: the agent stops")
-            wire = self._kept.pop() if self._kept else _Wire(self._url, self._timeout_s)
+            wire = self._kept.pop() if self._kept else _Wire(self._url, self._timeout_s, self._tls_for())
             self._under_way.add(wire)
         wire.keep = False
         try:
@@ -132,16 +153,15 @@ class HttpHubLink:
 class _Wire:
     """One connection, and a second handle on its socket: by that one another thread may end it, whatever it is at."""
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, tls: ssl.SSLContext | None) -> None:
         parts = urlsplit(url)
         self.keep = False
         self.was_cut = False
         self._base = parts.path
         self._timeout_s = timeout_s
         self._handle: socket.socket | None = None
-        kind = _Https if parts.scheme == "https" else _Http
-        port = parts.port or kind.default_port  # told always: without it http.client takes the end of ::1 for one
-        self._http = kind(parts.hostname or "", port, self._dial)
+        port = parts.port or (HTTPConnection if tls is None else HTTPSConnection).default_port
+        self._http = _Http(parts.hostname or "", port, self._dial, tls)  # the port always: it takes the end of ::1 for one
 
     def ask(self, method: str, path: str, body: bytes | None) -> HTTPResponse:
         """The response, its body still to be read."""
@@ -192,24 +212,16 @@ Dial = Callable[[str, int], socket.socket]
 
 
 class _Http(HTTPConnection):
-    def __init__(self, host: str, port: int, dial: Dial) -> None:
+    """On a socket of its owner's making. `tls`: None = in clear. A handshake is part of the exchange and of its deadline."""
+
+    def __init__(self, host: str, port: int, dial: Dial, tls: ssl.SSLContext | None) -> None:
         super().__init__(host, port)
         self._dial = dial
+        self._tls = tls
 
     def connect(self) -> None:
-        self.sock = self._dial(self.host, self.port)
-
-
-class _Https(HTTPSConnection):
-    def __init__(self, host: str, port: int, dial: Dial) -> None:
-        import ssl
-
-        self._tls = ssl.create_default_context()
-        super().__init__(host, port, context=self._tls)
-        self._dial = dial
-
-    def connect(self) -> None:
-        self.sock = self._tls.wrap_socket(self._dial(self.host, self.port), server_hostname=self.host)
+        sock = self._dial(self.host, self.port)
+        self.sock = sock if self._tls is None else self._tls.wrap_socket(sock, server_hostname=self.host)
 
 
 @contextmanager
@@ -232,7 +244,18 @@ def _is_over(sock: socket.socket) -> bool:
 def _reason(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError | socket.gaierror):
         return "connection refused or host not found"
+    if type(error).__name__ == "SSLCertVerificationError":
+        return f"its certificate is not believed: {getattr(error, 'verify_message', error)}"[:200]
     return f"{type(error).__name__}: {error}".removesuffix(": ")[:200]
+
+
+def _said(data: bytes) -> str:
+    """What the hub says is wrong: the one line of a problem (RFC 9457), else the beginning of whatever it is."""
+    try:
+        detail = msgspec.json.decode(data, type=_Problem).detail
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return data[:200].decode("utf-8", "replace")
+    return detail[:200] if detail.isprintable() else repr(detail[:200])
 
 
 def pause_asked_s(headers: Message) -> float | None:

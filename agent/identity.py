@@ -1,28 +1,32 @@
 """Who this device is: its key, and the hub that it is enrolled with.
 
 DIR/device.key        Ed25519, made on the device, never leaves it
+DIR/device.key.next   its successor, from when a change of keys is asked for until the hub has it
+DIR/ca.pem            the CA that the hub's certificate must lead to, pinned at enrolment; none = checked as a browser does
 DIR/enrolment.json    the hub's name and public key, pinned at enrolment
+
+A change of keys: the next key is on disk before the hub hears of it, and takes the old one's place by one rename after the hub
+has said that it has it. Wherever that breaks off, `next_key` says that it is to be gone on with.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 
-from agent.hub_link import HubLink
-from models.contract.checkin import Enrol, EnrolReply
-from models.contract.envelope import seal
-from models.contract.signing import SigningKey, join_proof
-from models.errors import ConfigError, LinkError, StorageError
+from models.contract.signing import SigningKey
+from models.errors import StorageError
 from models.files import write_durably
 
 
 class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of enrolment."""
+    """What is remembered of enrolment. `site`: where the hub has this device stand."""
 
     hub_id: str
     hub_public_key: bytes
+    site: str = ""
 
 
 class Identity:
@@ -30,6 +34,7 @@ class Identity:
 
     def __init__(self, directory: Path, device_id: str) -> None:
         self.device_id = device_id
+        self._directory = directory
         self._key = SigningKey.load_or_create(directory / "device.key")
         self._path = directory / "enrolment.json"
         self.enrolment = self._read()
@@ -45,28 +50,53 @@ class Identity:
     def sign(self, message: bytes) -> bytes:
         return self._key.sign(message)
 
-    def enrol(self, link: HubLink, token_file: Path | None, agent_version: str, site: str, hardware: str) -> Enrolment:
-        """Introduce this device to the hub, once; the reply is pinned. Raises LinkError, or ConfigError without a token."""
-        if self.enrolment is not None:
-            return self.enrolment
-        if token_file is None:
-            raise ConfigError("hub.join_token_file", "the hub's join token, to enrol with it")
+    @property
+    def public_key(self) -> bytes:
+        """32 bytes."""
+        return self._key.public_bytes
+
+    # --- the hub ---------------------------------------------------------------------------------------------------
+
+    @property
+    def ca_file(self) -> Path | None:
+        """The pinned CA, if there is one."""
+        path = self._directory / "ca.pem"
+        return path if path.is_file() else None
+
+    def pin_ca(self, pem: bytes) -> None:
+        """Believe this CA and no other from now on."""
+        write_durably(self._directory / "ca.pem", pem)
+
+    def unpin_ca(self) -> None:
+        """A hub whose certificate is checked as a browser does, or that has none."""
+        (self._directory / "ca.pem").unlink(missing_ok=True)
+
+    def remember(self, enrolment: Enrolment) -> None:
+        """Pin the hub, durably."""
+        write_durably(self._path, msgspec.json.encode(enrolment))
+        self.enrolment = enrolment
+
+    # --- a change of keys ------------------------------------------------------------------------------------------
+
+    @property
+    def _next_path(self) -> Path:
+        return self._directory / "device.key.next"
+
+    @property
+    def rotating(self) -> bool:
+        """Whether a change of keys was asked for and is not over."""
+        return self._next_path.exists()
+
+    def next_key(self) -> SigningKey:
+        """The key's successor, made and synced to disk if it is not there yet. Raises StorageError: damaged."""
+        return SigningKey.load_or_create(self._next_path)
+
+    def take_next(self, key: SigningKey) -> None:
+        """The hub has pinned `key`, which is the next one: from now on it signs."""
+        self._next_path.replace(self._directory / "device.key")
+        self._key = key
+        directory = os.open(self._directory, os.O_RDONLY)
         try:
-            token = token_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise LinkError(f"join token {token_file}: {error}") from None
-        enrol = Enrol(
-            public_key=self._key.public_bytes,
-            join_proof=join_proof(token, self.device_id, self._key.public_bytes),
-            agent_version=agent_version,
-            site=site,
-            hardware=hardware[:500],
-        )
-        try:
-            answer = link.post("/v1/enrol", seal(enrol, "enrol", self.device_id, self.sign))
-            reply = msgspec.msgpack.decode(answer, type=EnrolReply)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise LinkError(f"the hub's answer is no enrolment: {error}") from None
-        self.enrolment = Enrolment(hub_id=reply.hub_id, hub_public_key=reply.hub_public_key)
-        write_durably(self._path, msgspec.json.encode(self.enrolment))
-        return self.enrolment
+            os.fsync(directory)
+        finally:
+            os.close(directory)

@@ -176,6 +176,9 @@ def _hub_status(uplink: Uplink | None) -> dict[str, Any] | None:
     counters = uplink.sync.counters
     return {
         "enrolled": uplink.identity.enrolment is not None,
+        "ca_pinned": uplink.identity.ca_file is not None,
+        "key": uplink.identity.public_key.hex(),
+        "rotating": uplink.identity.rotating,
         "last_sync_ns": counters.last_ok_ns or None,
         "sent_items": counters.sent_items,
         "sent_bytes": counters.sent_bytes,

@@ -104,6 +104,8 @@ def _hub_lines(hub: Mapping[str, Any] | None, now_ns: int) -> Iterator[str]:
     last = f"last sync {_span((now_ns - hub['last_sync_ns']) / 1e9)} ago" if hub["last_sync_ns"] else "not synced yet"
     error = hub["sync_error"] or hub["checkin_error"] or hub["update_error"]
     yield f"  hub: {'enrolled' if hub['enrolled'] else 'not enrolled'}, {last}" + (f"; {error}" if error else "")
+    if hub.get("rotating"):
+        yield "  hub: a new key is made; the hub hears of it at the next contact"
     if hub["set_aside"]:
         yield f"  ! items that the hub refuses, set aside in the state directory's folder set-aside: {hub['set_aside']}"
 

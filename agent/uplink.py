@@ -90,6 +90,12 @@ class Uplink:
         if "sync" in self._jobs:
             self._jobs["sync"].hurry()
 
+    def begin_rotation(self) -> None:
+        """Let the next contact change the device's key, and let that be soon. Raises StorageError, OSError."""
+        self.identity.next_key()
+        if "checkin" in self._jobs:
+            self._jobs["checkin"].hurry()
+
     def stop(self, timeout_s: float) -> None:
         """No attempt begins any more; wait until none is under way. Those that hang are ended by the link's owner."""
         for job in self._jobs.values():

@@ -36,7 +36,7 @@ _HIDDEN: Final = {
     "/tmp": "PrivateTmp",  # noqa: S108  # named to be refused
     "/var/tmp": "PrivateTmp",  # noqa: S108
 }
-_FILE_KEYS: Final = ("join_token_file", "password_file", "secret_file", "ca_file")
+_FILE_KEYS: Final = ("claim_token_file", "join_token_file", "password_file", "secret_file", "ca_file")
 _PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9/_.:+,@%=~-]+")
 # The kernel's name of each kind of USB serial port, and the module that registers it.
 _USB_KINDS: Final = {"ttyUSB": "usbserial", "ttyACM": "cdc_acm"}
