@@ -80,9 +80,7 @@ def read_token(path: Path) -> str:
         raise LinkError(f"token {path}: {error}") from None
 
 
-def enrol(
-    identity: Identity, link: HubLink, url: str, timeout_s: float, said: Said, token: str
-) -> Enrolment:
+def enrol(identity: Identity, link: HubLink, url: str, timeout_s: float, said: Said, token: str) -> Enrolment:
     """Introduce this device with a claim token, or the hub's join token; what the hub answers is pinned.
 
     Raises LinkError: unreachable, or refused and why; ConfigError: the token is none, or not to be used here.
@@ -130,7 +128,9 @@ def rotate(identity: Identity, link: HubLink) -> None:
 def check_way(claim: ClaimToken, url: str) -> None:
     """Raises ConfigError where the way to the hub is not the one that the token pins."""
     if claim.ca_sha256 is not None and not _is_safe(url):
-        raise ConfigError(f"hub address {url}", f"https://…, for the token pins the hub's certificate; it was made for {claim.url}")
+        raise ConfigError(
+            f"hub address {url}", f"https://…, for the token pins the hub's certificate; it was made for {claim.url}"
+        )
 
 
 def check_no_downgrade(identity: Identity, url: str) -> None:

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
-from hub.audit.log import record
-from hub.devices.clones import Cloned, observe_checkin
+from hub.devices.cloned import record_cloned
+from hub.devices.clones import observe_checkin
 from hub.devices.keys import UnknownDevice, check_standing
 from hub.state.schema import assets, bundle_failures, device_slots, devices
 from hub.state.upsert import upsert
@@ -53,12 +53,6 @@ def take_checkin(
     profiles = sorted({report.profile for report in checkin.assets} | {report.profile for report in checkin.slots})
     slots = desired_slots(connection, device_id, profiles)
     return CheckInReply(hub_time_ns=now_ns, next_checkin_s=next_checkin_s, slots=slots)
-
-
-def record_cloned(connection: Connection, device_id: str, cloned: Cloned) -> None:
-    """Into the audit log, once for each finding."""
-    told = {"epoch": cloned.epoch, "boots": cloned.boots}
-    record(connection, at_ns=cloned.since_ns, actor="hub", action="device.cloned", subject=device_id, details=told)
 
 
 def _allowed(checkin: CheckIn, profiles: Sequence[str] | None) -> CheckIn:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, insert, select, update
 
-from hub.audit.log import record
+from hub.audit.log import JsonValue, record
 from hub.state.schema import claim_tokens
 from models.contract.checkin import Enrol
 from models.contract.claim import ClaimToken, claim_message
@@ -46,10 +46,11 @@ def create_token(
     if not 0 < ttl_h <= MAX_TTL_H:
         raise ConfigError("claim token: ttl", f"hours, above 0 and at most {MAX_TTL_H:.0f}, not {ttl_h:g}")
     expires_ns = now_ns + round(ttl_h * _HOUR_NS)
-    row = {"token_id": token.token_id, "public_key": token.key.public_bytes, "site": site, "profiles": sorted(set(profiles))}
-    row |= {"max_uses": max_uses, "n_used": 0, "created_ns": now_ns, "created_by": actor[:128], "expires_ns": expires_ns}
-    connection.execute(insert(claim_tokens), row)
-    told = {"site": site, "profiles": row["profiles"], "max_uses": max_uses, "expires_ns": expires_ns}
+    allowed = sorted(set(profiles))
+    row = {"token_id": token.token_id, "public_key": token.key.public_bytes, "site": site, "profiles": allowed}
+    uses = {"max_uses": max_uses, "n_used": 0, "created_ns": now_ns, "created_by": actor[:128], "expires_ns": expires_ns}
+    connection.execute(insert(claim_tokens), {**row, **uses})
+    told: dict[str, JsonValue] = {"site": site, "profiles": allowed, "max_uses": max_uses, "expires_ns": expires_ns}
     record(connection, at_ns=now_ns, actor=actor, action="token.create", subject=token.token_id, details=told)
 
 

@@ -92,6 +92,13 @@ def observe_checkin(stored: Any, checkin: CheckIn, now_ns: int) -> tuple[Any, Cl
     return msgspec.to_builtins(after), after.cloned if before.cloned is None else None
 
 
+def observe_items(stored: Any, epoch: str, boots: tuple[str, str], now_ns: int) -> tuple[Any, Cloned | None]:
+    """The same after two boots were heard of, by different items under one number (`hub/ingest/boots.py`)."""
+    before = stored_writers(stored)
+    after = msgspec.structs.replace(before, cloned=found(before.cloned, epoch, boots, now_ns))
+    return msgspec.to_builtins(after), after.cloned if before.cloned is None else None
+
+
 def found(cloned: Cloned | None, epoch: str, boots: tuple[str, str], now_ns: int) -> Cloned:
     """The finding after one more sign of it."""
     return Cloned(cloned.since_ns if cloned else now_ns, now_ns, epoch, boots)

@@ -37,9 +37,7 @@ def issue_token(
         hub.tls.ensure_authority()  # a hub of an older version has none yet
     ca = hub.tls.ca_pem()
     token = new_claim(hub.tls.url(), pin_of(ca) if ca else None)
-    create_token(
-        connection, token, site=site, profiles=profiles, max_uses=max_uses, ttl_h=ttl_h, actor=actor, now_ns=now_ns
-    )
+    create_token(connection, token, site=site, profiles=profiles, max_uses=max_uses, ttl_h=ttl_h, actor=actor, now_ns=now_ns)
     return {
         "token_id": token.token_id,
         "token": claim_text(token),

@@ -35,7 +35,7 @@ class ClaimTokenRequest(BaseModel):
 
 
 class ClaimTokenMade(BaseModel):
-    """`token`: shown this once. `ca_sha256`: what it pins, in hexadecimal; null = the certificate is checked as by a browser."""
+    """`token`: shown this once. `ca_sha256`: what it pins, in hexadecimal; null = nothing of the hub's own."""
 
     token_id: str
     token: str

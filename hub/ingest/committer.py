@@ -4,7 +4,8 @@ Invariants:
 1. What an Ack covers is in the synced log (or in quarantine), and in the ledger.
 2. A crash between log and ledger loses nothing and counts nothing twice: `recover` accounts for what the log has beyond
    the ledger's own position, and what a device then sends again is a redelivery.
-3. Items that the ledger knows already have no effect but the count of redeliveries.
+3. Items that the ledger knows already have no effect but the count of redeliveries; where another item is stored under their
+   number, they go into quarantine (`boots.py`).
 4. One batch that cannot be taken does not fail the others of its group.
 """
 
@@ -16,6 +17,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine
 
 from hub.ingest.admission import Admitted
+from hub.ingest.boots import ANOTHER_ITEM, LaneBoots
 from hub.ingest.log import IngestLog, LogRecord
 from hub.ingest.positions import get_position, set_position
 from hub.ledger.ledger import LaneAccount, LaneKey, load_epochs, store
@@ -38,21 +40,25 @@ class Committer:
     def __init__(self, engine: Engine, log: IngestLog) -> None:
         self._engine = engine
         self._log = log
+        self._boots = LaneBoots()
         self._log_may_be_ahead = True  # of the ledger: at the start, and after a commit that failed half-way
 
     def commit(self, group: Sequence[Admitted], now_ns: int) -> list[Ack | EnvelopeError]:
         """One outcome per batch, in order. Raises SQLAlchemyError, sqlite3.Error: then nothing of it is acknowledged."""
         if self._log_may_be_ahead:
+            self._boots.forget()
             self.recover(now_ns)
         self._log_may_be_ahead = True
         with self._engine.begin() as connection:
-            accounts = load_epochs(connection, {(batch.device_id, batch.epoch) for batch in group})
+            epochs = {(batch.device_id, batch.epoch) for batch in group}
+            accounts = load_epochs(connection, epochs)
+            self._boots.load(connection, epochs)
             changed: dict[LaneKey, LaneAccount] = {}
             records: list[LogRecord] = []
             refused: list[dict[str, Any]] = []
             outcomes: list[Ack | EnvelopeError] = []
             for batch in group:
-                taken = _take(batch, accounts, now_ns)
+                taken = _take(batch, accounts, self._boots, now_ns)
                 if isinstance(taken, EnvelopeError):
                     outcomes.append(taken)
                     continue
@@ -61,9 +67,10 @@ class Committer:
                 changed |= updates
                 records += new
                 refused += bad
-                outcomes.append(_ack(batch, accounts, now_ns))
+                outcomes.append(_ack(batch, accounts, bad, now_ns))
             self._log.append(records)
             store(connection, changed)
+            self._boots.store(connection, now_ns)
             upsert(connection, quarantine, refused)
             set_position(connection, LEDGER, self._log.log_id, self._log.end())
         self._log_may_be_ahead = False
@@ -82,19 +89,23 @@ class Committer:
                 n_records += len(records)
 
     def _account_for(self, connection: Connection, records: Sequence[LogRecord], now_ns: int) -> None:
-        accounts = load_epochs(connection, {(record.device_id, record.epoch) for record in records})
+        epochs = {(record.device_id, record.epoch) for record in records}
+        accounts = load_epochs(connection, epochs)
+        self._boots.load(connection, epochs)
         for record in records:
             key = (record.device_id, record.epoch, record.lane)
             account = accounts.get(key, LaneAccount())
+            self._boots.note(key, record)
             accounts[key], _ = account.with_item(record.first_seq, record.seq, now_ns, kind=record.kind, rejected=False)
         store(connection, accounts)
+        self._boots.store(connection, now_ns)
         set_position(connection, LEDGER, self._log.log_id, records[-1].position)
 
 
 Taken = tuple[dict[LaneKey, LaneAccount], list[LogRecord], list[dict[str, Any]]]
 
 
-def _take(batch: Admitted, accounts: Accounts, now_ns: int) -> Taken | EnvelopeError:
+def _take(batch: Admitted, accounts: Accounts, boots: LaneBoots, now_ns: int) -> Taken | EnvelopeError:
     """What the batch changes: the accounts of its lanes, its new records, its new rows for the quarantine."""
     updates: dict[LaneKey, LaneAccount] = {}
     records, refused = [], []
@@ -105,17 +116,22 @@ def _take(batch: Admitted, accounts: Accounts, now_ns: int) -> Taken | EnvelopeE
         if len(account.seen.ahead) > MAX_GAPS:
             return EnvelopeError(f"{batch.device_id}: more than {MAX_GAPS} gaps in lane {item.lane}; send from the cursor on")
         updates[key] = account
-        if new and fault is None:
-            records.append(_record(batch, item, now_ns))
-        elif new:
-            refused.append(_quarantined(batch, item, str(fault), now_ns))
+        if new:
+            boots.note(key, item)
+            if fault is None:
+                records.append(_record(batch, item, now_ns))
+            else:
+                refused.append(_quarantined(batch, item, fault, now_ns))
+        elif fault is None and boots.contradicts(key, item):
+            refused.append(_quarantined(batch, item, ANOTHER_ITEM, now_ns))
     return updates, records, refused
 
 
-def _ack(batch: Admitted, accounts: Accounts, now_ns: int) -> Ack:
+def _ack(batch: Admitted, accounts: Accounts, refused: Sequence[Mapping[str, Any]], now_ns: int) -> Ack:
     keys = {lane: (batch.device_id, batch.epoch, lane) for lane in LANES}
     cursors: dict[str, int] = {lane: accounts[key].seen.cursor for lane, key in keys.items() if key in accounts}
     rejected = [Rejection(item.lane, item.seq, fault) for item, fault in batch.items if fault is not None]
+    rejected += [Rejection(row["lane"], row["seq"], ANOTHER_ITEM) for row in refused if row["reason"] == ANOTHER_ITEM]
     return Ack(epoch=batch.epoch, cursors=cursors, hub_time_ns=now_ns, rejected=rejected)
 
 

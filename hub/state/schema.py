@@ -106,6 +106,15 @@ quarantine = Table(
     Column("body", LargeBinary, nullable=False),
     Column("received_ns", BigInteger, nullable=False),
 )
+lane_boots = Table(  # in which boot of its device each stretch of a lane was made
+    "lane_boots",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("epoch", String(64), primary_key=True),
+    Column("lane", String(16), primary_key=True),
+    Column("first_seq", BigInteger, primary_key=True),
+    Column("boot_id", String(64), nullable=False),
+)
 consumers = Table(  # how far each reader of the ingest log has come
     "consumers",
     metadata,

@@ -65,12 +65,12 @@ def read_claim(text: str) -> ClaimToken:
         raise ConfigError("claim token", f"a text that begins with {PREFIX}, as `tocsin hub token` prints it")
     try:
         data = base64.b64decode(plain.removeprefix(PREFIX) + "===", altchars=b"-_", validate=False)
-        body, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
-        if check != _check(body):
-            raise ValueError
-        return msgspec.msgpack.decode(body, type=ClaimToken)
+        token = msgspec.msgpack.decode(data[:-_CHECK_BYTES], type=ClaimToken)
     except (ValueError, msgspec.MsgspecError):
-        raise ConfigError("claim token", "the whole token: this one is cut off or mistyped") from None
+        token = None
+    if token is None or data[-_CHECK_BYTES:] != _check(data[:-_CHECK_BYTES]):
+        raise ConfigError("claim token", "the whole token: this one is cut off or mistyped")
+    return token
 
 
 def claim_message(token_id: str, device_id: str, public_key: bytes) -> bytes:

@@ -9,7 +9,9 @@ from msgspec import Meta
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}\Z"  # \Z, for $ would let a line break follow
 
-Name = Annotated[str, Meta(pattern=NAME_PATTERN, description="1-64 of letters, digits, '_', '.', '-'; starts with a letter or digit")]
+Name = Annotated[
+    str, Meta(pattern=NAME_PATTERN, description="1-64 of letters, digits, '_', '.', '-'; starts with a letter or digit")
+]
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{16,64}\Z", description="lower-case hexadecimal digest")]
 Text = Annotated[str, Meta(max_length=500)]
 

@@ -32,3 +32,12 @@ def upgrade() -> None:
         sa.Column("revoked_ns", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("token_id"),
     )
+    op.create_table(
+        "lane_boots",
+        sa.Column("device_id", sa.String(length=64), nullable=False),
+        sa.Column("epoch", sa.String(length=64), nullable=False),
+        sa.Column("lane", sa.String(length=16), nullable=False),
+        sa.Column("first_seq", sa.BigInteger(), nullable=False),
+        sa.Column("boot_id", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("device_id", "epoch", "lane", "first_seq"),
+    )
