@@ -44,8 +44,8 @@ class HubConfig(_Strict, frozen=True, kw_only=True):
     """Where to sync. Leave the whole table out and the device works alone, for any length of time.
 
     `claim_token_file`: a claim token, with which the agent enrols by itself; `join_token_file`: the hub's join token instead,
-    where it has one. Needed once, and neither after `tocsin agent enrol`. `update_s`: how often the device works towards what the hub
-    desires. `timeout_s`: for one exchange; more where more is carried.
+    where it has one. Needed once, and neither after `tocsin agent enrol`. `update_s`: how often the device works towards what
+    the hub desires. `timeout_s`: for one exchange; more where more is carried.
     """
 
     url: Annotated[str, Meta(pattern=r"^https?://[^/]+(/.*)?$")]

@@ -46,8 +46,8 @@ class Said:
 class Introduction:
     """Enrols once, and finishes a change of keys that was begun; for use by several threads.
 
-    `token_file`: None = there is none. `link` believes `identity.ca_file`, from its first use on; `url`: where it leads, for what
-    is asked before anybody is believed.
+    `token_file`: None = there is none. `link` believes `identity.ca_file`, from its first use on; `url`: where it leads, for
+    what is asked before anybody is believed.
     """
 
     identity: Identity

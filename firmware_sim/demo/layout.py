@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from firmware_sim.links.broker import Broker
 from firmware_sim.scenario import AssetPlan, Scenario
@@ -28,6 +27,10 @@ class Gateway:
     site: str
     assets: tuple[AssetPlan, ...]
 
+    @property
+    def profiles(self) -> list[str]:
+        return sorted({plan.profile for plan in self.assets}) or ["host"]
+
 
 def gateways(scenario: Scenario) -> list[Gateway]:
     """One device a pump; the other machines are shared out among devices that speak their link; and one for this machine."""
@@ -41,8 +44,8 @@ def gateways(scenario: Scenario) -> list[Gateway]:
     return [*devices, Gateway(HOST_DEVICE, "here", ())]
 
 
-def agent_toml(gateway: Gateway, hub_url: str, join_token: Path, broker: Broker, ports: Mapping[str, str]) -> str:
-    """The device's `tocsin.toml`. `ports`: the serial port of each asset that has one."""
+def agent_toml(gateway: Gateway, hub_url: str, claim_token: str, broker: Broker, ports: Mapping[str, str]) -> str:
+    """The device's `tocsin.toml`. `claim_token`: the file's name. `ports`: the serial port of each asset that has one."""
     lines = [
         "[device]",
         f'id = "{gateway.device_id}"',
@@ -51,7 +54,7 @@ def agent_toml(gateway: Gateway, hub_url: str, join_token: Path, broker: Broker,
         "",
         "[hub]",
         f'url = "{hub_url}"',
-        f'join_token_file = "{join_token}"',
+        f'claim_token_file = "{claim_token}"',
         "sync_s = 0.5",
         "checkin_s = 1.5",
         "update_s = 1.0",

@@ -106,13 +106,18 @@ class DemoRun:
         self.link = CuttableLink((host, int(port)))
         self._stack.callback(self.link.stop)
         self.fleet.start()
-        join_token = self.directory / "hub" / "join.token"
         for gateway in self.gateways:
             far = gateway is self.remote
             url = f"http://127.0.0.1:{self.link.port}" if far else f"http://{host}:{port}"
-            text = agent_toml(gateway, url, join_token, self.broker, self.fleet.addresses())
+            text = agent_toml(gateway, url, "claim.token", self.broker, self.fleet.addresses())
+            (self._folder(gateway.device_id) / "claim.token").write_text(self._claim_token(gateway))
             (self._folder(gateway.device_id) / "tocsin.toml").write_text(text + self._more(self.broker))
             self.processes.start(gateway.device_id, "agent", "run", "--config", str(self._config(gateway.device_id)))
+
+    def _claim_token(self, gateway: Gateway) -> str:
+        """What lets this device in, once, for what it watches where it stands."""
+        made = self.hub.post("/v1/claim-tokens", {"site": gateway.site, "profiles": gateway.profiles, "ttl_h": 1})
+        return str(made["token"])
 
     @property
     def remote(self) -> Gateway:

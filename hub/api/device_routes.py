@@ -4,7 +4,7 @@ POST /v1/enrol              Enrol -> EnrolReply         401 bad signature, 403 t
 POST /v1/rotate             Rotate -> Rotated           400, 401, 413
 POST /v1/ingest             Batch -> Ack                400 not an envelope, 401, 413 too large, 429 busy (Retry-After)
 POST /v1/checkin            CheckIn -> CheckInReply     400, 401, 413
-GET  /v1/ca                 the CA's certificate, PEM   404 where devices need none; open to all, for a claim token names its hash
+GET  /v1/ca                 the CA's certificate, PEM   404 where devices need none; open to all: a claim token has its hash
 GET  /v1/bundles/{sha256}   the archive                 404; open to all: its digest is its name, and is signed
 
 A device that is suspended or revoked gets 403, whatever it calls.

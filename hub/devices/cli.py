@@ -88,7 +88,10 @@ _REASON = click.option("--reason", default="", help="Told to the device, and kep
 @_REASON
 @data_option
 def suspend(device_id: str, reason: str, data: Path) -> None:
-    """Take nothing of DEVICE for now; it goes on by itself and keeps what it has. A running hub heeds it within half a minute."""
+    """Take nothing of DEVICE for now; it goes on by itself and keeps what it has.
+
+    A running hub heeds this within half a minute.
+    """
     _step(data, device_id, "suspend", reason)
     click.echo(f"{device_id} is suspended; `tocsin hub device resume {device_id}` lets it in again")
 

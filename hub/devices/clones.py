@@ -5,7 +5,10 @@ Each start of an agent on its outbox has a number, `starts`, that is on disk bef
 
 1. Two boots with the same number of starts in one epoch are two writers, at once and for certain.
 2. A writer that was overtaken by a later one and yet goes on, by its own monotonic clock, is a second writer. Once may be a
-   message that came late; twice is a finding. What is merely sent again, or replayed by somebody, shows no progress.
+   message that came late; twice is a finding. What is merely sent again, or replayed by somebody, shows no progress; but of
+   each device only the latest writers are kept, so whoever had listened for longer could bring about a finding.
+3. One boot is one machine: agents that follow each other within it are one writer's. So copies of a state directory that run
+   on the same machine are not told apart.
 
 A finding names the boots and stands until an operator closes it (`standing.py`: resume).
 """
@@ -64,8 +67,9 @@ def cloned_text(device_id: str, cloned: Mapping[str, Any]) -> str:
     """What an operator should know of a finding, and do about it."""
     one, other = cloned["boots"]
     return (
-        f"{device_id} is there twice: boots {one} and {other} both write in epoch {cloned['epoch']}. On the copy, remove state_dir"
-        f" and enrol it under an id of its own; on the other, `tocsin agent rotate-key`. Then `tocsin hub device resume {device_id}`."
+        f"{device_id} is there twice: boots {one} and {other} both write in epoch {cloned['epoch']}. On the copy, remove"
+        " state_dir and enrol it under an id of its own; on the other, `tocsin agent rotate-key`, which shuts the copy out."
+        f" Then `tocsin hub device resume {device_id}`."
     )
 
 
@@ -76,7 +80,7 @@ def observe(before: Writers, epoch: str, starts: int, at: Stamp, now_ns: int) ->
         return _new(before, Writer(epoch, starts, at.boot_id, at.mono_ns), now_ns)
     if at.mono_ns <= known.mono_ns:
         return before
-    overtaken = known is not before.seen[-1]
+    overtaken = known.boot_id != before.seen[-1].boot_id
     heard = msgspec.structs.replace(known, mono_ns=at.mono_ns, n_after=known.n_after + overtaken)
     seen = tuple(heard if writer is known else writer for writer in before.seen)
     cloned = before.cloned
@@ -109,5 +113,15 @@ def _new(before: Writers, writer: Writer, now_ns: int) -> Writers:
     twin = next((other for other in ours if other.starts == writer.starts), None)
     cloned = found(before.cloned, writer.epoch, (twin.boot_id, writer.boot_id), now_ns) if twin else before.cloned
     if ours and writer.starts < max(other.starts for other in ours):  # it came late, or somebody began at an older state
-        return Writers((msgspec.structs.replace(writer, n_after=1), *before.seen)[:_MAX_WRITERS], cloned)
-    return Writers((*before.seen, writer)[-_MAX_WRITERS:], cloned)
+        late = writer.boot_id != before.seen[-1].boot_id
+        return Writers((msgspec.structs.replace(writer, n_after=int(late)), *_trimmed(before.seen)), cloned)
+    return Writers((*_trimmed(before.seen), writer), cloned)
+
+
+def _trimmed(seen: tuple[Writer, ...]) -> tuple[Writer, ...]:
+    """With room for one more: the one that began longest ago goes, of those that nothing speaks against first."""
+    if len(seen) < _MAX_WRITERS:
+        return seen
+    quiet = [n for n, writer in enumerate(seen[:-1]) if not writer.n_after]
+    gone = quiet[0] if quiet else 0
+    return seen[:gone] + seen[gone + 1 :]

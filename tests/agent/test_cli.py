@@ -53,11 +53,11 @@ def test_a_missing_configuration_is_exit_code_78_and_one_line(command: str, tmp_
     assert line.startswith(f"tocsin: {tmp_path / 'nowhere.toml'}: no such file")
 
 
-def test_a_hub_without_a_join_token_is_exit_code_78_before_anything_starts(config: Path) -> None:
+def test_a_hub_without_an_enrolment_is_exit_code_78_before_anything_starts(config: Path) -> None:
     config.write_text(CONFIG + '\n[hub]\nurl = "http://127.0.0.1:9"\n')
     done = tocsin("agent", "run", "--config", config)
     assert done.returncode == 78
-    assert f"{config}: hub.join_token_file: the hub's join token" in done.stderr
+    assert f"{config}: hub: a device that is enrolled: `tocsin agent enrol URL TOKEN`, or claim_token_file" in done.stderr
 
 
 def test_status_where_nothing_runs_is_exit_code_3(config: Path) -> None:

@@ -114,7 +114,7 @@ def test_sync_empties_the_outbox(room: Room) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [LinkError("refused"), LinkError("busy", 5.0), ConfigError("hub.join_token_file", "the hub's join token")]
+    "error", [LinkError("refused"), LinkError("busy", 5.0), ConfigError("hub", "a device that is enrolled")]
 )
 def test_a_failure_is_told_once_waited_out_and_does_not_raise(
     error: Exception, room: Room, caplog: pytest.LogCaptureFixture

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from models.contract.checkin import AssetReport, CheckIn, Enrol, SlotReport
+from models.contract.checkin import AssetReport, CheckIn, Enrol, Rotate, SlotReport
+from models.contract.claim import ClaimToken, claim_message
 from models.contract.clock import Stamp
 from models.contract.envelope import Batch, seal
 from models.contract.items import (
@@ -28,7 +29,7 @@ from models.contract.items import (
     encode_body,
     pack_floats,
 )
-from models.contract.signing import SigningKey, join_proof
+from models.contract.signing import SigningKey, join_proof, rotation_message
 
 NOW_NS = 1_790_000_000_000_000_000
 SPEC = "0123456789abcdef"
@@ -143,6 +144,21 @@ class SimulatedDevice:
         proof = join_proof(join_token, self.device_id, public_key) if proof is None else proof
         message = Enrol(public_key=public_key, join_proof=proof, agent_version="0.1.0", site=site, hardware="Pi 4")
         return seal(message, "enrol", self.device_id, self.key.sign)
+
+    def claim(self, token: ClaimToken, *, site: str = "said", profiles: list[str] | None = None) -> bytes:
+        """Enrols with a claim token."""
+        proof = token.key.sign(claim_message(token.token_id, self.device_id, self.key.public_bytes))
+        message = Enrol(
+            public_key=self.key.public_bytes, claim_id=token.token_id, claim_proof=proof, agent_version="0.1.0", site=site,
+            profiles=["pump"] if profiles is None else profiles,
+        )  # fmt: skip
+        return seal(message, "enrol", self.device_id, self.key.sign)
+
+    def rotation(self, new: SigningKey, *, proof: bytes | None = None, signed_by: SigningKey | None = None) -> bytes:
+        """Asks for another key."""
+        old = signed_by or self.key
+        proof = proof or new.sign(rotation_message(self.device_id, old.public_bytes, new.public_bytes))
+        return seal(Rotate(new_key=new.public_bytes, proof=proof), "rotate", self.device_id, old.sign)
 
     def batch(self, items: list[Item], *, epoch: str | None = None) -> bytes:
         return seal(Batch(epoch=epoch or self.epoch, sent=stamp(), items=items), "ingest", self.device_id, self.key.sign)

@@ -111,7 +111,6 @@ def test_an_empty_hub_says_what_to_do_and_its_example_configuration_is_one(opera
     assert found
     config = tmp_path / "tocsin.toml"
     config.write_text(unescape(found[1]), encoding="utf-8")
-    (tmp_path / "join.token").write_text("t" * 32, encoding="ascii")
     loaded = load_config(config)
     assert loaded.config.hub
     assert loaded.config.hub.url == str(operator.base_url).rstrip("/")
