@@ -30,7 +30,7 @@ class Enrol(msgspec.Struct, frozen=True, kw_only=True):
     join_proof: bytes = b""
     claim_id: Annotated[str, Meta(max_length=64)] = ""
     claim_proof: bytes = b""
-    profiles: list[Name] | None = None
+    profiles: Annotated[list[Name], Meta(max_length=256)] | None = None
     site: Name = "default"
     hardware: Text = ""
 

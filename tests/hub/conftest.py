@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import uvicorn
 
 from hub.app import build_app
 from hub.settings import Hub, init_hub
+from hub.tls.serving import ServerTls
 from models.contract.envelope import Ack
 from tests.hub.simulated_device import SimulatedDevice
 from tests.waiting import wait_until
@@ -67,16 +69,20 @@ def client(hub: Hub) -> Iterator[HubClient]:
 
 
 @contextmanager
-def running(hub: Hub) -> Iterator[HubClient]:
-    """The hub on a free port, started and stopped as `tocsin hub serve` does."""
+def running(hub: Hub, tls: ServerTls | None = None) -> Iterator[HubClient]:
+    """The hub on a free port, started and stopped as `tocsin hub serve` does; with `tls` by https only."""
     app = build_app(hub)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="on", timeout_graceful_shutdown=5))
+    config = uvicorn.Config(app, port=0, log_level="warning", lifespan="on", timeout_graceful_shutdown=5)
+    if tls is not None:
+        config.ssl_context_factory = lambda *_: tls.context
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
         wait_until(lambda: server.started, what="the hub answers")
         port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+        scheme, verify = ("http", True) if tls is None else ("https", ssl.create_default_context(cafile=hub.tls.ca))
+        with httpx.Client(base_url=f"{scheme}://127.0.0.1:{port}", timeout=30, verify=verify) as http:
             yield HubClient(http, hub)
     finally:
         app.state.stopping.set()

@@ -30,14 +30,14 @@ def tocsin(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def served(hub: Hub) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(hub: Hub, scheme: str = "http") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A hub process and its address; killed at the end if it still runs."""
     command = [*COMMAND, "serve", "--data", str(hub.paths.root), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        assert line.startswith("Tocsin hub at http://127.0.0.1:"), line or process.communicate()
+        assert line.startswith(f"Tocsin hub at {scheme}://127.0.0.1:"), line or process.communicate()
         yield process, line.split(" at ")[1].split(";")[0]
     finally:
         process.kill()
