@@ -96,7 +96,7 @@ class Node:
 
     def inject(self, kind: str, severity: float = 1.0, channel: str | None = None, ramp_s: float | None = None) -> Fault:
         """Begin a fault with the next sample. Raises ConfigError where this asset has no such fault or channel."""
-        check_fault(self.plan.profile, kind, channel, self.plan.name)
+        check_fault(self.plan.profile, kind, channel, self.plan.name, self.plan.link)
         if not 0 <= severity <= 1:
             raise ConfigError(f"{self.plan.name}.severity", f"a number from 0 to 1, not {severity:g}")
         if ramp_s is None:
@@ -144,4 +144,4 @@ class Node:
 
         low = 0.0 if channel.min is None else channel.min
         high = low + 1.0 if channel.max is None else channel.max
-        return Line(low, high, self.plan.rate_hz, reading_at, chance)
+        return Line(low, high, self.plan.rate_hz, reading_at, chance, channel.unit)

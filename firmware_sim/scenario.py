@@ -29,7 +29,7 @@ import msgspec
 from msgspec import Meta
 
 from firmware_sim.assets.catalog import ASSETS, MACHINE_FAULTS
-from firmware_sim.faults.catalog import ALL_CHANNELS, FIRMWARE_FAULTS, culprit_of, default_ramp_s, unknown
+from firmware_sim.faults.catalog import ALL_CHANNELS, FIRMWARE_FAULTS, SERIAL_ONLY, culprit_of, default_ramp_s, unknown
 from firmware_sim.faults.fault import Fault
 from firmware_sim.firmware.catalog import FORMATS, LinkKind
 from models.contract.config import load_profile, read_toml
@@ -130,13 +130,13 @@ def check_scenario(scenario: Scenario, where: str) -> None:
         at = f"{where}: faults[{i}]"
         if fault.asset not in plans:
             raise unknown(f"{at}.asset", fault.asset, names)
-        check_fault(plans[fault.asset].profile, fault.kind, fault.channel, at)
+        check_fault(plans[fault.asset].profile, fault.kind, fault.channel, at, plans[fault.asset].link)
         if fault.end_s is not None and fault.end_s <= fault.start_s:
             raise ConfigError(f"{at}.end_s", f"a time after start_s, which is {fault.start_s:g}")
 
 
-def check_fault(profile: str, kind: str, channel: str | None, at: str) -> None:
-    """Raises ConfigError where an asset of `profile` has no such fault, or not on that channel."""
+def check_fault(profile: str, kind: str, channel: str | None, at: str, link: LinkKind = "serial") -> None:
+    """Raises ConfigError where an asset of `profile` has no such fault, or not on that channel, or not on its link."""
     kinds = [*MACHINE_FAULTS[profile]]
     try:
         culprit = culprit_of(kind, profile)
@@ -149,6 +149,8 @@ def check_fault(profile: str, kind: str, channel: str | None, at: str) -> None:
         raise unknown(f"{at}.channel", channel, channels)
     if channel is not None and kind in FIRMWARE_FAULTS:
         raise ConfigError(f"{at}.channel", f"no channel: {kind} befalls the firmware, and so all of them")
+    if kind in SERIAL_ONLY and link != "serial":
+        raise ConfigError(f"{at}.kind", f"a fault of an MQTT link; {kind} befalls serial lines only")
     if channel is None and culprit == "sensor" and kind not in ALL_CHANNELS:
         raise ConfigError(f"{at}.channel", f"the channel that is {kind}: one of {', '.join(channels)}")
 
