@@ -82,6 +82,7 @@ class LocalFleet:
         self._ports = ports
         self._nodes = make_nodes(scenario, t0_ns)
         self._links: dict[str, Link] = {}
+        self._planned_out: set[str] = set()  # assets whose cable the scenario has pulled
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="simulated-fleet", daemon=True)
@@ -186,11 +187,21 @@ class LocalFleet:
                 now_s = self._elapsed_s()
                 with self._lock:
                     for name, node in self._nodes.items():
+                        self._follow_plan(name, node.unplugged(now_s))
                         self._links[name].write(node.due(now_s if duration_s is None else min(now_s, duration_s)))
                 if duration_s is not None and now_s >= duration_s:
                     return
         except Exception as error:  # a thread has nobody to raise to: whoever calls next is told
             self._failure = error
+
+    def _follow_plan(self, name: str, out: bool) -> None:
+        """Pull the cable where the scenario has it out, and put back only what was pulled here."""
+        if out and name not in self._planned_out:
+            self._planned_out.add(name)
+            self._links[name].unplug()
+        elif not out and name in self._planned_out:
+            self._planned_out.remove(name)
+            self._links[name].plug()
 
     def _check(self) -> None:
         if self._failure is not None:

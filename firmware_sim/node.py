@@ -115,6 +115,10 @@ class Node:
                 self.faults.append(replace(fault, end_s=now_s))
         return len(ending)
 
+    def unplugged(self, t_s: float) -> bool:
+        """Whether its cable is out at this scenario time."""
+        return any(fault.start_s <= t_s < fault.end_s for fault in self._of(["unplugged"]))
+
     def truth(self) -> list[TruthEvent]:
         """What is and was wrong, and what is planned."""
         return truth_of(self.plan.name, self.plan.profile, self.faults, self._t0_ns)

@@ -32,6 +32,7 @@ from firmware_sim.assets.catalog import ASSETS, MACHINE_FAULTS
 from firmware_sim.faults.catalog import ALL_CHANNELS, FIRMWARE_FAULTS, SERIAL_ONLY, culprit_of, default_ramp_s, unknown
 from firmware_sim.faults.fault import Fault
 from firmware_sim.firmware.catalog import FORMATS, LinkKind
+from firmware_sim.scenario_lines import line_of
 from models.contract.config import load_profile, read_toml
 from models.contract.names import Name
 from models.contract.profile import Fraction, Positive
@@ -105,9 +106,19 @@ def load_scenario(name_or_path: str) -> Scenario:
         path = BUILTIN_DIR / f"{name_or_path}.toml"
         if not path.is_file():
             raise unknown("scenario", name_or_path, builtin_names())
-    scenario = read_toml(path, Scenario)
-    check_scenario(scenario, str(path))
+    try:
+        scenario = read_toml(path, Scenario)
+        check_scenario(scenario, str(path))
+    except ConfigError as error:
+        raise _with_line(error, path) from None
     return scenario
+
+
+def _with_line(error: ConfigError, path: Path) -> ConfigError:
+    """The same error, with the line in the file where it can be told."""
+    file, _, place = error.where.partition(": ")
+    line = line_of(path.read_text(encoding="utf-8"), place) if place and file == str(path) else None
+    return error if line is None else ConfigError(f"{file}:{line}: {place}", error.expected)
 
 
 def builtin_names() -> list[str]:

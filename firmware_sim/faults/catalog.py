@@ -47,6 +47,7 @@ LINK_FAULTS: Final = (
     "duplicated",
     "reordered",
     "delayed",
+    "unplugged",
 )
 SERIAL_ONLY: Final = ("merged_frames", "baud_mismatch")  # a broker delivers messages whole, and at no speed of its own
 _MACHINE_RAMP_S: Final = 20.0

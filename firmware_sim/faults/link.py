@@ -8,6 +8,7 @@ bit_errors     one bit of a frame is wrong. A checksum finds that; a line of tex
 baud_mismatch  the receiver listens at another speed: all bytes are wrong
 duplicated     a message comes twice, as from a sender that missed the acknowledgement
 reordered      a message comes after the one that follows it
+unplugged      nothing passes: the cable is out. Over real links the port vanishes, or the connection ends, and comes back
 delayed        a message comes up to ten seconds late, behind those sent meanwhile
 """
 
@@ -59,6 +60,8 @@ class FaultyLine:
         """What comes of one message when it is due; what comes later is held."""
         if not any(severity.values()):
             return [message]
+        if severity.get("unplugged", 0.0) > 0:
+            return []
         chance: list[float] = self._chance.one(number).tolist()
 
         def struck(kind: str) -> bool:

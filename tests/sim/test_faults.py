@@ -213,6 +213,12 @@ def test_delayed_messages_come_up_to_ten_seconds_late_and_none_is_lost() -> None
     assert 8e9 < (newest - came).max() <= 10e9
 
 
+def test_while_the_cable_is_out_nothing_passes_and_the_rest_is_whole() -> None:
+    came = [m.at_ns for m in pump(faults=[Fault("unplugged", 20.0, 60.0)]).due(100.0)]
+    sent = [m.at_ns for m in pump().due(100.0)]
+    assert came == [at_ns for at_ns in sent if not 20e9 <= at_ns - T0_NS < 60e9]
+
+
 @pytest.mark.parametrize("kind", LINK_FAULTS)
 @pytest.mark.parametrize("form", ["jsonl", "cobs"])
 def test_what_a_line_does_does_not_depend_on_the_ticks_in_which_it_is_asked_for(kind: str, form: str) -> None:
