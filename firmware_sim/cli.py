@@ -106,8 +106,13 @@ def _describe(plan: Scenario, fleet: LocalFleet) -> None:
         if asset.form in ("csv", "cobs"):
             columns = fleet.channels(asset.name)
             click.echo(f"    columns: {', '.join((['t'] if asset.form == 'csv' else []) + list(columns))}")
-        if asset.link == "mqtt":
+        if asset.form == "sparkplug":
+            click.echo(f"    id: plant/edge-{asset.name}/{asset.name}")
+        elif asset.link == "mqtt":
             click.echo(f"    topics: {_topic(asset.form)}")
+        elif asset.link == "modbus":
+            places = [f"{name} {2 * i}" for i, name in enumerate(fleet.channels(asset.name))]
+            click.echo(f"    unit 1, input registers (function 4), float32: {', '.join(places)}")
     for fault in plan.faults:
         where = f".{fault.channel}" if fault.channel else ""
         end = f"{fault.end_s:g} s" if fault.end_s is not None else "the end"
