@@ -24,7 +24,7 @@ from firmware_sim.faults.fault import Fault
 from firmware_sim.faults.link import FaultyLine
 from firmware_sim.faults.sensor import Line
 from firmware_sim.firmware.catalog import make_encoder
-from firmware_sim.firmware.encoder import Message, Samples
+from firmware_sim.firmware.encoder import Encoder, Message, Samples
 from firmware_sim.noise import NoiseField
 from firmware_sim.scenario import AssetPlan, check_fault
 from firmware_sim.truth import TruthEvent, truth_of
@@ -36,16 +36,17 @@ _MAX_SAMPLES_AT_ONCE = 4096
 
 
 class Node:
-    """`t0_ns`: event time of second 0. `faults`: what is planned; more can be injected while it plays."""
+    """`t0_ns`: event time of second 0. `faults`: what is planned; more can be injected while it plays. `encoder`: None = as the
+    plan says."""
 
-    def __init__(self, plan: AssetPlan, seed: int, faults: list[Fault], t0_ns: int) -> None:
+    def __init__(self, plan: AssetPlan, seed: int, faults: list[Fault], t0_ns: int, encoder: Encoder | None = None) -> None:
         self.plan = plan
         self.faults = list(faults)
         self._t0_ns = t0_ns
         self._asset = ASSETS[plan.profile](seed, plan.rate_hz)
         self._channels = self._asset.profile.channels
         self._names = tuple(self._asset.profile.channel_names)
-        self._encoder = make_encoder(plan.form, len(self._names), plan.samples_per_message)
+        self._encoder = encoder or make_encoder(plan.form, len(self._names), plan.samples_per_message)
         self._line = FaultyLine(seed * 11 + 1)
         self._chance = NoiseField(seed * 11 + 2, len(self._names), "uniform")
         self._read: dict[tuple[str, int], float] = {}  # what stuck sensors hold, by channel and sample
@@ -96,7 +97,7 @@ class Node:
 
     def inject(self, kind: str, severity: float = 1.0, channel: str | None = None, ramp_s: float | None = None) -> Fault:
         """Begin a fault with the next sample. Raises ConfigError where this asset has no such fault or channel."""
-        check_fault(self.plan.profile, kind, channel, self.plan.name)
+        check_fault(self.plan, kind, channel, self.plan.name)
         if not 0 <= severity <= 1:
             raise ConfigError(f"{self.plan.name}.severity", f"a number from 0 to 1, not {severity:g}")
         if ramp_s is None:
@@ -114,6 +115,10 @@ class Node:
             if fault.start_s < now_s:  # else no sample has seen it: it never was
                 self.faults.append(replace(fault, end_s=now_s))
         return len(ending)
+
+    def unplugged(self, t_s: float) -> bool:
+        """Whether its cable is out at this scenario time."""
+        return any(fault.start_s <= t_s < fault.end_s for fault in self._of(["unplugged"]))
 
     def truth(self) -> list[TruthEvent]:
         """What is and was wrong, and what is planned."""
@@ -144,4 +149,4 @@ class Node:
 
         low = 0.0 if channel.min is None else channel.min
         high = low + 1.0 if channel.max is None else channel.max
-        return Line(low, high, self.plan.rate_hz, reading_at, chance)
+        return Line(low, high, self.plan.rate_hz, reading_at, chance, channel.unit)

@@ -28,7 +28,10 @@ OF_ALL_CHANNELS = {"fast_rate": "rate", "time": "time"}
 COMMISSIONED_S = 800.0
 CALM_S = 180.0
 DELAY_S = 40.0  # four windows
-UNRELATED = {"vibration"}  # nothing contradicts its steps and noise: they are named, but still scored
+# A compressor switches its current by half its range every few seconds: a spike or step of that size is nothing unusual there.
+HIDDEN = {("compressor", "current", "spike"), ("compressor", "current", "step")}
+# Nothing contradicts their steps and noise: they are named, but still scored.
+UNRELATED = {name: {"vibration"} for name in ASSETS} | {"compressor": {"vibration", "pressure", "current"}}
 
 
 @dataclass
@@ -108,8 +111,9 @@ def test_sensor_faults_are_named_in_time_on_their_channels_and_hardly_ever_alarm
             whole = told.named_whole(fault, kind, [c.name for c in channels])
             delay = whole if fault.channel is None else told.named_at(fault, kind)
             n += 1
-            missed[fault.kind, fault.channel] += delay is None or delay > needed_s(channel, fault.kind)
-            unsure = fault.kind in ("step", "noise") and fault.channel in UNRELATED
+            late = delay is None or delay > needed_s(channel, fault.kind)
+            missed[fault.kind, fault.channel] += late and (profile, fault.channel, fault.kind) not in HIDDEN
+            unsure = fault.kind in ("step", "noise") and fault.channel in UNRELATED[profile]
             alarmed[fault.kind, fault.channel] += told.alarmed(fault) and not unsure and fault.kind != "spike"
     assert missed.total() <= 0.05 * n, +missed
     assert alarmed.total() <= 0.03 * n, +alarmed  # a stuck temperature may, before it has rested for its 300 s
