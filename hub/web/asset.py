@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, select
 
+from hub.devices.clones import cloned_of, cloned_text
 from hub.state.schema import commissionings, device_slots, devices
 from hub.web.inbox import AlertRow, FaultRow, read_asset_alerts, read_faults
 from hub.web.queries import Tile, read_tile
@@ -39,6 +41,7 @@ class AssetView:
     survival_days: float | None
     flash_bytes_per_day: float | None
     flash_years: float | None
+    standing: str  # why the device is kept out, or that it was cloned; empty = all is well
 
 
 def read_asset(connection: Connection, heard_since_ns: int, device_id: str, asset: str) -> AssetView | None:
@@ -62,7 +65,16 @@ def read_asset(connection: Connection, heard_since_ns: int, device_id: str, asse
         survival_days=checkin.get("survival_days"),
         flash_bytes_per_day=flash.get("agent_bytes_per_day"),
         flash_years=flash.get("years"),
+        standing=_standing(device),
     )
+
+
+def _standing(device: Any) -> str:
+    if device.state != "active":
+        reason = f": {device.state_reason}" if device.state_reason else ""
+        return f"This device is {device.state}{reason}. Nothing of it is taken in."
+    cloned = cloned_of(device.writers)
+    return cloned_text(device.device_id, cloned) if cloned else ""
 
 
 def profile_title(profile: str, profiles_dir: Path | None) -> str:

@@ -75,10 +75,8 @@ def test_one_device_with_any_restarts_reboots_and_replays_is_never_named(
             starts, boot, mono = starts + 1, boot + 1, 0
         mono += passed
         said.append((f"e{epoch}", starts, f"b{boot}", mono))
-    everything = list(said)
-    for n in replayed:  # somebody who listened says it again, at any later moment
-        everything.append(said[n % len(said)])
-    assert heard(*everything).cloned is None
+    again = [said[n % len(said)] for n in replayed]  # by somebody who listened, at any later moment
+    assert heard(*said, *again).cloned is None
 
 
 def test_the_state_fits_its_column() -> None:

@@ -193,7 +193,8 @@ def test_names_in_addresses_lead_nowhere(name: str, shared: HubClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted", [{"site": "../x"}, {"site": "a'b"}, {"profiles": ["p/q"]}, {"count": 0}, {"ttl_h": 0}, {"ttl_h": 1e9}, {"site": "a\n"}]
+    "wanted",
+    [{"site": "../x"}, {"site": "a'b"}, {"profiles": ["p/q"]}, {"count": 0}, {"ttl_h": 0}, {"ttl_h": 1e9}, {"site": "a\n"}],
 )
 def test_claim_tokens_for_nonsense_are_not_made(wanted: dict[str, object], shared: HubClient) -> None:
     reply = shared.http.post("/v1/claim-tokens", json={"site": "lyon"} | wanted, headers=shared.auth)

@@ -73,7 +73,7 @@ def test_nothing_is_listened_to_in_clear_beyond_loopback_unless_told(host: str, 
 def test_off_is_off_and_own_is_own_wherever_it_listens(tmp_path: Path) -> None:
     for told in ("off", "own", "files"):
         tls = init_hub(tmp_path / told, f'tls = "{told}"').tls
-        assert {tls.mode(host) for host in ("127.0.0.1", "0.0.0.0")} == {told}  # noqa: S104
+        assert {tls.mode(host) for host in ("127.0.0.1", "0.0.0.0")} == {told}
 
 
 def test_keys_are_the_owner_s_alone_and_are_kept(hub: Hub) -> None:
@@ -97,13 +97,14 @@ def test_a_hub_of_an_older_version_gets_its_authority_when_it_is_needed(hub: Hub
     hub.tls.ca.unlink()
     hub.tls.ca_key.unlink()
     assert load_hub(hub.paths.root).tls.ca_pem() is None
-    ServerTls(hub.tls, "0.0.0.0", lambda: NOW)  # noqa: S104
+    ServerTls(hub.tls, "0.0.0.0", lambda: NOW)
     assert hub.tls.ca_pem() == hub.tls.ca.read_bytes()
 
 
 @pytest.mark.parametrize(
     ("config", "says"),
-    [('tls = "files"', "tls_cert: a PEM file"), ('tls = "files"\ntls_cert = "no.pem"\ntls_key = "no.pem"', "tls_cert: a PEM file"),
+    [('tls = "files"', "tls_cert: a PEM file"),
+     ('tls = "files"\ntls_cert = "no.pem"\ntls_key = "no.pem"', "tls_cert: a PEM file"),
      ('tls = "files"\ntls_cert = "hub.toml"\ntls_key = "hub.toml"', "a PEM certificate with its key")],
 )  # fmt: skip
 def test_given_files_that_are_not_there_or_do_not_fit_stop_it_before_it_listens(config: str, says: str, tmp_path: Path) -> None:
@@ -146,9 +147,9 @@ def shown(port: int, ca: Path, version: ssl.TLSVersion | None = None) -> x509.Ce
     context = ssl.create_default_context(cafile=ca)
     if version is not None:
         context.minimum_version = context.maximum_version = version
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
-        with context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
-            der = secure.getpeercert(binary_form=True)
+    plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+    with context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
+        der = secure.getpeercert(binary_form=True)
     assert der
     return x509.load_der_x509_certificate(der)
 

@@ -15,6 +15,8 @@ from sqlalchemy import Engine, update
 
 from agent.config import load_config
 from hub.access import COOKIE
+from hub.devices.cloned import name_cloned
+from hub.devices.standing import take_step
 from hub.lake.lake import DeltaLake
 from hub.state.schema import assets, devices
 from hub.web.live import TICK_S
@@ -182,6 +184,22 @@ def test_a_time_that_nobody_can_vouch_for_is_shown_as_such(
         add_alert(connection, "gw", "pump-1", "pump", now_ns, time_quality=quality)
     for path in ("/parts/alerts", "/assets/gw/pump-1"):
         assert ("(time uncertain)" in operator.get(path).text) == doubted
+
+
+def test_a_device_that_is_kept_out_or_cloned_says_so_on_its_assets_pages(
+    engine: Engine, operator: httpx.Client, now_ns: int
+) -> None:
+    with engine.begin() as connection:
+        add_device(connection, "gw", "lyon", now_ns)
+        add_asset(connection, "gw", "pump-1", "pump", "normal", 0.5, now_ns)
+        name_cloned(connection, "gw", "e1", ("boot-a", "<b>boot-b</b>"), now_ns)
+    text = operator.get("/assets/gw/pump-1").text
+    assert "boots boot-a and &lt;b&gt;boot-b&lt;/b&gt; both write in epoch e1" in text
+    for step, words in (("suspend", "This device is suspended: in a pub"), ("resume", "")):
+        with engine.begin() as connection:
+            take_step(connection, "gw", step, reason="in a pub", actor="hub", now_ns=now_ns)  # type: ignore[arg-type]
+        text = operator.get("/assets/gw/pump-1").text
+        assert ("standing" in text, words in text) == (bool(words), True)
 
 
 def test_the_plot_s_figures_come_from_the_lake(fleet: Engine, lake: DeltaLake, operator: httpx.Client, now_ns: int) -> None:
