@@ -29,6 +29,7 @@ from models.errors import ConfigError, LinkError
 
 NOT_ENROLLED: Final = "a device that is enrolled: `tocsin agent enrol URL TOKEN`, or claim_token_file"
 _MAX_CA_BYTES: Final = 64 * 1024
+_TOO_MANY: Final = 429
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -63,8 +64,15 @@ class Introduction:
         with self._lock:
             enrolment = self.identity.enrolment or self._enrol()
             if self.identity.rotating:
-                rotate(self.identity, self.link)
+                self._rotate()
             return enrolment
+
+    def _rotate(self) -> None:
+        try:
+            rotate(self.identity, self.link)
+        except LinkError as error:
+            if error.status != _TOO_MANY:  # somebody else at this address fails; until then the old key will do
+                raise
 
     def _enrol(self) -> Enrolment:
         if self.token_file is None:

@@ -31,13 +31,13 @@ from hub.api.problems import Problem
 from hub.devices.checkin import MAX_CHECKIN_BYTES, DesiredSlotsOf, take_checkin
 from hub.devices.enrol import MAX_ENROL_BYTES, read_enrol, store_enrol
 from hub.devices.flood import EnrolFailures
-from hub.devices.keys import DeviceKeys, verifier
+from hub.devices.keys import DeviceKeptOut, DeviceKeys, verifier
 from hub.devices.rotate import MAX_ROTATE_BYTES, read_rotation, take_rotation
 from hub.ingest.admission import admit
 from hub.ingest.service import IngestService
 from hub.registry.registry import Registry
 from models.contract.checkin import CheckIn, CheckInReply, Enrol, EnrolReply, Rotated
-from models.contract.envelope import Sealed, open_sealed, read_sealed
+from models.contract.envelope import Sealed, open_sealed, read_sealed, signed_message
 from models.contract.names import MAX_ENVELOPE_BYTES
 from models.errors import EnvelopeError
 
@@ -87,12 +87,12 @@ class DeviceApi:
 
     async def ingest(self, request: Request) -> Response:
         sealed = read_sealed(await read_body(request, MAX_ENVELOPE_BYTES), "ingest")
-        batch = admit(sealed, await self._key_of(sealed.device_id))
+        batch = admit(sealed, await self._key_of(sealed))
         return _reply(await self._ingest.submit(batch))
 
     async def checkin(self, request: Request) -> Response:
         sealed = read_sealed(await read_body(request, MAX_CHECKIN_BYTES), "checkin")
-        checkin = open_sealed(sealed, verifier(await self._key_of(sealed.device_id)), CheckIn)
+        checkin = open_sealed(sealed, verifier(await self._key_of(sealed)), CheckIn)
         return _reply(await run_in_threadpool(self._take_checkin, sealed.device_id, checkin))
 
     async def enrol(self, request: Request) -> Response:
@@ -129,10 +129,17 @@ class DeviceApi:
             self._failures.failed(address, self._monotonic_s())
             raise
 
-    async def _key_of(self, device_id: str) -> bytes:
-        """Raises UnknownDevice."""
-        remembered = self._keys.remembered(device_id)
-        return remembered if remembered is not None else await run_in_threadpool(self._keys.find, device_id)
+    async def _key_of(self, sealed: Sealed) -> bytes:
+        """Raises UnknownDevice; DeviceSuspended, DeviceRevoked, which only the device itself is told: others BadSignature."""
+        remembered = self._keys.remembered(sealed.device_id)
+        if remembered is not None:
+            return remembered
+        try:
+            return await run_in_threadpool(self._keys.find, sealed.device_id)
+        except DeviceKeptOut as refusal:
+            message = signed_message(sealed.purpose, sealed.device_id, sealed.payload)
+            verifier(refusal.public_key)(sealed.device_id, sealed.signature, message)
+            raise
 
     def _take_checkin(self, device_id: str, checkin: CheckIn) -> CheckInReply:
         with self._engine.begin() as connection:

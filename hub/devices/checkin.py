@@ -42,7 +42,7 @@ def take_checkin(
     row = connection.execute(select(devices).where(devices.c.device_id == device_id)).first()
     if row is None:
         raise UnknownDevice(f"device {device_id} is not enrolled at this hub")
-    check_standing(device_id, row.state, row.state_reason)
+    check_standing(device_id, row.state, row.state_reason, row.public_key)
     checkin = _allowed(checkin, row.profiles)
     writers, cloned = observe_checkin(row.writers, checkin, now_ns)
     connection.execute(update(devices).where(devices.c.device_id == device_id).values(writers=writers))

@@ -97,7 +97,8 @@ def _takes_over(row: Any, enrol: Enrol, token: dict[str, Any] | None) -> bool:
 def _again(connection: Connection, row: Any, enrol: Enrol, said: dict[str, Any]) -> str:
     """A device that is known; where it stands is what was decided when it came."""
     device_id: str = row["device_id"]
-    check_standing(device_id, row["state"], row["state_reason"])
+    reason = row["state_reason"] if enrol.public_key == row["public_key"] else ""  # nobody else's business
+    check_standing(device_id, row["state"], reason, row["public_key"])
     if not hmac.compare_digest(row["public_key"], enrol.public_key):
         raise KeyConflict(
             f"device {device_id} is enrolled with another key; if it was replaced, `tocsin hub forget {device_id}` lets it in"

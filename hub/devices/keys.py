@@ -28,16 +28,24 @@ class BadSignature(EnvelopeError):
     """The envelope was not signed by the device that it names, or was changed since."""
 
 
-class DeviceSuspended(EnvelopeError):
-    """An operator keeps this device out for now. It keeps what it has, and asks again after `retry_after_s`."""
+class DeviceKeptOut(EnvelopeError):
+    """An operator does not let this device in. `public_key`: of the one whom the text may be told; it names the reason."""
 
-    retry_after_s: Final = 300.0
+    retry_after_s = 300.0
+
+    def __init__(self, message: str, public_key: bytes) -> None:
+        super().__init__(message)
+        self.public_key = public_key
 
 
-class DeviceRevoked(EnvelopeError):
-    """An operator has put this device's key out of use for good."""
+class DeviceSuspended(DeviceKeptOut):
+    """For now. It keeps what it has, and asks again after `retry_after_s`."""
 
-    retry_after_s: Final = 3600.0
+
+class DeviceRevoked(DeviceKeptOut):
+    """For good: its key is out of use."""
+
+    retry_after_s = 3600.0
 
 
 Verify = Callable[[str, bytes, bytes], None]
@@ -67,8 +75,8 @@ class DeviceKeys:
             self._known.pop(device_id, None)
         if row is None:
             raise UnknownDevice(f"device {device_id} is not enrolled at this hub")
-        check_standing(device_id, row.state, row.state_reason)
         key: bytes = row.public_key
+        check_standing(device_id, row.state, row.state_reason, key)
         if n_drops == self._n_drops:  # else it may have been read just before somebody changed it
             self.remember(device_id, key)
         return key
@@ -83,13 +91,13 @@ class DeviceKeys:
         self._known.pop(device_id, None)
 
 
-def check_standing(device_id: str, state: str, reason: str) -> None:
+def check_standing(device_id: str, state: str, reason: str, public_key: bytes) -> None:
     """Raises DeviceSuspended or DeviceRevoked, with the operator's reason, unless the device is active."""
     because = f": {reason}" if reason else ""
     if state == "suspended":
-        raise DeviceSuspended(f"device {device_id} is suspended{because}")
+        raise DeviceSuspended(f"device {device_id} is suspended{because}", public_key)
     if state == "revoked":
-        raise DeviceRevoked(f"device {device_id} is revoked{because}")
+        raise DeviceRevoked(f"device {device_id} is revoked{because}", public_key)
 
 
 def verifier(public_key: bytes) -> Verify:

@@ -32,7 +32,6 @@ def take_rotation(connection: Connection, sealed: Sealed, now_ns: int) -> Rotate
     row = connection.execute(select(devices).where(devices.c.device_id == device_id)).first()
     if row is None:
         raise UnknownDevice(f"device {device_id} is not enrolled at this hub")
-    check_standing(device_id, row.state, row.state_reason)
     by: list[bytes] = []
 
     def signed_by(_device_id: str, signature: bytes, message: bytes) -> None:
@@ -44,6 +43,7 @@ def take_rotation(connection: Connection, sealed: Sealed, now_ns: int) -> Rotate
     [old] = by
     if not verified(rotate.new_key, rotate.proof, rotation_message(device_id, old, rotate.new_key)):
         raise BadSignature(f"{device_id}: whoever asks for the new key does not have it")
+    check_standing(device_id, row.state, row.state_reason, row.public_key)
     if old == row.previous_key:
         if rotate.new_key != row.public_key:
             raise BadSignature(f"{device_id}: signed by a key that was replaced")

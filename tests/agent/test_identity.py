@@ -246,6 +246,15 @@ def test_a_hub_that_is_away_leaves_the_old_key_signing_until_it_is_back(tmp_path
     assert (identity.public_key, identity.rotating) == (old, True)
 
 
+def test_a_hub_that_is_too_busy_for_a_new_key_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+    identity = Identity(tmp_path, "dev-1")
+    identity.remember(Enrolment(hub_id="hub-1", hub_public_key=HUB_KEY))
+    hub, old = MemoryHub(replies={"/v1/rotate": LinkError("too many failures", 6.0, 429)}), identity.public_key
+    identity.next_key()
+    assert introduction(identity, hub, None).settle() == identity.enrolment
+    assert (identity.public_key, identity.rotating) == (old, True)
+
+
 def test_an_answer_that_names_another_key_changes_nothing(tmp_path: Path) -> None:
     identity = Identity(tmp_path, "dev-1")
     identity.remember(Enrolment(hub_id="hub-1", hub_public_key=HUB_KEY))

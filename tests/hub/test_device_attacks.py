@@ -119,6 +119,8 @@ def test_a_device_that_is_kept_out_gets_the_reason_and_nothing_else_at_once(
         assert (reply.status_code, reply.json()["type"]) == (403, f"urn:tocsin:{kind}")
         assert reply.json()["detail"].endswith(": stolen")
         assert int(reply.headers["Retry-After"]) >= 300
+        stranger = SimulatedDevice(device.device_id)
+        assert post(shared, path, make(stranger)) == (401, "bad-signature")  # who has no business with it learns nothing
     assert post(shared, "/v1/enrol", device.claim(token(shared))) == (403, kind)
     found = shared.get(f"/v1/devices/{device.device_id}")
     assert (found["state_reason"], found["checkin"]) == ("stolen", None)
