@@ -45,11 +45,12 @@ def take_checkin(
     check_standing(device_id, row.state, row.state_reason, row.public_key)
     checkin = _allowed(checkin, row.profiles)
     writers, cloned = observe_checkin(row.writers, checkin, now_ns)
-    connection.execute(update(devices).where(devices.c.device_id == device_id).values(writers=writers))
     if cloned is not None:
         record_cloned(connection, device_id, cloned)
     if not is_stale(row.checkin, checkin):
-        _store(connection, device_id, checkin, now_ns)
+        _store(connection, device_id, checkin, writers, now_ns)
+    elif writers != row.writers:
+        connection.execute(update(devices).where(devices.c.device_id == device_id).values(writers=writers))
     profiles = sorted({report.profile for report in checkin.assets} | {report.profile for report in checkin.slots})
     slots = desired_slots(connection, device_id, profiles)
     return CheckInReply(hub_time_ns=now_ns, next_checkin_s=next_checkin_s, slots=slots)
@@ -84,9 +85,9 @@ def is_stale(stored: dict[str, Any] | None, checkin: CheckIn) -> bool:
     return bool(same_boot and stored["at"]["mono_ns"] > checkin.at.mono_ns)
 
 
-def _store(connection: Connection, device_id: str, checkin: CheckIn, now_ns: int) -> None:
+def _store(connection: Connection, device_id: str, checkin: CheckIn, writers: Any, now_ns: int) -> None:
     as_json = msgspec.json.decode(msgspec.json.encode(checkin))  # NaN and infinity become null: JSON has neither
-    said = {"checkin": as_json, "last_seen_ns": now_ns, "agent_version": checkin.agent_version[:64]}
+    said = {"checkin": as_json, "writers": writers, "last_seen_ns": now_ns, "agent_version": checkin.agent_version[:64]}
     connection.execute(update(devices).where(devices.c.device_id == device_id).values(said))
     asset_rows = {report["asset"]: report for report in as_json["assets"]}
     slot_rows = {(report["profile"], report["slot"]): report for report in as_json["slots"]}

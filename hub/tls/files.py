@@ -117,7 +117,7 @@ class TlsFiles:
             found |= {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
         if self.config.host not in ("0.0.0.0", "::"):  # noqa: S104  # compared, not listened on
             found.add(self.config.host)
-        return found | set(_outward())
+        return {name for name in found | set(_outward()) if name and name.isascii()}
 
     def ca_pem(self) -> bytes | None:
         """The certificate that devices should pin; None: they check as a browser does, or there is no TLS.
