@@ -148,13 +148,13 @@ class DeviceApi:
     def _store_enrol(self, device_id: str, enrol: Enrol) -> str:
         with self._engine.begin() as connection:
             site = store_enrol(connection, device_id, enrol, self._now_ns())
-        self._keys.drop(device_id)
+        self._keys.forget(device_id)
         return site
 
     def _take_rotation(self, sealed: Sealed) -> Rotated:
         with self._engine.begin() as connection:
             rotated = take_rotation(connection, sealed, self._now_ns())
-        self._keys.drop(sealed.device_id)
+        self._keys.forget(sealed.device_id)
         return rotated
 
 

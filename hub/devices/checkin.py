@@ -1,8 +1,7 @@
 """Check-in: what a device says of itself is stored, and it is told what to hold.
 
 A check-in that is older than the one stored (resent, or replayed by somebody who listened) is answered and not stored, but for
-what it says about who else speaks under the device's name (`clones.py`). Assets of a profile that the device's claim token
-does not allow are left out: neither rollouts nor pages know of them.
+what it says about who else speaks under the device's name (`heed.py`).
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import msgspec
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from hub.devices.cloned import record_cloned
-from hub.devices.clones import observe_checkin
-from hub.devices.keys import UnknownDevice, check_standing
+from hub.devices.heed import COLUMNS, heed
+from hub.devices.keys import UnknownDevice
 from hub.state.schema import assets, bundle_failures, device_slots, devices
 from hub.state.upsert import upsert
 from models.contract.checkin import BundleFailure, CheckIn, CheckInReply, DesiredSlots
@@ -39,32 +38,20 @@ def take_checkin(
     Raises EnvelopeError: figures out of range; UnknownDevice, DeviceSuspended, DeviceRevoked: since a moment ago.
     """
     _check(device_id, checkin)
-    row = connection.execute(select(devices).where(devices.c.device_id == device_id)).first()
+    row = connection.execute(select(devices.c.checkin, *COLUMNS).where(devices.c.device_id == device_id)).first()
     if row is None:
         raise UnknownDevice(f"device {device_id} is not enrolled at this hub")
-    check_standing(device_id, row.state, row.state_reason, row.public_key)
-    checkin = _allowed(checkin, row.profiles)
-    writers, cloned = observe_checkin(row.writers, checkin, now_ns)
-    if cloned is not None:
-        record_cloned(connection, device_id, cloned)
+    heard = heed(device_id, row, checkin, now_ns)
+    checkin = heard.checkin
+    if heard.cloned is not None:
+        record_cloned(connection, device_id, heard.cloned)
     if not is_stale(row.checkin, checkin):
-        _store(connection, device_id, checkin, writers, now_ns)
-    elif writers != row.writers:
-        connection.execute(update(devices).where(devices.c.device_id == device_id).values(writers=writers))
+        _store(connection, device_id, checkin, heard.writers, now_ns)
+    elif heard.writers != row.writers:
+        connection.execute(update(devices).where(devices.c.device_id == device_id).values(writers=heard.writers))
     profiles = sorted({report.profile for report in checkin.assets} | {report.profile for report in checkin.slots})
     slots = desired_slots(connection, device_id, profiles)
     return CheckInReply(hub_time_ns=now_ns, next_checkin_s=next_checkin_s, slots=slots)
-
-
-def _allowed(checkin: CheckIn, profiles: Sequence[str] | None) -> CheckIn:
-    """Without what the device's claim token is not for; `profiles`: None = all are allowed."""
-    if profiles is None:
-        return checkin
-    return msgspec.structs.replace(
-        checkin,
-        assets=[report for report in checkin.assets if report.profile in profiles],
-        slots=[report for report in checkin.slots if report.profile in profiles],
-    )
 
 
 def _check(device_id: str, checkin: CheckIn) -> None:

@@ -1,8 +1,8 @@
 """The devices' public keys: pinned at enrolment, asked for with every message.
 
 A key that was found is remembered for half a minute: long enough to cost nothing, short enough for a device that another
-process has suspended, revoked or forgotten to be refused soon; who does that in this process says so (`drop`). A device that is
-not there, or not let in, is looked up each time.
+process has suspended, revoked or forgotten to be refused soon; who does that in this process says so (`forget`). A device that
+is not there, or not let in, is looked up each time.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class DeviceKeys:
         self._engine = engine
         self._clock = clock
         self._known: dict[str, tuple[float, bytes]] = {}  # until when, and the key
-        self._n_drops = 0
+        self._n_forgotten = 0
 
     def remembered(self, device_id: str) -> bytes | None:
         """The key if it was looked up a moment ago: touches no database."""
@@ -67,7 +67,7 @@ class DeviceKeys:
 
     def find(self, device_id: str) -> bytes:
         """32 bytes, from the database. Raises UnknownDevice, DeviceSuspended, DeviceRevoked."""
-        n_drops = self._n_drops
+        n_forgotten = self._n_forgotten
         columns = select(devices.c.public_key, devices.c.state, devices.c.state_reason)
         with self._engine.connect() as connection:
             row = connection.execute(columns.where(devices.c.device_id == device_id)).first()
@@ -77,7 +77,7 @@ class DeviceKeys:
             raise UnknownDevice(f"device {device_id} is not enrolled at this hub")
         key: bytes = row.public_key
         check_standing(device_id, row.state, row.state_reason, key)
-        if n_drops == self._n_drops:  # else it may have been read just before somebody changed it
+        if n_forgotten == self._n_forgotten:  # else it may have been read just before somebody changed it
             self.remember(device_id, key)
         return key
 
@@ -85,9 +85,9 @@ class DeviceKeys:
         """`key` has just been pinned for this device, or found."""
         self._known[device_id] = (self._clock() + _REMEMBERED_S, key)
 
-    def drop(self, device_id: str) -> None:
+    def forget(self, device_id: str) -> None:
         """Something about this device has just changed: look it up anew."""
-        self._n_drops += 1
+        self._n_forgotten += 1
         self._known.pop(device_id, None)
 
 

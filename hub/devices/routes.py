@@ -118,5 +118,5 @@ class IdentityApi:
             known = take_step(connection, device_id, step, reason=reason, actor=_ACTOR, now_ns=self._now_ns())
         if not known:
             raise Problem(404, "not-found", f"no device {device_id}")
-        self._keys.drop(device_id)
+        self._keys.forget(device_id)
         return {"device_id": device_id, "step": step}
