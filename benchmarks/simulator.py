@@ -37,7 +37,7 @@ def _played(form: str) -> Callable[[], int]:
     def work() -> int:
         with tempfile.TemporaryDirectory() as folder:
             play_virtual(scenario, Path(folder))
-        return round(_PLAYED_S * plan.rate_hz) * _N_CHANNELS
+        return round(_PLAYED_S * plan.sampled_hz) * _N_CHANNELS
 
     return work
 

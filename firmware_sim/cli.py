@@ -102,7 +102,7 @@ def _describe(plan: Scenario, fleet: LocalFleet) -> None:
     """Where to connect to, one line a machine; then what will go wrong."""
     addresses = fleet.addresses()
     for asset in plan.assets:
-        click.echo(f"{asset.name}: {asset.profile}, {asset.form} at {asset.rate_hz:g} Hz on {addresses[asset.name]}")
+        click.echo(f"{asset.name}: {asset.profile}, {asset.form} at {asset.sampled_hz:g} Hz on {addresses[asset.name]}")
         if asset.form in ("csv", "cobs"):
             columns = fleet.channels(asset.name)
             click.echo(f"    columns: {', '.join((['t'] if asset.form == 'csv' else []) + list(columns))}")

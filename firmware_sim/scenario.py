@@ -49,16 +49,20 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 class AssetPlan(_Strict, frozen=True, kw_only=True):
     """One machine and its firmware. `format`: None = jsonl on serial lines, senml over MQTT, tcp for Modbus. `rate_hz`:
-    samples per event second. `samples_per_message`: for the formats that pack. `seed`: None = from the name and the
-    scenario's."""
+    samples per event second; None = the profile's. `samples_per_message`: for the formats that pack. `seed`: None = from the
+    name and the scenario's."""
 
     name: Name
     profile: str = "pump"
     link: LinkKind = "serial"
     format: str | None = None
-    rate_hz: Annotated[float, Meta(gt=0, le=1000)] = 5.0
+    rate_hz: Annotated[float, Meta(gt=0, le=20_000)] | None = None
     samples_per_message: Annotated[int, Meta(ge=1, le=500)] = 10
     seed: Annotated[int, Meta(ge=0)] | None = None
+
+    @property
+    def sampled_hz(self) -> float:
+        return self.rate_hz or load_profile(self.profile).windowing.rate_hz
 
     @property
     def form(self) -> str:

@@ -66,7 +66,7 @@ def play_virtual(scenario: Scenario, out: Path) -> dict[str, Played]:
 def _play(node: Node, duration_s: float, out: Path) -> Played:
     mqtt = node.plan.link == "mqtt"
     path = out / (f"{node.plan.name}.mqtt.jsonl" if mqtt else f"{node.plan.name}.{node.plan.form}")
-    last_s = duration_s - 1 / node.plan.rate_hz
+    last_s = duration_s - 1 / node.plan.sampled_hz
     n_messages, until_s = 0, 0.0
     with path.open("wb") as file:
         while until_s < last_s:
