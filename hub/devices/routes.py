@@ -1,4 +1,4 @@
-"""What operators call to let devices in and to keep them out: JSON under /v1. Tokens and standing are for admins."""
+"""What operators call to let devices in and to keep them out: JSON under /v1; it takes the right to manage devices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 from sqlalchemy import Engine
 
@@ -21,8 +21,15 @@ from hub.settings import Hub
 from hub.state.database import reading
 
 _MAX_BODY_BYTES = 16 * 1024
-_ACTOR = "token:admin"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$"
+
+
+def _actor() -> str:
+    """Who asks, for the audit log: whoever is let in has the admin token."""
+    return "token:admin"
+
+
+Actor = Annotated[str, Depends(_actor)]
 
 
 class ClaimTokenRequest(BaseModel):
@@ -93,29 +100,33 @@ class IdentityApi:
         with reading(self._engine).begin() as connection:
             return [ClaimTokenView(**row) for row in list_tokens(connection, self._now_ns())]
 
-    def make_claim_token(self, wanted: ClaimTokenRequest) -> ClaimTokenMade:
+    def make_claim_token(self, wanted: ClaimTokenRequest, actor: Actor) -> ClaimTokenMade:
         """Make a claim token, which lets devices enrol; its text is in this answer and nowhere else."""
         with self._engine.begin() as connection:
             made = issue_token(
                 connection, self._hub, site=wanted.site, profiles=wanted.profiles, max_uses=wanted.count, ttl_h=wanted.ttl_h,
-                actor=_ACTOR, now_ns=self._now_ns(),
+                actor=actor, now_ns=self._now_ns(),
             )  # fmt: skip
         return ClaimTokenMade(**made)
 
-    def revoke_claim_token(self, token_id: str) -> dict[str, Any]:
+    def revoke_claim_token(self, token_id: str, actor: Actor) -> dict[str, Any]:
         """Let a claim token count no longer; devices that it let in stay."""
         with self._engine.begin() as connection:
-            if not revoke_token(connection, token_id, actor=_ACTOR, now_ns=self._now_ns()):
+            if not revoke_token(connection, token_id, actor=actor, now_ns=self._now_ns()):
                 raise Problem(404, "not-found", f"no claim token {token_id} to revoke")
         return {"token_id": token_id, "state": "revoked"}
 
     def steer_device(
-        self, device_id: str, step: Literal["suspend", "resume", "revoke", "forget"], why: Reason | None = None
+        self,
+        device_id: str,
+        step: Literal["suspend", "resume", "revoke", "forget"],
+        actor: Actor,
+        why: Reason | None = None,
     ) -> dict[str, Any]:
         """Keep a device out for now or for good, let it in again, or forget it so that it may enrol anew."""
         with self._engine.begin() as connection:
             reason = why.reason if why else ""
-            known = take_step(connection, device_id, step, reason=reason, actor=_ACTOR, now_ns=self._now_ns())
+            known = take_step(connection, device_id, step, reason=reason, actor=actor, now_ns=self._now_ns())
         if not known:
             raise Problem(404, "not-found", f"no device {device_id}")
         self._keys.forget(device_id)
