@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +108,52 @@ def test_from_the_token_over_a_new_key_to_suspension_and_back(plant: Plant, empt
         "token.create", "device.revoke", "device.resume", "device.suspend", "device.rotate_key", "device.enrol", "token.create",
     ]  # fmt: skip
     assert made["token"] not in plant.agent.log.read_text()
+
+
+class OtherMachine(AgentProcess):
+    """An agent that sees another boot than this machine's, as a copied card in another device does."""
+
+    def start(self) -> None:
+        boot = self.config.with_name("boot_id")
+        boot.write_text(f"{uuid.uuid4()}\n")
+        run = f"exec {shlex.quote(sys.executable)} -m tocsin agent run --config {shlex.quote(str(self.config))}"
+        script = f"mount --bind {shlex.quote(str(boot))} /proc/sys/kernel/random/boot_id && {run}"
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(["unshare", "-m", "sh", "-c", script], cwd=ROOT, stdout=log, stderr=log)
+        wait_until(self.status, 30, "the copy to answer")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="takes root, to show a process another boot")
+def test_a_copied_card_is_named_loses_nothing_and_is_shut_out_by_a_new_key(
+    plant: Plant, tmp_path: Path, empty_outbox: Path
+) -> None:
+    assert plant.enrol(json.loads(plant.operator("token", "--site", "lyon", "--json"))["token"]).returncode == 0
+    plant.agent.start()
+    wait_until(lambda: plant.link()["last_sync_ns"], 30, "something has been sent")
+    assert plant.agent.signal(signal.SIGTERM) == 0
+    shutil.copytree(plant.agent.state, tmp_path / "other" / "state")
+    copy = OtherMachine(tmp_path / "other", empty_outbox, plant.agent.config.read_text())
+    try:
+        plant.agent.start()
+        copy.start()
+        cloned = wait_until(lambda: plant.device()["cloned"], 30, "the hub to notice")
+        assert plant.device()["checkin"]["epoch"] == cloned["epoch"]
+        wait_until(lambda: json.loads(plant.operator("quarantine", "--json")), 30, "what the second one sends")
+        reasons = {row["reason"] for row in json.loads(plant.operator("quarantine", "--json"))}
+        assert reasons == {"another item is already stored under this number"}
+        told = plant.operator("devices")
+        assert "CLONED" in told
+        assert "`tocsin agent rotate-key`, which shuts the copy out" in told
+
+        tocsin("agent", "rotate-key", "--config", plant.agent.config)
+        refused = wait_until(lambda: ((copy.status() or {})["hub"])["checkin_error"], 30, "the copy to be shut out")
+        assert "401 not signed by dev-1" in refused
+        wait_until(lambda: not plant.link()["rotating"] and not plant.link()["checkin_error"], 30, "the other to go on")
+        plant.operator("device", "resume", "dev-1")
+        assert plant.device()["cloned"] is None
+    finally:
+        copy.close()
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1:9", "http://hub.plant:8700", "ftp://x"])
