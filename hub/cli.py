@@ -28,6 +28,11 @@ _COMMANDS = {
     "rollout": ("hub.rollout.cli", "rollout"),
     "bundles": ("hub.registry.cli", "bundles"),
     "audit": ("hub.audit.cli", "audit"),
+    "user": ("hub.operators.cli", "user"),
+    "api-token": ("hub.operators.token_cli", "api_token"),
+    "summary": ("hub.api.cli", "summary"),
+    "sensor-faults": ("hub.api.cli", "sensor_faults"),
+    "training-runs": ("hub.api.cli", "training_runs"),
 }
 
 

@@ -2,7 +2,7 @@
 
     DIR/hub.toml          settings; a key that is not there has its default, an unknown key is refused
     DIR/keys/hub.key      Ed25519, 0600: signs the bundles that devices load
-    DIR/admin.token       0600: opens the page and the operators' API
+    DIR/admin.token       0600: opens everything: the first way in, and the last one
     DIR/join.token        0600: lets a device enrol
     DIR/hub.db            state (SQLite by default)      DIR/ingest.db   what is acknowledged and not yet consumed
     DIR/lake/             Delta tables                   DIR/bundles/    model archives, by SHA-256
@@ -27,6 +27,7 @@ from models.errors import ConfigError
 from models.files import write_durably
 
 DEFAULT_DIR = "./tocsin-hub"
+Hours = Annotated[float, Meta(ge=0.05, le=8784)]
 Seconds = Annotated[float, Meta(ge=0.1, le=86400)]
 
 
@@ -34,7 +35,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """`hub.toml`. An empty URL or directory means the default inside the hub's own directory.
 
     `checkin_s`: how often devices are asked to check in. `lake_commit_s`: how long windows are gathered before they are
-    committed to the lake. `rollout_tick_s`: how often gates are judged. `profiles_dir`: profiles beside the built-in ones.
+    committed to the lake. `rollout_tick_s`: how often gates are judged. `session_idle_h`, `session_max_h`: how long a browser
+    stays signed in, unused and at all. `profiles_dir`: profiles beside the built-in ones.
     """
 
     hub_id: Name = "hub"
@@ -46,6 +48,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     checkin_s: Seconds = 30.0
     lake_commit_s: Seconds = 5.0
     rollout_tick_s: Seconds = 5.0
+    session_idle_h: Hours = 12.0
+    session_max_h: Hours = 168.0
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,8 @@ _HUB_TOML = """\
 # checkin_s = 30.0          # how often devices check in
 # lake_commit_s = 5.0       # how long windows are gathered before they go to the lake
 # rollout_tick_s = 5.0      # how often gates are judged
+# session_idle_h = 12.0     # a browser that asks for nothing for so long has to sign in again
+# session_max_h = 168.0     # so long after signing in it has to in any case
 """
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from hub.operators.accounts import NAME_PATTERN
+from hub.operators.rights import Role, Scope
 
 
 class AssetView(BaseModel):
@@ -162,6 +165,69 @@ class SensorFaultView(BaseModel):
     time_error_ns: int | None
 
 
+class QuarantineView(BaseModel):
+    """An item that was refused, and why; its body is kept, `n_bytes` long."""
+
+    device_id: str
+    epoch: str
+    lane: str
+    seq: int
+    kind: str
+    reason: str
+    received_ns: int
+    n_bytes: int
+
+
+class BundleView(BaseModel):
+    """A published bundle. `run_id`: of the training that made it; null for one that was published by hand."""
+
+    model_config = ConfigDict(extra="allow")
+
+    bundle_id: str
+    profile: str
+    version: int
+    spec_hash: str
+    sha256: str
+    size: int
+    created_ns: int
+    run_id: str | None
+
+
+class BundleDetail(BundleView):
+    """With its manifest and its model card."""
+
+    manifest: dict[str, Any]
+    card: dict[str, Any]
+
+
+class RolloutView(BaseModel):
+    """A rollout as it stands. `incumbent_id`: null is the baseline detector. `since_ns`: in this stage since."""
+
+    model_config = ConfigDict(extra="allow")
+
+    rollout_id: str
+    profile: str
+    bundle_id: str
+    incumbent_id: str | None
+    state: str
+    ended: bool
+    stage: str
+    stage_index: int
+    n_stages: int
+    since_ns: int
+    created_ns: int
+    ended_ns: int | None
+    reason: str
+
+
+class RolloutDetail(RolloutView):
+    """With its plan, what its gates say now, and what was decided so far."""
+
+    plan: dict[str, Any]
+    gates: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+
+
 class TrainingRunView(BaseModel):
     """A run of training: running, done with a bundle, or failed with an error."""
 
@@ -191,11 +257,11 @@ class TrainingStarted(BaseModel):
 class RolloutRequest(BaseModel):
     """Bring a bundle to its profile's devices; what is left out takes the service's defaults."""
 
-    bundle_id: str
+    bundle_id: str = Field(max_length=64)
     skip_shadow: bool = False
-    canaries: int | None = Field(None, ge=1)
-    min_windows: int | None = Field(None, ge=1)
-    waves: int = Field(1, ge=1)
+    canaries: int | None = Field(None, ge=1, le=1_000_000)
+    min_windows: int | None = Field(None, ge=1, le=1_000_000_000)
+    waves: int = Field(1, ge=1, le=1000)
 
 
 class Published(BaseModel):
@@ -212,3 +278,84 @@ class Readiness(BaseModel):
 
 
 Steering = Literal["pause", "resume", "abort", "rollback"]
+
+
+class Me(BaseModel):
+    """Whoever asks. `role`: of a person or the admin token; null for an API token, which has scopes."""
+
+    name: str
+    actor: str = Field(description="as the audit log calls it")
+    role: Role | None
+    scopes: list[Scope]
+
+
+class UserView(BaseModel):
+    """An operator's account. `password_ns`: when its password was set."""
+
+    name: str
+    role: Role
+    enabled: bool
+    created_ns: int
+    password_ns: int
+    last_sign_in_ns: int | None
+
+
+class NewUser(BaseModel):
+    """An account to make."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    role: Role
+    password: str = Field(max_length=1024, description="12 to 256 characters")
+
+
+class UserChange(BaseModel):
+    """What is to change; what is left out stays. A new password, and `enabled: false`, end the account's sessions."""
+
+    role: Role | None = None
+    enabled: bool | None = None
+    password: str | None = Field(None, max_length=1024)
+
+
+class EndedSessions(BaseModel):
+    """How many sessions were ended."""
+
+    sessions: int
+
+
+class ApiTokenView(BaseModel):
+    """An API token, without itself. `last_used_ns`: to the minute."""
+
+    name: str
+    scopes: list[Scope]
+    created_by: str
+    created_ns: int
+    expires_ns: int
+    last_used_ns: int | None
+
+
+class NewApiToken(BaseModel):
+    """A token to make."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    scopes: list[Scope] = Field(min_length=1, max_length=20)
+    ttl_s: float = Field(ge=60, le=10 * 366 * 86400)
+
+
+class MadeApiToken(BaseModel):
+    """The token itself: shown this once."""
+
+    name: str
+    token: str
+
+
+class AuditEntryView(BaseModel):
+    """Who did what to what, and when; `sha256` covers the entry and the hash of the one before (`previous`)."""
+
+    number: int
+    at_ns: int
+    actor: str
+    action: str
+    subject: str
+    details: dict[str, Any]
+    previous: str
+    sha256: str
