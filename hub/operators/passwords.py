@@ -45,6 +45,7 @@ class Passwords:
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
         self._limiter: anyio.CapacityLimiter | None = None
+        self._under_way = 0
 
     @cached_property
     def _nobody(self) -> str:
@@ -77,9 +78,13 @@ class Passwords:
         """`work`, which hashes, in a thread. Raises SignInBusy."""
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(AT_ONCE)  # belongs to the loop it is made on
-        if self._limiter.statistics().tasks_waiting >= MAX_WAITING:
+        if self._under_way >= AT_ONCE + MAX_WAITING:
             raise SignInBusy("too many sign-ins at once", retry_after_s=2.0)
-        return await anyio.to_thread.run_sync(partial(work, *arguments), limiter=self._limiter)
+        self._under_way += 1
+        try:
+            return await anyio.to_thread.run_sync(partial(work, *arguments), limiter=self._limiter)
+        finally:
+            self._under_way -= 1
 
 
 def _normalized(password: str) -> str:
