@@ -223,12 +223,12 @@ def _lifespan(
 
 
 def _add_probes(app: FastAPI, backlog: Backlog) -> None:
-    @app.get("/healthz", include_in_schema=False)
+    @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
-    @app.get("/readyz", include_in_schema=False)
+    @app.get("/readyz", responses={503: {"model": Readiness, "description": "Something does not; `failures` says what."}})
     def readyz(response: Response) -> Readiness:
         """What comes in is being stored and passed on; 503 with the reasons where it is not."""
         failures = backlog.failures()

@@ -127,8 +127,8 @@ def _complete(operation: Json, wanted: str, right: Right | None) -> None:
 
 
 def _add_plain(paths: Json, route: object) -> None:
-    """A plain route of `/v1`: what devices call, in msgpack."""
-    if not isinstance(route, Route) or not route.path.startswith("/v1/") or not route.include_in_schema:
+    """A plain route: what devices call, in msgpack, and the metrics."""
+    if not isinstance(route, Route) or not route.path.startswith(("/v1/", "/metrics")) or not route.include_in_schema:
         return
     if _shape(route.path) in map(_shape, paths):  # told with the operators' route of that shape: bundles by digest
         return
@@ -137,10 +137,15 @@ def _add_plain(paths: Json, route: object) -> None:
     ]
     for method in sorted((route.methods or set()) - {"HEAD"}):
         told = (getattr(route.endpoint, "__doc__", None) or route.name).strip()
-        operation: Json = {"summary": told.splitlines()[0], "operationId": f"device_{route.name}", "responses": {}}
+        operation: Json = {"summary": told.splitlines()[0], "operationId": f"plain_{route.name}", "responses": {}}
         if parameters:
             operation["parameters"] = parameters
-        if ROUTES.get(f"{method} {route.path}", DEVICE) == DEVICE:
+        if route.path == "/metrics":
+            operation["responses"]["200"] = {
+                "description": "Prometheus's text format.",
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            }
+        elif ROUTES.get(f"{method} {route.path}", DEVICE) == DEVICE:
             body = {"application/msgpack": {"schema": {"type": "string", "format": "binary"}}}
             operation |= {"tags": ["devices"], "requestBody": {"required": True, "content": body}}
             operation["responses"]["200"] = {"description": "As docs/formats.md describes.", "content": body}

@@ -63,9 +63,7 @@ ARCHIVE: Final[dict[int | str, dict[str, Any]]] = {
 ARCHIVE_BODY: Final = {
     "requestBody": {
         "required": True,
-        "content": {
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary", "maxLength": MAX_BUNDLE_BYTES}}
-        },
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
