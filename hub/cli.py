@@ -92,16 +92,21 @@ def serve(data: Path, host: str | None, port: int | None) -> None:
 
 
 @hub.command()
+@click.argument("device", required=False)
 @data_option
 @json_option
-def devices(data: Path, as_json: bool) -> None:
-    """Every enrolled device."""
-    from hub.api.views import list_devices
+def devices(device: str | None, data: Path, as_json: bool) -> None:
+    """Every enrolled device; or of DEVICE everything that is known, with --json."""
+    from hub.api.views import device_detail, list_devices
 
     with _state(data) as (loaded, connection):
-        rows = list_devices(connection, time.time_ns() - int(3e9 * loaded.config.checkin_s))
+        online_since_ns = time.time_ns() - int(3e9 * loaded.config.checkin_s)
+        detail = None if device is None else device_detail(connection, device, online_since_ns)
+        rows = list_devices(connection, online_since_ns) if device is None else [detail] if detail else []
+    if device is not None and detail is None:
+        raise click.ClickException(f"no device {device}; `tocsin hub devices` lists them")
     if as_json:
-        click.echo(json.dumps(rows))
+        click.echo(json.dumps(rows if device is None else detail))
         return
     shown = [
         (
@@ -128,7 +133,8 @@ def _lasts(survival: dict[str, Any] | None) -> str:
 @hub.command()
 @click.argument("device")
 @data_option
-def forget(device: str, data: Path) -> None:
+@json_option
+def forget(device: str, data: Path, as_json: bool) -> None:
     """Let DEVICE enrol anew, with another key; what it delivered stays. A running hub refuses it within half a minute."""
     from hub.audit.log import cli_actor, record
     from hub.devices.enrol import forget_device
@@ -144,7 +150,7 @@ def forget(device: str, data: Path) -> None:
         engine.dispose()
     if not known:
         raise click.ClickException(f"no device {device}; `tocsin hub devices` lists them")
-    click.echo(f"{device} is forgotten; it may enrol again")
+    click.echo(json.dumps({"device_id": device}) if as_json else f"{device} is forgotten; it may enrol again")
 
 
 @hub.command()

@@ -62,7 +62,7 @@ class SignInPages:
             body += chunk
             if len(body) > _MAX_FORM_BYTES:
                 return refused(413, "form too large")
-        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=8)
+        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
         if "token" in fields:
             return await self._by_token(request, fields["token"][0].strip())
         name, password = fields.get("name", [""])[0].strip(), fields.get("password", [""])[0]
