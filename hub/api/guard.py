@@ -30,10 +30,10 @@ def guarded_by(access: Access, max_body_bytes: int) -> type[APIRoute]:
     class GuardedRoute(APIRoute):
         def get_route_handler(self) -> Handle:
             handle = super().get_route_handler()
-            rights = [right_of(method, self.path) for method in self.methods or ()]
+            rights = {method: right_of(method, self.path) for method in self.methods or ()}
 
             async def guarded(request: Request) -> Response:
-                principal = await check(access, request, rights[0])
+                principal = await check(access, request, rights[request.method])
                 body = await read_body(request, max_body_bytes)
 
                 async def receive() -> Message:

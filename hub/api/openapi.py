@@ -36,6 +36,7 @@ _SAID: Final = {
     401: "Nobody is signed in, or the token or signature is unknown or has expired.",
     403: "Whoever asks may not do this.",
     404: "There is no such thing.",
+    408: "The body did not come in time.",
     409: "Its present state does not allow it.",
     413: "The body is larger than is taken.",
     422: "A parameter or the body is not as described here.",
@@ -52,9 +53,9 @@ _SECURITY: Final[Json] = {
     "session": {"type": "apiKey", "in": "cookie", "name": "tocsin_session", "description": "Set by signing in on the page."},
 }
 _DEVICE_ERRORS: Final = {
-    "/v1/enrol": (400, 401, 403, 409, 413),
-    "/v1/ingest": (400, 401, 413, 429),
-    "/v1/checkin": (400, 401, 413),
+    "/v1/enrol": (400, 401, 403, 408, 409, 413),
+    "/v1/ingest": (400, 401, 408, 413, 429),
+    "/v1/checkin": (400, 401, 408, 413),
 }
 
 
@@ -108,7 +109,7 @@ def _complete(operation: Json, wanted: str, right: Right | None) -> None:
     responses = operation["responses"]
     taken = [500, 503]
     if "requestBody" in operation:
-        taken += [400, 413]
+        taken += [400, 408, 413]
     if "parameters" in operation or "requestBody" in operation:
         taken.append(422)
     if right is not None and right.role is not None:

@@ -49,7 +49,7 @@ ROUTES: Final[Mapping[str, Right]] = {
     "POST /v1/checkin": DEVICE,
     "GET /v1/bundles/{sha256}": PUBLIC,  # by digest: its name is what it is
     # operators: JSON
-    "GET /v1/openapi.json": PUBLIC,
+    "GET /v1/openapi.json": PUBLIC,  # what can be asked, nothing of what is answered
     "GET /v1/me": SIGNED_IN,
     "GET /v1/summary": READ,
     "GET /v1/devices": READ,

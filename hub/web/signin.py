@@ -14,6 +14,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from hub.access import Access, drop_session, from_own_page, session_secret, set_session
+from hub.api.bodies import read_body
+from hub.api.problems import Problem
 from hub.operators.passwords import SignInBusy
 from hub.operators.signin import Outcome, SignIn
 from hub.web.guard import SIGN_IN, Endpoint, refused, see_other
@@ -57,11 +59,10 @@ class SignInPages:
     async def sign_in(self, request: Request) -> Response:
         if not from_own_page(request):
             return refused(403, "sign in from the hub's own page")
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MAX_FORM_BYTES:
-                return refused(413, "form too large")
+        try:
+            body = await read_body(request, _MAX_FORM_BYTES)
+        except Problem as problem:
+            return refused(problem.status, str(problem))
         fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
         if "token" in fields:
             return await self._by_token(request, fields["token"][0].strip())

@@ -142,6 +142,16 @@ def test_a_body_that_trickles_in_holds_nobody_else_up(client: HubClient) -> None
             connection.close()
 
 
+@pytest.mark.parametrize("path", ["/v1/ingest", "/v1/enrol", "/v1/rollouts", "/signin"])
+def test_a_body_that_never_ends_is_given_up(client: HubClient, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.api.bodies.MAX_BODY_S", 0.2)
+    host, port = client.http.base_url.host, client.http.base_url.port
+    head = f"POST {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {client.hub.admin_token}\r\nContent-Length: 4000"
+    with socket.create_connection((host, port), timeout=10) as slow:
+        slow.sendall(f"{head}\r\n\r\nx".encode())
+        assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
 def test_a_name_that_looks_like_a_path_leaves_the_disk_as_it_was(client: HubClient, tmp_path: Path) -> None:
     before = sorted(path.name for path in client.hub.paths.root.parent.iterdir())
     client.http.post("/v1/training-runs", json={"profile": "..\\..\\x"}, headers=client.auth)

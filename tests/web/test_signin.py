@@ -12,6 +12,7 @@ from sqlalchemy import Engine, select
 
 from hub.audit.log import read_entries
 from hub.lake.lake import DeltaLake
+from hub.operators.accounts import set_enabled
 from hub.operators.rights import ROLES, Role
 from hub.state.schema import rollouts, sessions
 from tests.hub.operating import PASSWORD, add_user, sign_in
@@ -146,3 +147,14 @@ def test_without_accounts_the_form_asks_for_the_token_and_with_them_for_a_name(e
 def test_a_form_that_is_none_signs_nobody_in(ann: httpx.Client, body: bytes) -> None:
     headers = {**own(ann), "Content-Type": "application/x-www-form-urlencoded"}
     assert ann.post("/signin", content=body, headers=headers).status_code == 403
+
+
+def test_a_stream_ends_soon_after_its_session(ann: httpx.Client, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.web.routes.STREAM_CHECK_S", 0.0)
+    sign_in(ann, "ann")
+    with ann.stream("GET", "/events") as response:
+        lines = response.iter_lines()
+        assert next(lines) == "retry: 2000"
+        with engine.begin() as connection:
+            set_enabled(connection, "ann", False, actor="cli:test", now_ns=1)
+        assert len(list(lines)) < 20  # it ends
