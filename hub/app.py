@@ -46,7 +46,7 @@ from hub.metrics.fleet import FleetCollector, fleet_registry
 from hub.metrics.meters import CountRequests, MeasuredCommitter, Meters
 from hub.metrics.routes import metrics_route
 from hub.operators.passwords import Passwords
-from hub.operators.routes import AdminApi
+from hub.operators.routes import AccountsApi
 from hub.operators.sessions import Lifetime, Sessions
 from hub.operators.signin import SignIn
 from hub.projector.alerts import Alerts, SensorFaults
@@ -101,7 +101,7 @@ def build_app(hub: Hub) -> FastAPI:
     operator_api = OperatorApi(
         engine, access, registry, rollouts, training, backlog, LakeCounter(lake), hub.config.hub_id, online_for_s
     )
-    admin_api = AdminApi(engine, access, passwords)
+    accounts_api = AccountsApi(engine, access, passwords)
     fleet = fleet_registry(FleetCollector(engine, backlog, lake, online_for_s))
     pages = web_routes(
         engine,
@@ -129,7 +129,7 @@ def build_app(hub: Hub) -> FastAPI:
     add_problem_handlers(app)
     app.router.routes.extend(device_api.routes())  # before the operators': a bundle's digest is no bundle's name
     app.include_router(operator_api.router())
-    app.include_router(admin_api.router())
+    app.include_router(accounts_api.router())
     _add_probes(app, backlog)
     app.router.routes.append(metrics_route(access, counted, fleet))
     app.router.routes.extend(pages)

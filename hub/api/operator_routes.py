@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from hub.access import Access
 from hub.api import views
-from hub.api.guard import Actor, Asking, guarded_by
+from hub.api.guard import Actor, guarded_by
 from hub.api.openapi import page_responses, problems
 from hub.api.paging import BundleKey, EventKey, ItemKey, NameKey, Paged, TimedKey
 from hub.api.problems import Problem
@@ -29,7 +29,6 @@ from hub.api.shapes import (
     DeviceLedger,
     DeviceView,
     FleetLedger,
-    Me,
     Published,
     QuarantineView,
     RolloutDetail,
@@ -98,7 +97,6 @@ class OperatorApi:
 
     def router(self) -> APIRouter:
         router = APIRouter(prefix="/v1", route_class=guarded_by(self._access, MAX_BUNDLE_BYTES))
-        router.get("/me")(self.me)
         router.get("/summary")(self.summary)
         router.get("/devices", responses=PAGES)(self.devices)
         router.get("/devices/{device_id}", responses=NOT_FOUND)(self.device)
@@ -117,10 +115,6 @@ class OperatorApi:
         router.get("/rollouts/{rollout_id}", responses=NOT_FOUND)(self.rollout)
         router.post("/rollouts/{rollout_id}/{step}", responses=problems(404, 409))(self.steer)
         return router
-
-    def me(self, asking: Asking) -> Me:
-        """Whoever asks, and what they may."""
-        return Me(name=asking.name, actor=asking.actor, role=asking.role, scopes=sorted(asking.scopes))
 
     def summary(self) -> Summary:
         """The fleet at a glance."""

@@ -32,6 +32,7 @@ class Meters:
             "tocsin_http_requests", "Requests that were answered, by what they were for and the answer.", ["area", "status"],
             registry=registry,
         )  # fmt: skip
+        self._by_kind: dict[tuple[str, int], Counter] = {}
         self._envelopes = Counter(
             "tocsin_ingest_envelopes", "Verified envelopes that were committed or refused.", ["outcome"], registry=registry
         )
@@ -61,7 +62,11 @@ class Meters:
         self._rejected.inc(sum(fault is not None for batch in taken for _, fault in batch.items))
 
     def answered(self, path: str, status: int) -> None:
-        self._requests.labels(_area(path), str(status)).inc()
+        kind = (_area(path), status)
+        counter = self._by_kind.get(kind)
+        if counter is None:  # looking the labels up costs more than counting
+            counter = self._by_kind[kind] = self._requests.labels(kind[0], str(status))
+        counter.inc()
 
 
 class MeasuredCommitter(Committer):

@@ -1,4 +1,4 @@
-"""What administrators call: accounts, API tokens and the audit log, as JSON under /v1."""
+"""Who asks; and what administrators call: accounts, API tokens and the audit log, as JSON under /v1."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from sqlalchemy import Connection, Engine
 from starlette.concurrency import run_in_threadpool
 
 from hub.access import Access
-from hub.api.guard import Actor, guarded_by
+from hub.api.guard import Actor, Asking, guarded_by
 from hub.api.openapi import page_responses, problems
 from hub.api.paging import NameKey, NumberKey, Paged
-from hub.api.shapes import (
+from hub.audit.log import read_entries
+from hub.operators import accounts, tokens
+from hub.operators.passwords import Passwords
+from hub.operators.shapes import (
     ApiTokenView,
     AuditEntryView,
     EndedSessions,
     MadeApiToken,
+    Me,
     NewApiToken,
     NewUser,
     UserChange,
     UserView,
 )
-from hub.audit.log import read_entries
-from hub.operators import accounts, tokens
-from hub.operators.passwords import Passwords
 from hub.state.database import reading
 
 MAX_BODY_BYTES: Final = 64 * 1024
@@ -36,7 +37,7 @@ T = TypeVar("T")
 Name = Annotated[str, Path(max_length=64)]
 
 
-class AdminApi:
+class AccountsApi:
     """The endpoints and what they share."""
 
     def __init__(self, engine: Engine, access: Access, passwords: Passwords, now_ns: Callable[[], int] = time.time_ns) -> None:
@@ -47,6 +48,7 @@ class AdminApi:
 
     def router(self) -> APIRouter:
         router = APIRouter(prefix="/v1", route_class=guarded_by(self._access, MAX_BODY_BYTES))
+        router.get("/me")(self.me)
         router.get("/audit", responses=page_responses())(self.audit)
         router.get("/users", responses=page_responses())(self.users)
         router.post("/users", status_code=201, responses=problems(409, 429))(self.add_user)
@@ -57,6 +59,10 @@ class AdminApi:
         router.post("/api-tokens", status_code=201, responses=problems(409))(self.create_token)
         router.delete("/api-tokens/{name}", status_code=204, responses=problems(404))(self.revoke_token)
         return router
+
+    def me(self, asking: Asking) -> Me:
+        """Whoever asks, and what they may."""
+        return Me(name=asking.name, actor=asking.actor, role=asking.role, scopes=sorted(asking.scopes))
 
     def audit(self, page: Paged) -> list[AuditEntryView]:
         """Entries of the audit log, newest first."""

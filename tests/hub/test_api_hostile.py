@@ -99,6 +99,22 @@ def test_hostile_names_in_bodies_are_refused(client: HubClient, name: str) -> No
         assert connection.execute(select(users.c.name)).scalars().all() == ["ann"]
 
 
+@pytest.mark.parametrize("escape", [r"\ud800", r"\u0000", r"\udfff\ud800"])
+def test_text_that_no_encoding_holds_is_refused(client: HubClient, escape: str) -> None:
+    headers = client.auth | {"Content-Type": "application/json"}
+    for path, body in (
+        ("users", f'{{"name": "{escape}", "role": "viewer", "password": "a good long password"}}'),
+        ("users", f'{{"name": "x", "role": "viewer", "password": "{escape}"}}'),
+        ("users", f'{{"name": "x", "role": "viewer", "password": "{escape * 12}"}}'),
+        ("rollouts", f'{{"bundle_id": "{escape}"}}'),
+        ("training-runs", f'{{"profile": "{escape}"}}'),
+    ):
+        if escape * 12 in body and escape == r"\u0000":
+            continue  # control characters make a password like any others
+        reply = client.http.post(f"/v1/{path}", content=body, headers=headers)
+        assert reply.status_code in (400, 409, 422), (body, reply.status_code, reply.text[:200])
+
+
 def test_a_hostile_device_id_is_refused_before_it_is_stored(client: HubClient) -> None:
     for name in HOSTILE:
         reply = client.http.post("/v1/enrol", content=SimulatedDevice(name).enrol(client.hub.join_token))
