@@ -14,7 +14,7 @@ import msgspec
 
 from benchmarks.figure import Figure
 
-CASES = ("pipeline", "detector", "mqtt", "flash", "status", "start", "idle", "latency", "memory", "soak", "ingest")
+CASES = ("pipeline", "detector", "mqtt", "flash", "status", "start", "idle", "latency", "memory", "soak", "ingest", "simulator")
 
 
 def machine() -> dict[str, str | int]:
