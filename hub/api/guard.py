@@ -52,7 +52,7 @@ async def check(access: Access, request: Request, right: Right) -> Principal:
     """Whoever asks. Raises Problem: 401 a stranger, 403 without `right`."""
     principal = await access.principal(request)
     if principal is None:
-        wanted = "sign in, or send an API token or the admin token as a bearer token"
+        wanted = "sign in, and change things from the hub's own page; or send an API token or the admin token as a bearer token"
         raise Problem(401, "unauthorized", wanted, {"WWW-Authenticate": "Bearer"})
     if not principal.may(right):
         scopes = " or ".join(sorted(right.scopes | {"admin"}))

@@ -22,7 +22,7 @@ from tests.hub.test_api_operators import add_bundle
 from tests.waiting import wait_until
 
 schemathesis = pytest.importorskip("schemathesis")
-EXAMPLES = int(os.environ.get("TOCSIN_FUZZ_EXAMPLES", "6"))  # of each kind for each operation
+EXAMPLES = int(os.environ.get("TOCSIN_FUZZ_EXAMPLES", "4"))  # of each kind for each operation
 
 
 @pytest.fixture(scope="module")
