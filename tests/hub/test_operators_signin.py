@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, select
+from sqlalchemy.exc import OperationalError
 
 from hub.audit.log import read_entries, verify
 from hub.operators import accounts, tokens
@@ -19,7 +20,7 @@ from hub.operators.passwords import MAX_WAITING, BadPassword, Passwords, SignInB
 from hub.operators.sessions import Lifetime, Sessions
 from hub.operators.signin import FAILURES, Outcome, SignIn
 from hub.operators.tokens import principal_of_token
-from hub.state.database import open_state
+from hub.state.database import connect_state, open_state
 from hub.state.schema import api_tokens, sessions, users
 from tests.hub.operating import NOW_NS, PASSWORD, QUICK, add_token, add_user
 
@@ -218,6 +219,19 @@ def test_a_tokens_last_use_is_noted_to_the_minute(engine: Engine) -> None:
         with engine.begin() as connection:
             noted.append(connection.execute(select(api_tokens.c.last_used_ns)).scalar_one() - NOW_NS)
     assert noted == [S, S, 61 * S]
+
+
+def test_where_nothing_can_be_written_tokens_and_sessions_still_open_what_they_do(desk: Desk) -> None:
+    token, outcome = add_token(desk.engine, "ci", "read", now_ns=NOW_NS), desk.enter("ann")
+    stuck = connect_state(str(desk.engine.url))
+    event.listen(stuck, "connect", lambda raw, _record: raw.execute("PRAGMA query_only = ON"))
+    later = Desk(stuck)
+    later.now_ns += 600 * S  # long enough for a use to be noted
+    assert principal_of_token(stuck, token, later.now_ns) is not None
+    assert later.who(outcome) == "user:ann operator"
+    with pytest.raises(OperationalError):
+        later.enter("ann")
+    stuck.dispose()
 
 
 @pytest.mark.parametrize(
