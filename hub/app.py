@@ -20,11 +20,13 @@ from typing import Final
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from fastapi import FastAPI, Response
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from starlette.types import Lifespan
 
 from hub.access import Access
 from hub.api.device_routes import DeviceApi
+from hub.api.openapi import describe
 from hub.api.operator_routes import OperatorApi
 from hub.api.problems import add_problem_handlers
 from hub.api.shapes import Readiness
@@ -41,6 +43,13 @@ from hub.ingest.service import IngestService
 from hub.lake.lake import Lake, open_lake
 from hub.lake.query import LakeCounter
 from hub.lake.writer import LakeWriter
+from hub.metrics.fleet import FleetCollector, fleet_registry
+from hub.metrics.meters import CountRequests, MeasuredCommitter, Meters
+from hub.metrics.routes import metrics_route
+from hub.operators.passwords import Passwords
+from hub.operators.routes import AccountsApi
+from hub.operators.sessions import Lifetime, Sessions
+from hub.operators.signin import SignIn
 from hub.projector.alerts import Alerts, SensorFaults
 from hub.projector.clocks import Clocks
 from hub.projector.condition import Commissionings, HealthReports
@@ -68,7 +77,11 @@ def build_app(hub: Hub) -> FastAPI:
     engine = open_state(hub.state_url)
     log = SqliteIngestLog(hub.paths.ingest)
     lake = open_lake(hub.lake_url)
-    access = Access(hub.admin_token)
+    lifetime = Lifetime(idle_s=hub.config.session_idle_h * 3600, max_s=hub.config.session_max_h * 3600)
+    sessions = Sessions(engine, hub.admin_token, lifetime)
+    access = Access(engine, hub.admin_token, sessions)
+    passwords = Passwords()
+    signin = SignIn(engine, sessions, passwords, hub.admin_token)
     registry = Registry(engine, hub.paths.bundles, hub.key)
     rollouts = RolloutService(engine)
     training = TrainingProcesses(hub.paths.root, hub.paths.logs, hub.profiles_dir, lambda: _end_dead_runs(engine))
@@ -76,7 +89,9 @@ def build_app(hub: Hub) -> FastAPI:
     online_for_s = 3 * hub.config.checkin_s
 
     followers = _followers(engine, log, lake, hub.config.lake_commit_s)
-    committer = Committer(engine, log)
+    counted = CollectorRegistry()
+    meters = Meters(counted)
+    committer = MeasuredCommitter(engine, log, meters)
     ingest = IngestService(committer, on_commit=lambda: _wake(followers))
     backlog = Backlog(log, ingest, followers)
     scheduler = _scheduler(rollouts, hub.config.rollout_tick_s, engine, log, followers)
@@ -89,8 +104,18 @@ def build_app(hub: Hub) -> FastAPI:
     operator_api = OperatorApi(
         engine, access, registry, rollouts, training, backlog, LakeCounter(lake), hub.config.hub_id, online_for_s
     )
+    accounts_api = AccountsApi(engine, access, passwords)
+    fleet = fleet_registry(FleetCollector(engine, backlog, lake, online_for_s))
     pages = web_routes(
-        engine, access, lake, silent_after_s=online_for_s, profiles_dir=hub.profiles_dir, stopping=stopping.is_set
+        engine,
+        access,
+        signin,
+        rollouts,
+        lake,
+        session_max_s=sessions.max_s,
+        silent_after_s=online_for_s,
+        profiles_dir=hub.profiles_dir,
+        stopping=stopping.is_set,
     )
 
     app = FastAPI(
@@ -100,14 +125,19 @@ def build_app(hub: Hub) -> FastAPI:
         openapi_url="/v1/openapi.json",
         docs_url=None,  # the usual pages load their scripts from the internet
         redoc_url=None,
+        redirect_slashes=False,  # no answer of this hub is made from the address that was asked for
     )
+    app.add_middleware(CountRequests, meters=meters)
     app.state.stopping = stopping
     add_problem_handlers(app)
     app.router.routes.extend(device_api.routes())  # before the operators': a bundle's digest is no bundle's name
     app.include_router(operator_api.router())
     app.include_router(IdentityApi(engine, access, hub, keys).router())
+    app.include_router(accounts_api.router())
     _add_probes(app, backlog)
+    app.router.routes.append(metrics_route(access, counted, fleet))
     app.router.routes.extend(pages)
+    describe(app)
     return app
 
 
@@ -197,12 +227,12 @@ def _lifespan(
 
 
 def _add_probes(app: FastAPI, backlog: Backlog) -> None:
-    @app.get("/healthz", include_in_schema=False)
+    @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
-    @app.get("/readyz", include_in_schema=False)
+    @app.get("/readyz", responses={503: {"model": Readiness, "description": "Something does not; `failures` says what."}})
     def readyz(response: Response) -> Readiness:
         """What comes in is being stored and passed on; 503 with the reasons where it is not."""
         failures = backlog.failures()

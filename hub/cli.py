@@ -32,6 +32,11 @@ _COMMANDS = {
     "tokens": ("hub.devices.cli", "tokens"),
     "device": ("hub.devices.cli", "device"),
     "forget": ("hub.devices.cli", "forget"),
+    "user": ("hub.operators.cli", "user"),
+    "api-token": ("hub.operators.token_cli", "api_token"),
+    "summary": ("hub.api.cli", "summary"),
+    "sensor-faults": ("hub.api.cli", "sensor_faults"),
+    "training-runs": ("hub.api.cli", "training_runs"),
 }
 
 
@@ -96,17 +101,22 @@ def serve(data: Path, host: str | None, port: int | None) -> None:
 
 
 @hub.command()
+@click.argument("device", required=False)
 @data_option
 @json_option
-def devices(data: Path, as_json: bool) -> None:
-    """Every enrolled device."""
-    from hub.api.views import list_devices
+def devices(device: str | None, data: Path, as_json: bool) -> None:
+    """Every enrolled device; or of DEVICE everything that is known, with --json."""
+    from hub.api.views import device_detail, list_devices
     from hub.devices.clones import cloned_text
 
     with _state(data) as (loaded, connection):
-        rows = list_devices(connection, time.time_ns() - int(3e9 * loaded.config.checkin_s))
+        online_since_ns = time.time_ns() - int(3e9 * loaded.config.checkin_s)
+        detail = None if device is None else device_detail(connection, device, online_since_ns)
+        rows = list_devices(connection, online_since_ns) if device is None else [detail] if detail else []
+    if device is not None and detail is None:
+        raise click.ClickException(f"no device {device}; `tocsin hub devices` lists them")
     if as_json:
-        click.echo(json.dumps(rows))
+        click.echo(json.dumps(rows if device is None else detail))
         return
     shown = [
         (

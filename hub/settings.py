@@ -3,7 +3,7 @@
     DIR/hub.toml          settings; a key that is not there has its default, an unknown key is refused
     DIR/keys/hub.key      Ed25519, 0600: signs the bundles that devices load
     DIR/keys/ca.*, tls.*  the hub's own CA and its certificate: see `hub/tls/files.py`
-    DIR/admin.token       0600: opens the page and the operators' API
+    DIR/admin.token       0600: opens everything: the first way in, and the last one
     DIR/join.token        0600: lets any device enrol, where it is there; `tocsin hub token` makes better ones
     DIR/hub.db            state (SQLite by default)      DIR/ingest.db   what is acknowledged and not yet consumed
     DIR/lake/             Delta tables                   DIR/bundles/    model archives, by SHA-256
@@ -29,6 +29,7 @@ from models.errors import ConfigError
 from models.files import write_durably
 
 DEFAULT_DIR = "./tocsin-hub"
+Hours = Annotated[float, Meta(ge=0.05, le=8784)]
 Seconds = Annotated[float, Meta(ge=0.1, le=86400)]
 
 
@@ -36,7 +37,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """`hub.toml`. An empty URL or directory means the default inside the hub's own directory.
 
     `checkin_s`: how often devices are asked to check in. `lake_commit_s`: how long windows are gathered before they are
-    committed to the lake. `rollout_tick_s`: how often gates are judged. `profiles_dir`: profiles beside the built-in ones.
+    committed to the lake. `rollout_tick_s`: how often gates are judged. `session_idle_h`, `session_max_h`: how long a browser
+    stays signed in, unused and at all. `profiles_dir`: profiles beside the built-in ones.
 
     `tls`: see `hub/tls/files.py`; `tls_names`: what else the own certificate is for. `tls_ca`: the CA that devices should pin
     where the certificate is not by the own one. `url`: where devices find the hub; empty = made up of host and port.
@@ -57,6 +59,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tls_key: str = ""
     tls_ca: str = ""
     tls_names: list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:_\-]+\Z", max_length=253)]] = []
+    session_idle_h: Hours = 12.0
+    session_max_h: Hours = 168.0
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,8 @@ _HUB_TOML = """\
 # tls_key = ""              # its key; read again when they change
 # tls_ca = ""               # for files or a proxy: PEM of the CA that devices pin; empty: checked as by a browser
 # tls_names = []            # what else the own certificate is for, beside this machine's names and addresses
+# session_idle_h = 12.0     # a browser that asks for nothing for so long has to sign in again
+# session_max_h = 168.0     # so long after signing in it has to in any case
 """
 
 

@@ -1,4 +1,4 @@
-"""What operators call: JSON under /v1, described by /v1/openapi.json, open to whoever has the admin token.
+"""What operators call: JSON under /v1, described by /v1/openapi.json, open to whoever the table of rights lets in.
 
 1. Who asks is looked at before anything of the request's body is taken in (`guard.py`).
 2. Endpoints are plain functions: they read one snapshot of the state in a worker thread and hold no lock while they do.
@@ -9,24 +9,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from sqlalchemy import Connection, Engine
 from starlette.concurrency import run_in_threadpool
 
 from hub.access import Access
 from hub.api import views
-from hub.api.guard import guarded_by
+from hub.api.guard import Actor, guarded_by
+from hub.api.openapi import page_responses, problems
+from hub.api.paging import BundleKey, EventKey, ItemKey, NameKey, Paged, TimedKey
 from hub.api.problems import Problem
 from hub.api.shapes import (
     AlertView,
+    BundleDetail,
+    BundleView,
     DeviceDetail,
     DeviceLedger,
     DeviceView,
     FleetLedger,
     Published,
+    QuarantineView,
+    RolloutDetail,
     RolloutRequest,
+    RolloutView,
     SensorFaultView,
     Steering,
     Summary,
@@ -35,6 +42,7 @@ from hub.api.shapes import (
     TrainingStarted,
 )
 from hub.api.training import TrainingProcesses
+from hub.audit.log import record
 from hub.ingest.pending import Backlog
 from hub.lake.query import LakeCounter
 from hub.registry.registry import Registry
@@ -43,8 +51,20 @@ from hub.state.database import reading
 from models.contract.names import MAX_BUNDLE_BYTES
 from models.errors import BundleCorrupt, BundleError, RolloutError
 
-Limit = Annotated[int, Query(ge=1, le=5000)]
-Json = dict[str, Any]
+Identity = Annotated[str, Path(max_length=64)]
+DeviceFilter = Annotated[str, Query(max_length=64, description="only this device's")]
+ProfileFilter = Annotated[str | None, Query(max_length=64, description="only this profile's")]
+PAGES: Final = page_responses()
+NOT_FOUND: Final = problems(404)
+ARCHIVE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
+ARCHIVE_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 
 
 class OperatorApi:
@@ -64,6 +84,7 @@ class OperatorApi:
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._engine = reading(engine)
+        self._writing = engine
         self._access = access
         self._registry = registry
         self._rollouts = rollouts
@@ -77,22 +98,22 @@ class OperatorApi:
     def router(self) -> APIRouter:
         router = APIRouter(prefix="/v1", route_class=guarded_by(self._access, MAX_BUNDLE_BYTES))
         router.get("/summary")(self.summary)
-        router.get("/devices")(self.devices)
-        router.get("/devices/{device_id}")(self.device)
-        router.get("/devices/{device_id}/ledger")(self.device_ledger)
+        router.get("/devices", responses=PAGES)(self.devices)
+        router.get("/devices/{device_id}", responses=NOT_FOUND)(self.device)
+        router.get("/devices/{device_id}/ledger", responses=NOT_FOUND)(self.device_ledger)
         router.get("/ledger")(self.ledger)
-        router.get("/alerts")(self.alerts)
-        router.get("/sensor-faults")(self.sensor_faults)
-        router.get("/quarantine")(self.quarantine)
-        router.get("/bundles")(self.bundles)
-        router.post("/bundles", status_code=201)(self.publish)
-        router.get("/bundles/{bundle_id}")(self.bundle)
-        router.get("/training-runs")(self.training_runs)
-        router.post("/training-runs", status_code=202)(self.train)
-        router.get("/rollouts")(self.list_rollouts)
-        router.post("/rollouts", status_code=201)(self.start_rollout)
-        router.get("/rollouts/{rollout_id}")(self.rollout)
-        router.post("/rollouts/{rollout_id}/{step}")(self.steer)
+        router.get("/alerts", responses=PAGES)(self.alerts)
+        router.get("/sensor-faults", responses=PAGES)(self.sensor_faults)
+        router.get("/quarantine", responses=PAGES)(self.quarantine)
+        router.get("/bundles", responses=PAGES)(self.bundles)
+        router.post("/bundles", status_code=201, openapi_extra=ARCHIVE_BODY)(self.publish)
+        router.get("/bundles/{bundle_id}", responses=NOT_FOUND | ARCHIVE)(self.bundle)
+        router.get("/training-runs", responses=PAGES)(self.training_runs)
+        router.post("/training-runs", status_code=202, responses=problems(400, 409))(self.train)
+        router.get("/rollouts", responses=PAGES)(self.list_rollouts)
+        router.post("/rollouts", status_code=201, responses=problems(409))(self.start_rollout)
+        router.get("/rollouts/{rollout_id}", responses=NOT_FOUND)(self.rollout)
+        router.post("/rollouts/{rollout_id}/{step}", responses=problems(404, 409))(self.steer)
         return router
 
     def summary(self) -> Summary:
@@ -108,12 +129,14 @@ class OperatorApi:
             failures=self._backlog.failures(),
         )
 
-    def devices(self) -> list[DeviceView]:
-        """Every enrolled device."""
+    def devices(self, page: Paged) -> list[DeviceView]:
+        """Enrolled devices, by id."""
+        after = page.after(NameKey)
         with self._snapshot() as (connection, online_since_ns):
-            return [DeviceView(**row) for row in views.list_devices(connection, online_since_ns)]
+            rows = views.list_devices(connection, online_since_ns, limit=page.wanted, after=after.name if after else "")
+        return [DeviceView(**row) for row in page.cut(rows, lambda row: [row["device_id"]])]
 
-    def device(self, device_id: str) -> DeviceDetail:
+    def device(self, device_id: Identity) -> DeviceDetail:
         """Everything that is known of one device."""
         with self._snapshot() as (connection, online_since_ns):
             row = views.device_detail(connection, device_id, online_since_ns)
@@ -121,7 +144,7 @@ class OperatorApi:
             raise _not_found(f"no device {device_id}")
         return DeviceDetail(**row)
 
-    def device_ledger(self, device_id: str) -> DeviceLedger:
+    def device_ledger(self, device_id: Identity) -> DeviceLedger:
         """What was received, evicted, sent again, refused and is missing, by epoch and lane."""
         with self._snapshot() as (connection, online_since_ns):
             if views.device_detail(connection, device_id, online_since_ns) is None:
@@ -136,79 +159,90 @@ class OperatorApi:
             totals = views.ledger_totals(connection)
         return FleetLedger(**totals, lake_rows=count.n_rows, lake_duplicates=count.n_duplicates, lake_pending=pending)
 
-    def alerts(self, open: bool = False, device: str = "", limit: Limit = 200) -> list[AlertView]:  # noqa: A002 (the query's name)
+    def alerts(self, page: Paged, open: bool = False, device: DeviceFilter = "") -> list[AlertView]:  # noqa: A002 (the query's name)
         """Alerts, newest first; `open=true` leaves out the closed ones."""
         with self._snapshot() as (connection, _):
-            rows = views.list_alerts(connection, open_only=open, device_id=device, limit=limit)
-        return [AlertView(**row) for row in rows]
+            rows = views.list_alerts(
+                connection, open_only=open, device_id=device, limit=page.wanted, after=page.after(EventKey)
+            )
+        return [
+            AlertView(**row) for row in page.cut(rows, lambda row: [row[n] for n in ("opened_ns", "device_id", "alert_id")])
+        ]
 
-    def sensor_faults(self, open: bool = False, device: str = "", limit: Limit = 200) -> list[SensorFaultView]:  # noqa: A002
+    def sensor_faults(self, page: Paged, open: bool = False, device: DeviceFilter = "") -> list[SensorFaultView]:  # noqa: A002
         """Sensor faults, newest first; `open=true` leaves out the closed ones."""
         with self._snapshot() as (connection, _):
-            rows = views.list_sensor_faults(connection, open_only=open, device_id=device, limit=limit)
-        return [SensorFaultView(**row) for row in rows]
+            rows = views.list_sensor_faults(
+                connection, open_only=open, device_id=device, limit=page.wanted, after=page.after(EventKey)
+            )
+        shown = page.cut(rows, lambda row: [row[n] for n in ("opened_ns", "device_id", "fault_id")])
+        return [SensorFaultView(**row) for row in shown]
 
-    def quarantine(self, limit: Limit = 200) -> list[Json]:
+    def quarantine(self, page: Paged) -> list[QuarantineView]:
         """Items that were refused, newest first, and why."""
+        after = page.after(ItemKey)
         with self._snapshot() as (connection, _):
-            return views.list_quarantine(connection, limit)
+            rows = views.list_quarantine(connection, page.wanted, after)
+        return [QuarantineView(**row) for row in page.cut(rows, lambda row: [row[name] for name in views.QUARANTINE_KEY])]
 
-    def bundles(self, profile: str | None = None) -> list[Json]:
+    def bundles(self, page: Paged, profile: ProfileFilter = None) -> list[BundleView]:
         """Published bundles, newest first."""
-        return self._registry.list(profile)
+        rows = self._registry.list(profile, page.wanted, page.after(BundleKey))
+        shown = page.cut(rows, lambda row: [row[name] for name in ("created_ns", "version", "bundle_id")])
+        return [BundleView(**row) for row in shown]
 
-    def bundle(self, bundle_id: str) -> Json:
-        """One bundle with its manifest and model card."""
+    def bundle(self, bundle_id: Identity) -> BundleDetail:
+        """One bundle with its manifest and model card; by the archive's SHA-256 instead of its id, the archive, for anyone."""
         try:
-            return self._registry.get(bundle_id)
+            return BundleDetail(**self._registry.get(bundle_id))
         except BundleError as error:
             raise _not_found(str(error)) from None
 
-    async def publish(self, request: Request) -> Published:
+    async def publish(self, request: Request, actor: Actor) -> Published:
         """Publish a bundle: the request's body is the archive, at most 8 MiB."""
         archive = await request.body()
         if not archive:
             raise BundleCorrupt("an empty body; the archive's bytes belong there")
-        bundle_id = await run_in_threadpool(self._registry.publish, archive, now_ns=self._now_ns())
+        bundle_id = await run_in_threadpool(self._registry.publish, archive, now_ns=self._now_ns(), actor=actor)
         return Published(bundle_id=bundle_id)
 
-    def training_runs(self, limit: Limit = 200) -> list[TrainingRunView]:
+    def training_runs(self, page: Paged) -> list[TrainingRunView]:
         """Training runs, newest first."""
         with self._snapshot() as (connection, _):
-            return [TrainingRunView(**row) for row in views.list_training_runs(connection, limit)]
+            rows = views.list_training_runs(connection, page.wanted, page.after(TimedKey))
+        return [TrainingRunView(**row) for row in page.cut(rows, lambda row: [row["started_ns"], row["run_id"]])]
 
-    def train(self, wanted: TrainingRequest) -> TrainingStarted:
+    def train(self, wanted: TrainingRequest, actor: Actor) -> TrainingStarted:
         """Start training in a process of its own."""
-        return TrainingStarted(profile=wanted.profile, pid=self._training.start(wanted.profile))
+        with self._writing.begin() as connection:
+            pid = self._training.start(wanted.profile)
+            told = {"pid": pid}
+            record(connection, at_ns=self._now_ns(), actor=actor, action="training.start", subject=wanted.profile, details=told)
+        return TrainingStarted(profile=wanted.profile, pid=pid)
 
-    def list_rollouts(self, profile: str | None = None) -> list[Json]:
+    def list_rollouts(self, page: Paged, profile: ProfileFilter = None) -> list[RolloutView]:
         """Rollouts, newest first."""
-        return self._rollouts.list(profile)
+        rows = self._rollouts.list(profile, page.wanted, page.after(TimedKey))
+        return [RolloutView(**row) for row in page.cut(rows, lambda row: [row["created_ns"], row["rollout_id"]])]
 
-    def rollout(self, rollout_id: str) -> Json:
+    def rollout(self, rollout_id: Identity) -> RolloutDetail:
         """One rollout with its plan, its gates as they stand, and its events."""
         try:
-            return self._rollouts.get(rollout_id)
+            return RolloutDetail(**self._rollouts.get(rollout_id))
         except RolloutError as error:
             raise _not_found(str(error)) from None
 
-    def start_rollout(self, wanted: RolloutRequest) -> Json:
+    def start_rollout(self, wanted: RolloutRequest, actor: Actor) -> RolloutDetail:
         """Start a rollout; what was decided is in the answer."""
         options = wanted.model_dump(exclude={"bundle_id"})
-        rollout_id = self._rollouts.start(wanted.bundle_id, now_ns=self._now_ns(), **options)
-        return self._rollouts.get(rollout_id)
+        rollout_id = self._rollouts.start(wanted.bundle_id, now_ns=self._now_ns(), actor=actor, **options)
+        return RolloutDetail(**self._rollouts.get(rollout_id))
 
-    def steer(self, rollout_id: str, step: Steering) -> Json:
+    def steer(self, rollout_id: Identity, step: Steering, actor: Actor) -> RolloutDetail:
         """Pause, resume, abort or roll back."""
         self.rollout(rollout_id)
-        steps = {
-            "pause": self._rollouts.pause,
-            "resume": self._rollouts.resume,
-            "abort": self._rollouts.abort,
-            "rollback": self._rollouts.roll_back,
-        }
-        steps[step](rollout_id, now_ns=self._now_ns())
-        return self._rollouts.get(rollout_id)
+        self._rollouts.steer(rollout_id, step, now_ns=self._now_ns(), actor=actor)
+        return RolloutDetail(**self._rollouts.get(rollout_id))
 
     @contextmanager
     def _snapshot(self) -> Iterator[tuple[Connection, int]]:

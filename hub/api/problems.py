@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -20,6 +21,8 @@ from hub.devices.flood import TooManyFailures
 from hub.devices.keys import BadSignature, DeviceRevoked, DeviceSuspended, UnknownDevice
 from hub.ingest.service import Busy
 from hub.lake.query import QueryError
+from hub.operators.accounts import AccountError, UnknownAccount
+from hub.operators.passwords import BadPassword, SignInBusy
 from hub.state.database import cause_of
 from models.errors import BundleError, ConfigError, EnvelopeError, RolloutError, StorageError, TocsinError, TrainingError
 
@@ -39,6 +42,10 @@ _STATUS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (RolloutError, 409, "rollout"),
     (TrainingError, 409, "training"),
     (QueryError, 400, "query"),
+    (UnknownAccount, 404, "not-found"),
+    (AccountError, 409, "account"),
+    (BadPassword, 422, "bad-password"),
+    (SignInBusy, 429, "busy"),
     (ConfigError, 400, "bad-request"),
     (StorageError, 503, "storage"),
     (TocsinError, 500, "error"),
@@ -79,7 +86,8 @@ def _of_problem(_request: Request, error: Any) -> Response:
 
 
 def _of_http(_request: Request, error: Any) -> Response:
-    return problem(error.status_code, "http", str(error.detail), error.headers)
+    kind = str(HTTPStatus(error.status_code).phrase).lower().replace(" ", "-")
+    return problem(error.status_code, kind, str(error.detail), error.headers)
 
 
 def _of_validation(_request: Request, error: Any) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class AssetView(BaseModel):
@@ -181,6 +181,69 @@ class SensorFaultView(BaseModel):
     time_error_ns: int | None
 
 
+class QuarantineView(BaseModel):
+    """An item that was refused, and why; its body is kept, `n_bytes` long."""
+
+    device_id: str
+    epoch: str
+    lane: str
+    seq: int
+    kind: str
+    reason: str
+    received_ns: int
+    n_bytes: int
+
+
+class BundleView(BaseModel):
+    """A published bundle. `run_id`: of the training that made it; null for one that was published by hand."""
+
+    model_config = ConfigDict(extra="allow")
+
+    bundle_id: str
+    profile: str
+    version: int
+    spec_hash: str
+    sha256: str
+    size: int
+    created_ns: int
+    run_id: str | None
+
+
+class BundleDetail(BundleView):
+    """With its manifest and its model card."""
+
+    manifest: dict[str, Any]
+    card: dict[str, Any]
+
+
+class RolloutView(BaseModel):
+    """A rollout as it stands. `incumbent_id`: null is the baseline detector. `since_ns`: in this stage since."""
+
+    model_config = ConfigDict(extra="allow")
+
+    rollout_id: str
+    profile: str
+    bundle_id: str
+    incumbent_id: str | None
+    state: str
+    ended: bool
+    stage: str
+    stage_index: int
+    n_stages: int
+    since_ns: int
+    created_ns: int
+    ended_ns: int | None
+    reason: str
+
+
+class RolloutDetail(RolloutView):
+    """With its plan, what its gates say now, and what was decided so far."""
+
+    plan: dict[str, Any]
+    gates: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+
+
 class TrainingRunView(BaseModel):
     """A run of training: running, done with a bundle, or failed with an error."""
 
@@ -210,11 +273,11 @@ class TrainingStarted(BaseModel):
 class RolloutRequest(BaseModel):
     """Bring a bundle to its profile's devices; what is left out takes the service's defaults."""
 
-    bundle_id: str
+    bundle_id: str = Field(max_length=64)
     skip_shadow: bool = False
-    canaries: int | None = Field(None, ge=1)
-    min_windows: int | None = Field(None, ge=1)
-    waves: int = Field(1, ge=1)
+    canaries: int | None = Field(None, ge=1, le=1_000_000)
+    min_windows: int | None = Field(None, ge=1, le=1_000_000_000)
+    waves: int = Field(1, ge=1, le=1000)
 
 
 class Published(BaseModel):

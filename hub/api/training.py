@@ -47,6 +47,7 @@ class TrainingProcesses:
                 str(self._data),
                 "--profile",
                 profile,
+                "--for-the-hub",
                 "--json",
             ]
             self._logs.mkdir(exist_ok=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Column, Connection, Select, Table, func, select, tuple_
 
 from hub.api.shapes import DeviceLedger, LaneView
 from hub.devices.clones import cloned_of
@@ -30,12 +30,14 @@ RowDict = dict[str, Any]
 _DEVICE_COLUMNS = ("device_id", "site", "hardware", "agent_version", "enrolled_ns", "last_seen_ns", "state", "state_reason")
 
 
-def list_devices(connection: Connection, online_since_ns: int) -> list[RowDict]:
-    """Every device with its assets and slots, by id."""
-    assets_of, slots_of = _by_device(connection, assets), _by_device(connection, device_slots)
+def list_devices(connection: Connection, online_since_ns: int, *, limit: int | None = None, after: str = "") -> list[RowDict]:
+    """Devices with their assets and slots, by id, from the first one after `after` on."""
     columns = [*(devices.c[name] for name in _DEVICE_COLUMNS), devices.c.checkin["survival"].label("survival")]
     columns.append(devices.c.writers["cloned"].label("cloned"))
-    rows = connection.execute(select(*columns).order_by(devices.c.device_id)).mappings()
+    wanted = select(*columns).where(devices.c.device_id > after).order_by(devices.c.device_id).limit(limit)
+    rows = connection.execute(wanted).mappings().all()
+    span = (rows[0]["device_id"], rows[-1]["device_id"]) if rows else ("", "")
+    assets_of, slots_of = _by_device(connection, assets, span), _by_device(connection, device_slots, span)
     return [
         {
             **row,
@@ -89,29 +91,46 @@ def ledger_totals(connection: Connection) -> dict[str, int]:
     return dict(totals)
 
 
-def list_alerts(connection: Connection, *, open_only: bool = False, device_id: str = "", limit: int = 200) -> list[RowDict]:
-    """Newest first."""
-    return _events(connection, alerts, open_only, device_id, limit)
+def list_alerts(
+    connection: Connection,
+    *,
+    open_only: bool = False,
+    device_id: str = "",
+    limit: int = 200,
+    after: tuple[int, str, str] | None = None,
+) -> list[RowDict]:
+    """Newest first. `after`: `opened_ns`, device and alert id of the last one known already."""
+    return _events(connection, alerts, alerts.c.alert_id, open_only, device_id, limit, after)
 
 
 def list_sensor_faults(
-    connection: Connection, *, open_only: bool = False, device_id: str = "", limit: int = 200
+    connection: Connection,
+    *,
+    open_only: bool = False,
+    device_id: str = "",
+    limit: int = 200,
+    after: tuple[int, str, str] | None = None,
 ) -> list[RowDict]:
-    """Newest first."""
-    return _events(connection, sensor_faults, open_only, device_id, limit)
+    """Newest first. `after`: `opened_ns`, device and fault id of the last one known already."""
+    return _events(connection, sensor_faults, sensor_faults.c.fault_id, open_only, device_id, limit, after)
 
 
-def list_quarantine(connection: Connection, limit: int = 200) -> list[RowDict]:
-    """What was refused and why, newest first; bodies as their sizes."""
+QUARANTINE_KEY: Final = ("received_ns", "device_id", "epoch", "lane", "seq")
+
+
+def list_quarantine(
+    connection: Connection, limit: int = 200, after: tuple[int, str, str, str, int] | None = None
+) -> list[RowDict]:
+    """What was refused and why, newest first; bodies as their sizes. `after`: QUARANTINE_KEY of the last one known already."""
     columns = [column for column in quarantine.c if column.name != "body"]
-    query = select(*columns, func.length(quarantine.c.body).label("n_bytes")).order_by(quarantine.c.received_ns.desc())
-    return [dict(row) for row in connection.execute(query.limit(limit)).mappings()]
+    query = select(*columns, func.length(quarantine.c.body).label("n_bytes"))
+    return _newest(connection, query, [quarantine.c[name] for name in QUARANTINE_KEY], limit, after)
 
 
-def list_training_runs(connection: Connection, limit: int = 200) -> list[RowDict]:
-    """Newest first."""
-    query = select(training_runs).order_by(training_runs.c.started_ns.desc()).limit(limit)
-    return [dict(row) for row in connection.execute(query).mappings()]
+def list_training_runs(connection: Connection, limit: int = 200, after: tuple[int, str] | None = None) -> list[RowDict]:
+    """Newest first. `after`: `started_ns` and id of the last one known already."""
+    key = [training_runs.c.started_ns, training_runs.c.run_id]
+    return _newest(connection, select(training_runs), key, limit, after)
 
 
 def fleet_counts(connection: Connection, online_since_ns: int) -> RowDict:
@@ -132,18 +151,37 @@ def fleet_counts(connection: Connection, online_since_ns: int) -> RowDict:
     }
 
 
-def _events(connection: Connection, table: Table, open_only: bool, device_id: str, limit: int) -> list[RowDict]:
-    query = select(table).order_by(table.c.opened_ns.desc()).limit(limit)
+def _events(
+    connection: Connection,
+    table: Table,
+    identity: Column[Any],
+    open_only: bool,
+    device_id: str,
+    limit: int,
+    after: tuple[int, str, str] | None,
+) -> list[RowDict]:
+    query = select(table)
     if open_only:
         query = query.where(table.c.closed_ns.is_(None))
     if device_id:
         query = query.where(table.c.device_id == device_id)
-    return [dict(row) for row in connection.execute(query).mappings()]
+    return _newest(connection, query, [table.c.opened_ns, table.c.device_id, identity], limit, after)
 
 
-def _by_device(connection: Connection, table: Table) -> defaultdict[str, list[RowDict]]:
+def _newest(
+    connection: Connection, query: Select[Any], key: Sequence[Column[Any]], limit: int, after: tuple[Any, ...] | None
+) -> list[RowDict]:
+    """Rows by falling `key`, which tells every row apart."""
+    if after is not None:
+        query = query.where(tuple_(*key) < tuple_(*after))
+    rows = connection.execute(query.order_by(*(column.desc() for column in key)).limit(limit)).mappings()
+    return [dict(row) for row in rows]
+
+
+def _by_device(connection: Connection, table: Table, span: tuple[str, str]) -> defaultdict[str, list[RowDict]]:
+    """Rows of the devices from the first to the last of `span`."""
     found: defaultdict[str, list[RowDict]] = defaultdict(list)
-    for row in connection.execute(select(table)).mappings():
+    for row in connection.execute(select(table).where(table.c.device_id.between(*span))).mappings():
         found[row["device_id"]].append(dict(row))
     return found
 

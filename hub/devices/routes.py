@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from sqlalchemy import Engine
 
 from hub.access import Access
-from hub.api.guard import guarded_by
+from hub.api.guard import Actor, guarded_by
 from hub.api.problems import Problem
 from hub.devices.claims import MAX_TTL_H, MAX_USES, list_tokens, revoke_token
 from hub.devices.issue import issue_token
@@ -22,14 +22,6 @@ from hub.state.database import reading
 
 _MAX_BODY_BYTES = 16 * 1024
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$"
-
-
-def _actor() -> str:
-    """Who asks, for the audit log: whoever is let in has the admin token."""
-    return "token:admin"
-
-
-Actor = Annotated[str, Depends(_actor)]
 
 
 class ClaimTokenRequest(BaseModel):

@@ -13,17 +13,28 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from hub.lake.tables import PARTITIONS, SCHEMAS, TABLES, TableName
 from models.errors import StorageError
+
+
+@dataclass(frozen=True)
+class LakeSize:
+    """One table's rows, the bytes of its files, and how many files those are."""
+
+    n_rows: int
+    n_bytes: int
+    n_files: int
 
 
 class Lake(Protocol):
@@ -106,6 +117,12 @@ class DeltaLake:
         if spec_hash is not None:
             wanted &= ds.field("spec_hash") == spec_hash
         return self.dataset("aggregates", version).to_table(columns=list(columns) if columns else None, filter=wanted)
+
+    def size(self, table: TableName) -> LakeSize:
+        """Of the newest version, from the table's log alone."""
+        files = pa.table(self._open(table).get_add_actions(flatten=True))
+        n_rows = pc.sum(files.column("num_records")).as_py() or 0
+        return LakeSize(n_rows, pc.sum(files.column("size_bytes")).as_py() or 0, files.num_rows)
 
     def compact(self, table: TableName) -> int:
         delta = self._open(table)

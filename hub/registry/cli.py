@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from hub.audit.log import cli_actor
 from hub.registry.registry import Registry
 from hub.settings import load_hub
 from hub.state.database import open_state
@@ -44,7 +45,8 @@ def list_bundles(data: Path, profile: str | None, as_json: bool) -> None:
 @bundles.command()
 @click.argument("bundle_id")
 @data_option
-def show(bundle_id: str, data: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="The same: it is JSON in any case.")
+def show(bundle_id: str, data: Path, as_json: bool) -> None:  # noqa: ARG001 (every command takes --json)
     """A bundle's manifest and model card, as JSON."""
     with _registry(data) as registry:
         click.echo(json.dumps(registry.get(bundle_id), indent=2))
@@ -53,12 +55,14 @@ def show(bundle_id: str, data: Path) -> None:
 @bundles.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @data_option
-def publish(file: Path, data: Path) -> None:
+@json_option
+def publish(file: Path, data: Path, as_json: bool) -> None:
     """Check FILE, a bundle archive, and put it into the registry. It reaches no device before a rollout."""
     if file.stat().st_size > MAX_BUNDLE_BYTES:
         raise click.ClickException(f"{file}: {file.stat().st_size} bytes; a bundle has at most {MAX_BUNDLE_BYTES}")
     with _registry(data) as registry:
-        click.echo(registry.publish(file.read_bytes(), now_ns=time.time_ns()))
+        bundle_id = registry.publish(file.read_bytes(), now_ns=time.time_ns(), actor=cli_actor())
+    click.echo(json.dumps({"bundle_id": bundle_id}) if as_json else bundle_id)
 
 
 @contextmanager

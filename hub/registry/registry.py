@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, func, insert, or_, select
+from sqlalchemy import Connection, Engine, Row, func, insert, or_, select, tuple_
 
+from hub.audit.log import record
 from hub.state.database import reading
 from hub.state.schema import bundles
 from models.bundle.archive import Bundle, read_bundle
@@ -35,7 +36,7 @@ class Registry:
         self._dir = bundles_dir
         self._key = key
 
-    def publish(self, archive: bytes, run_id: str | None = None, *, now_ns: int) -> str:
+    def publish(self, archive: bytes, run_id: str | None = None, *, now_ns: int, actor: str = "hub") -> str:
         """Check, store and sign a bundle; its id. The same archive again changes nothing.
 
         Raises BundleError: BundleCorrupt, BundleIncompatible, SelfTestFailed, or its id or version is another archive's.
@@ -50,15 +51,23 @@ class Registry:
         with self._engine.begin() as connection:
             if not _published(connection, bundle):
                 connection.execute(insert(bundles).values(self._row(bundle, len(archive), run_id, now_ns)))
+                told = {"profile": bundle.manifest.profile, "sha256": bundle.sha256, "run": run_id}
+                what = bundle.manifest.bundle_id
+                record(connection, at_ns=now_ns, actor=actor, action="bundle.publish", subject=what, details=told)
         return bundle.manifest.bundle_id
 
     def path(self, sha256: str) -> Path:
         """Where the archive of that digest is kept."""
         return self._dir / f"{sha256}.bundle"
 
-    def list(self, profile: str | None = None) -> list[dict[str, Any]]:
-        """Newest first, without cards, JSON-able."""
-        query = select(*(bundles.c[name] for name in _ENTRY)).order_by(bundles.c.created_ns.desc(), bundles.c.version.desc())
+    def list(
+        self, profile: str | None = None, limit: int | None = None, after: tuple[int, int, str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Newest first, without cards, JSON-able. `after`: `created_ns`, version and id of the last one known already."""
+        order = (bundles.c.created_ns, bundles.c.version, bundles.c.bundle_id)
+        query = select(*(bundles.c[name] for name in _ENTRY)).order_by(*(column.desc() for column in order)).limit(limit)
+        if after is not None:
+            query = query.where(tuple_(*order) < tuple_(*after))
         if profile is not None:
             query = query.where(bundles.c.profile == profile)
         with reading(self._engine).begin() as connection:

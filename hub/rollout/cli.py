@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from hub.audit.log import cli_actor
 from hub.rollout.service import RolloutService
 from hub.settings import load_hub
 from hub.state.database import open_state
@@ -34,7 +35,7 @@ def rollout() -> None:
 def start(bundle_id: str, data: Path, as_json: bool, **options: Any) -> None:
     """Start a rollout of BUNDLE_ID."""
     with _service(data) as service:
-        rollout_id = service.start(bundle_id, now_ns=time.time_ns(), **options)
+        rollout_id = service.start(bundle_id, now_ns=time.time_ns(), actor=cli_actor(), **options)
         found = service.get(rollout_id)
     stages = ", ".join(f"{stage['name']} ({len(stage['devices'])})" for stage in found["plan"]["stages"])
     click.echo(json.dumps(found) if as_json else f"{rollout_id} started: {stages}")
@@ -43,11 +44,12 @@ def start(bundle_id: str, data: Path, as_json: bool, **options: Any) -> None:
 @rollout.command("list")
 @data_option
 @click.option("--profile", help="Only this profile's.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @json_option
-def list_rollouts(data: Path, profile: str | None, as_json: bool) -> None:
+def list_rollouts(data: Path, profile: str | None, limit: int, as_json: bool) -> None:
     """Rollouts, newest first."""
     with _service(data) as service:
-        found = service.list(profile)
+        found = service.list(profile, limit)
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -82,41 +84,44 @@ def status(rollout_id: str | None, data: Path, watch: bool, as_json: bool) -> No
 @rollout.command()
 @click.argument("rollout_id")
 @data_option
-def pause(rollout_id: str, data: Path) -> None:
+@json_option
+def pause(rollout_id: str, data: Path, as_json: bool) -> None:
     """Hold a rollout at its stage."""
-    with _service(data) as service:
-        service.pause(rollout_id, now_ns=time.time_ns())
-    click.echo(f"{rollout_id} paused")
+    _steer(data, rollout_id, "pause", "paused", as_json)
 
 
 @rollout.command()
 @click.argument("rollout_id")
 @data_option
-def resume(rollout_id: str, data: Path) -> None:
+@json_option
+def resume(rollout_id: str, data: Path, as_json: bool) -> None:
     """Let a paused rollout go on."""
-    with _service(data) as service:
-        service.resume(rollout_id, now_ns=time.time_ns())
-    click.echo(f"{rollout_id} resumed")
+    _steer(data, rollout_id, "resume", "resumed", as_json)
 
 
 @rollout.command()
 @click.argument("rollout_id")
 @data_option
-def abort(rollout_id: str, data: Path) -> None:
+@json_option
+def abort(rollout_id: str, data: Path, as_json: bool) -> None:
     """End a rollout; devices return to the incumbent at their next check-in."""
-    with _service(data) as service:
-        service.abort(rollout_id, now_ns=time.time_ns())
-    click.echo(f"{rollout_id} aborted")
+    _steer(data, rollout_id, "abort", "aborted", as_json)
 
 
 @rollout.command("rollback")
 @click.argument("rollout_id")
 @data_option
-def roll_back(rollout_id: str, data: Path) -> None:
+@json_option
+def roll_back(rollout_id: str, data: Path, as_json: bool) -> None:
     """Return every device to the incumbent, also after a rollout is done; `status --watch` shows when they have."""
+    _steer(data, rollout_id, "rollback", "halted; its devices return to the incumbent", as_json)
+
+
+def _steer(data: Path, rollout_id: str, step: str, outcome: str, as_json: bool) -> None:
     with _service(data) as service:
-        service.roll_back(rollout_id, now_ns=time.time_ns())
-    click.echo(f"{rollout_id} halted; its devices return to the incumbent")
+        service.steer(rollout_id, step, now_ns=time.time_ns(), actor=cli_actor())
+        found = service.get(rollout_id)
+    click.echo(json.dumps(found) if as_json else f"{rollout_id} {outcome}")
 
 
 @contextmanager

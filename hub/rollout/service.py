@@ -18,7 +18,7 @@ from hub.rollout import store
 from hub.rollout.figures import eligible_members, returning, stage_figures, starts_of
 from hub.rollout.gates import GateSettings, judge, overall
 from hub.rollout.machine import ASSIGNING, Event, Plan, State, make_plan, next_state
-from hub.rollout.store import Rollout
+from hub.rollout.store import HUB, Rollout
 from hub.state.database import reading
 from hub.state.schema import fleet_bundles, rollouts
 from models.errors import RolloutError
@@ -40,6 +40,7 @@ class RolloutService:
         min_windows: int | None = None,
         waves: int = 1,
         absent_after_s: float = 300.0,
+        actor: str = HUB,
     ) -> str:
         """Begin to bring `bundle_id` to its profile's devices; the rollout's id.
 
@@ -76,7 +77,8 @@ class RolloutService:
                 reason="",
             )
             store.add(connection, rollout)
-            store.note_event(connection, rollout, "started", {"incumbent": incumbent_id, **_cohorts(plan)}, now_ns=now_ns)
+            figures = {"incumbent": incumbent_id, **_cohorts(plan)}
+            store.note_event(connection, rollout, "started", figures, now_ns=now_ns, actor=actor)
         return rollout_id
 
     def tick(self, now_ns: int) -> None:
@@ -91,19 +93,26 @@ class RolloutService:
                 elif rollout.state == "halted":
                     _judge_return(connection, rollout, now_ns)
 
-    def pause(self, rollout_id: str, *, now_ns: int) -> None:
+    def steer(self, rollout_id: str, step: str, *, now_ns: int, actor: str = HUB) -> None:
+        """`pause`, `resume`, `abort` or `rollback`. Raises RolloutError."""
+        steps = {"pause": self.pause, "resume": self.resume, "abort": self.abort, "rollback": self.roll_back}
+        if step not in steps:
+            raise RolloutError(f"no step {step[:80]!r}; there are {', '.join(steps)}")
+        steps[step](rollout_id, now_ns=now_ns, actor=actor)
+
+    def pause(self, rollout_id: str, *, now_ns: int, actor: str = HUB) -> None:
         """Hold it at its stage. Raises RolloutError where it is not running."""
-        self._steer(rollout_id, "pause", "paused", now_ns)
+        self._steer(rollout_id, "pause", "paused", now_ns, actor)
 
-    def resume(self, rollout_id: str, *, now_ns: int) -> None:
+    def resume(self, rollout_id: str, *, now_ns: int, actor: str = HUB) -> None:
         """Go on from its stage. Raises RolloutError where it is not paused."""
-        self._steer(rollout_id, "resume", "resumed", now_ns)
+        self._steer(rollout_id, "resume", "resumed", now_ns, actor)
 
-    def abort(self, rollout_id: str, *, now_ns: int, reason: str = "aborted by hand") -> None:
+    def abort(self, rollout_id: str, *, now_ns: int, reason: str = "aborted by hand", actor: str = HUB) -> None:
         """End it now: every device is told to return to the incumbent, and nobody waits for it to be confirmed."""
-        self._steer(rollout_id, "abort", "aborted", now_ns, reason=reason, ended_ns=now_ns)
+        self._steer(rollout_id, "abort", "aborted", now_ns, actor, reason=reason, ended_ns=now_ns)
 
-    def roll_back(self, rollout_id: str, *, now_ns: int, reason: str = "rolled back by hand") -> None:
+    def roll_back(self, rollout_id: str, *, now_ns: int, reason: str = "rolled back by hand", actor: str = HUB) -> None:
         """Return every device to the incumbent and see it confirmed; also after the rollout is done, while it still holds.
 
         Raises RolloutError where its state does not allow it, or the fleet runs another bundle by now.
@@ -116,12 +125,12 @@ class RolloutService:
                 if current != rollout.bundle_id or store.in_states(connection, profile=rollout.profile):
                     raise RolloutError(f"{rollout.profile} has moved on from {rollout.bundle_id}; roll out what it should run")
                 store.set_fleet_bundle(connection, rollout.profile, rollout.incumbent_id, now_ns)
-            _halt(connection, rollout, {"reason": reason, "gates": []}, now_ns)
+            _halt(connection, rollout, {"reason": reason, "gates": []}, now_ns, actor)
 
-    def list(self, profile: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """Summaries, newest first, JSON-able."""
+    def list(self, profile: str | None = None, limit: int = 50, after: tuple[int, str] | None = None) -> list[dict[str, Any]]:
+        """Summaries, newest first, JSON-able. `after`: `created_ns` and id of the last one that is known already."""
         with reading(self._engine).begin() as connection:
-            return [_summary(rollout) for rollout in store.latest(connection, limit, profile)]
+            return [_summary(rollout) for rollout in store.latest(connection, limit, profile, after)]
 
     def get(self, rollout_id: str) -> dict[str, Any]:
         """Summary, plan, events and, while it is on, every gate's present verdict; JSON-able. Raises RolloutError."""
@@ -135,12 +144,12 @@ class RolloutService:
                 "events": store.events_of(connection, rollout_id),
             }
 
-    def _steer(self, rollout_id: str, event: Event, noted: str, now_ns: int, **values: Any) -> None:
+    def _steer(self, rollout_id: str, event: Event, noted: str, now_ns: int, actor: str, **values: Any) -> None:
         with self._engine.begin() as connection:
             rollout = store.load(connection, rollout_id, lock=True)
             state = next_state(rollout.state, event)
             store.change(connection, rollout_id, state=state, **values)
-            store.note_event(connection, rollout, noted, values, now_ns=now_ns, final=event == "abort")
+            store.note_event(connection, rollout, noted, values, now_ns=now_ns, final=event == "abort", actor=actor)
 
 
 def _judge_stage(connection: Connection, rollout: Rollout, now_ns: int) -> None:
@@ -173,12 +182,12 @@ def _move_on(connection: Connection, rollout: Rollout, now_ns: int) -> None:
     store.note_event(connection, rollout, "done", {"fleet": rollout.bundle_id}, now_ns=now_ns, final=True)
 
 
-def _halt(connection: Connection, rollout: Rollout, figures: dict[str, Any], now_ns: int) -> None:
+def _halt(connection: Connection, rollout: Rollout, figures: dict[str, Any], now_ns: int, actor: str = HUB) -> None:
     """Stop assigning the candidate. That alone sends devices back: what they should hold is worked out from the state."""
     state = next_state(rollout.state, "halt")
     change = {"state": state, "stage_since_ns": now_ns, "ended_ns": None, "reason": figures["reason"]}
     store.change(connection, rollout.rollout_id, **change)
-    store.note_event(connection, rollout, "halt", figures, now_ns=now_ns)
+    store.note_event(connection, rollout, "halt", figures, now_ns=now_ns, actor=actor)
 
 
 def _judge_return(connection: Connection, rollout: Rollout, now_ns: int) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, tuple_, update
 
+from hub.audit.log import record
 from hub.rollout.machine import OPEN, Plan, Stage, State
 from hub.state.schema import bundles, fleet_bundles, rollout_events, rollouts
 from models.errors import RolloutError
+
+HUB: Final = "hub"  # the actor of what gates decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,14 @@ def in_states(connection: Connection, states: Sequence[State] = OPEN, profile: s
     return [_from_row(row) for row in connection.execute(query)]
 
 
-def latest(connection: Connection, limit: int = 50, profile: str | None = None) -> list[Rollout]:
-    """Newest first."""
-    query = select(rollouts).order_by(rollouts.c.created_ns.desc()).limit(limit)
+def latest(
+    connection: Connection, limit: int = 50, profile: str | None = None, after: tuple[int, str] | None = None
+) -> list[Rollout]:
+    """Newest first. `after`: creation time and id of the last one that is known already."""
+    order = tuple_(rollouts.c.created_ns, rollouts.c.rollout_id)
+    query = select(rollouts).order_by(rollouts.c.created_ns.desc(), rollouts.c.rollout_id.desc()).limit(limit)
+    if after is not None:
+        query = query.where(order < tuple_(*after))
     if profile is not None:
         query = query.where(rollouts.c.profile == profile)
     return [_from_row(row) for row in connection.execute(query)]
@@ -100,9 +108,17 @@ def change(connection: Connection, rollout_id: str, **values: Any) -> None:
 
 
 def note_event(
-    connection: Connection, rollout: Rollout, event: str, figures: dict[str, Any], *, now_ns: int, final: bool = False
+    connection: Connection,
+    rollout: Rollout,
+    event: str,
+    figures: dict[str, Any],
+    *,
+    now_ns: int,
+    final: bool = False,
+    actor: str = HUB,
 ) -> None:
-    """Add an event. A `wait` right after a `wait` of the same stage takes its place, and is no write where nothing changed."""
+    """Add an event, and but for `wait` an entry of the audit log. A `wait` right after a `wait` of the same stage takes its
+    place, and is no write where nothing changed."""
     stage = rollout.current.name
     if event == "wait":
         query = select(rollout_events).where(rollout_events.c.rollout_id == rollout.rollout_id)
@@ -112,6 +128,9 @@ def note_event(
                 here = rollout_events.c.event_id == last.event_id
                 connection.execute(update(rollout_events).where(here).values(at_ns=now_ns, figures=figures))
             return
+    if event != "wait":
+        told = {"stage": stage, "bundle": rollout.bundle_id} | ({"reason": figures["reason"]} if figures.get("reason") else {})
+        record(connection, at_ns=now_ns, actor=actor, action=f"rollout.{event}", subject=rollout.rollout_id, details=told)
     row = {
         "rollout_id": rollout.rollout_id,
         "at_ns": now_ns,

@@ -311,3 +311,40 @@ audit_head = Table(  # one row: the newest entry
     Column("number", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
 )
+
+# --- operators (hub/operators) ------------------------------------------------------------------------------------
+users = Table(
+    "users",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("role", String(16), nullable=False),  # viewer, operator, admin
+    Column("password_hash", Text, nullable=False),  # Argon2id, in PHC string format
+    Column("enabled", Boolean, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("password_ns", BigInteger, nullable=False),  # when the password was set
+    Column("last_sign_in_ns", BigInteger),
+)
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id_sha256", String(64), primary_key=True),
+    Column("user_name", String(64)),  # None = of the admin token
+    Column("opened_with", String(64), nullable=False),  # which admin token that was, as a hash; "" for a user's
+    Column("address", String(64), nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("last_used_ns", BigInteger, nullable=False),  # to the minute
+    Column("expires_ns", BigInteger, nullable=False),
+    Index("sessions_by_user", "user_name"),
+)
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_by", String(128), nullable=False),  # an actor, as in the audit log
+    Column("created_ns", BigInteger, nullable=False),
+    Column("expires_ns", BigInteger, nullable=False),
+    Column("last_used_ns", BigInteger),  # to the minute
+    Index("api_tokens_by_hash", "sha256", unique=True),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from hub.audit.log import cli_actor, record
 from hub.lake.lake import open_lake
 from hub.registry.registry import Registry
 from hub.settings import load_hub
@@ -44,14 +46,19 @@ from models.features.spec import FeatureSpec
     show_default=True,
     help="What kind of model to fit.",
 )
+@click.option("--for-the-hub", is_flag=True, hidden=True, help="The hub has noted who asked for this run.")
 @json_option
-def train(data: Path, profile: str, seed: int, min_windows: int, model: Architecture, as_json: bool) -> None:
+def train(data: Path, profile: str, seed: int, min_windows: int, model: Architecture, for_the_hub: bool, as_json: bool) -> None:
     """Train a model from the lake, evaluate it, and publish it as a bundle. Roll it out with `tocsin hub rollout start`."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a run that is told to end says so in its row
     hub = load_hub(data)
     engine = open_state(hub.state_url)
     registry = Registry(engine, hub.paths.bundles, hub.key)
     trainer = trainer_of(model, load_profile(profile, hub.profiles_dir))
+    if not for_the_hub:
+        told = {"pid": os.getpid(), "seed": seed, "model": model}
+        with engine.begin() as connection:
+            record(connection, at_ns=time.time_ns(), actor=cli_actor(), action="training.start", subject=profile, details=told)
     job = TrainingJob(engine, open_lake(hub.lake_url), registry, trainer, time.time_ns, hub.profiles_dir)
     try:
         outcome = job.run(

@@ -4,7 +4,8 @@ A code block's info string says what it is (`toml device`, `console`, …); a co
 
     <!-- struct: module:Class -->     the first column names exactly the fields of that struct
     <!-- columns: NAME -->            … the columns of that table of the lake, or of the backtest's file
-    <!-- routes -->                   … the hub's HTTP routes
+    <!-- routes -->                   … the hub's HTTP routes, the second their rights
+    <!-- metrics -->                  … what the hub tells Prometheus
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 _FENCE: Final = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_TABLE: Final = re.compile(r"^<!-- (struct|columns|routes)(?:: (\S+))? -->\n((?:\|.*\n)+)", re.MULTILINE)
+_TABLE: Final = re.compile(r"^<!-- (struct|columns|routes|metrics)(?:: (\S+))? -->\n((?:\|.*\n)+)", re.MULTILINE)
 _LINK: Final = re.compile(r"(?<!`)\[(?:[^\[\]]|`[^`]*`)*\]\(([^)\s]+)\)")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import click
@@ -16,16 +17,19 @@ from hub.lake.lake import DeltaLake, open_lake
 from hub.lake.query import query
 from hub.lake.rows import rows_of
 from hub.lake.tables import TABLES
+from hub.operators.rights import ROUTES
 from hub.settings import init_hub
 from models.contract.items import KIND_OF, Body
 from models.contract.items import encode_body as encoded
 from models.errors import ConfigError
 from tests.docs.pages import Block, blocks, commands, tables
 from tests.docs.test_docs import ids, write_profiles
+from tests.hub.conftest import FAST, running
 from tests.hub.simulated_device import NOW_NS, aggregate, evidence, health, stamp
 from tocsin.cli import cli
 
 COMMANDS = list(commands())
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def resolve(arguments: list[str]) -> click.Command:
@@ -41,7 +45,7 @@ def resolve(arguments: list[str]) -> click.Command:
     given, left, _ = command.make_parser(context).parse_args(list(arguments))
     if left:
         raise click.UsageError(f"left over: {left}", context)
-    missing = [p.name for p in command.params if p.required and not isinstance(given.get(p.name or ""), (str, tuple))]
+    missing = [p.name for p in command.params if p.required and not isinstance(given.get(p.name or ""), (str, tuple, list))]
     if missing:
         raise click.UsageError(f"missing: {missing}", context)
     return command
@@ -149,10 +153,26 @@ def test_sql_on_the_command_line_finds_something(sql: str, lake: DeltaLake) -> N
 def test_the_pages_tell_every_route_of_the_api_and_no_other(tmp_path: Path) -> None:
     app = build_app(init_hub(tmp_path / "hub"))
     there = {f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods}
-    plain = [
-        route for route in app.routes if isinstance(route, Route) and route.path.startswith(("/v1/", "/healthz", "/readyz"))
-    ]
-    there |= {f"{m} {r.path}" for r in plain for m in r.methods or () if m != "HEAD" and r.path != app.openapi_url}
-    told = [name for table in tables("routes") for name in table.names() if name.split()[0] in ("GET", "POST")]
+    there |= {
+        f"{m} {r.path}" for r in app.routes if isinstance(r, Route) and r.path.startswith("/v1/") for m in r.methods or ()
+    }
+    told = [name for table in tables("routes") for name in table.names() if name.split()[0] in METHODS]
     assert len(told) == len(set(told))
-    assert set(told) == there
+    assert set(told) == {route for route in there if not route.startswith("HEAD ")} - {f"GET {app.openapi_url}"}
+
+
+def test_the_pages_tell_the_right_that_each_route_takes() -> None:
+    for table in tables("routes"):
+        if "right" not in table.header:
+            continue
+        for row in table.cells:
+            told = re.findall(r"`([^`]+)`", row[0])
+            assert {ROUTES[name].name for name in told} == {row[table.header.index("right")]}, told
+
+
+def test_the_pages_tell_every_metric_and_no_other(tmp_path: Path) -> None:
+    with running(init_hub(tmp_path / "hub", FAST)) as client:
+        text = client.http.get("/metrics", headers=client.auth).text
+    there = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE tocsin_")}
+    told = [name for table in tables("metrics") for name in table.names() if name.startswith("tocsin_")]
+    assert sorted(told) == sorted(name for name in there if not name.endswith("_created"))

@@ -156,7 +156,7 @@ def test_training_starts_in_a_process_of_its_own_and_once_per_profile(client: Hu
     assert bad.status_code == 422
     unknown = client.http.post("/v1/training-runs", json={"profile": "submarine"}, headers=client.auth)
     assert (unknown.status_code, unknown.json()["type"]) == (400, "urn:tocsin:bad-request")
-    assert "one of bearing, compressor, fan, host" in unknown.json()["detail"]
+    assert ", fan, host, " in unknown.json()["detail"]
 
 
 def test_the_api_describes_itself(client: HubClient) -> None:

@@ -8,21 +8,34 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
+from argon2 import PasswordHasher
 from sqlalchemy import Engine
 from starlette.applications import Starlette
 
 from hub.access import Access
 from hub.lake.lake import DeltaLake
+from hub.operators.passwords import Passwords
+from hub.operators.sessions import Lifetime, Sessions
+from hub.operators.signin import SignIn
+from hub.rollout.service import RolloutService
 from hub.web.routes import web_routes
 from tests.waiting import wait_until
 
 TOKEN = "a-token-that-is-long-enough"
 
 
+QUICK = Passwords(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))  # tests have no time for 64 MiB
+
+
 def pages_app(engine: Engine, lake: DeltaLake, stopping: threading.Event | None = None) -> Starlette:
     """The pages alone, as hub/app.py mounts them."""
     stopping = stopping or threading.Event()
-    return Starlette(routes=web_routes(engine, Access(TOKEN), lake, stopping=stopping.is_set))
+    sessions = Sessions(engine, TOKEN, Lifetime(idle_s=3600, max_s=86400))
+    access = Access(engine, TOKEN, sessions)
+    signin = SignIn(engine, sessions, QUICK, TOKEN)
+    rollouts = RolloutService(engine)
+    pages = web_routes(engine, access, signin, rollouts, lake, session_max_s=sessions.max_s, stopping=stopping.is_set)
+    return Starlette(routes=pages)
 
 
 @contextmanager

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from hub.lake.lake import DeltaLake
 from hub.state.schema import alerts, assets, devices, rollouts
+from tests.hub.operating import PASSWORD, add_user
 from tests.waiting import wait_until
 from tests.web.seeding import S, add_alert, add_asset, add_device, seed_windows
 from tests.web.serving import TOKEN, served
@@ -91,6 +92,31 @@ def test_signing_in_by_the_form_leads_to_the_overview(url: str, fleet: Engine, t
     assert tab.page.url == f"{url}/"
     tab.page.get_by_role("button", name="Sign out").click()
     tab.page.wait_for_selector("#token")
+
+
+def test_an_operator_signs_in_on_a_phone_and_steers_a_rollout(browser: Any, url: str, fleet: Engine) -> None:
+    add_user(fleet, "olga", "operator")
+    tab = Tab(browser, "phone")
+    page = tab.page
+    page.goto(url)
+    page.wait_for_selector("#name:focus")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    shoot(page, "signin-phone-light")
+    page.keyboard.type("olga")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    is_live(page)
+    assert "olga operator" in page.inner_text(".signed-in")
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Abort").click()
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Resume").wait_for()
+    with fleet.begin() as connection:
+        states = connection.execute(select(rollouts.c.state)).scalars().all()
+    assert ("paused" in states, "aborted" in states) == (True, False)
+    assert tab.complaints == []
+    tab.close()
 
 
 def test_an_empty_hub_shows_the_next_steps_and_fills_by_itself(url: str, engine: Engine, tab: Tab, now_ns: int) -> None:

@@ -49,6 +49,10 @@
     const titled = document.querySelector("[data-title]");
     if (titled) document.title = titled.dataset.title;
   });
+  document.addEventListener("submit", (event) => {
+    const question = event.submitter?.dataset.confirm;
+    if (question && !confirm(question)) event.preventDefault();
+  });
   addEventListener("pagehide", () => source.close());
   setInterval(age, 1000);
 })();

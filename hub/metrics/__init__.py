@@ -1,0 +1,1 @@
+"""What the hub tells Prometheus about itself and its fleet."""
