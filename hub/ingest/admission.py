@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final, get_type_hints
 
 from hub.devices.keys import verifier
@@ -32,7 +33,7 @@ from models.contract.items import (
     decode_body,
     unpack_floats,
 )
-from models.contract.names import MAX_CHANNELS, MAX_FEATURES
+from models.contract.names import MAX_CHANNELS, MAX_FEATURES, is_hash, is_name
 from models.errors import EnvelopeError, ItemError
 
 MAX_SEQ: Final = 2**62
@@ -42,13 +43,16 @@ _MAX_SCORES: Final = 8
 _MAX_REASON: Final = 500
 
 
+Judged = tuple[Item, str | None]  # an item, with the reason why it is refused, or None
+
+
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """One verified batch. `items`: each with the reason why it is refused, or None. `n_bytes`: of the bodies."""
+    """One verified batch. `n_bytes`: of the bodies."""
 
     device_id: str
     epoch: str
-    items: list[tuple[Item, str | None]]
+    items: list[Judged]
     n_bytes: int
 
 
@@ -97,14 +101,15 @@ def _check_times(item: Item, body: Body) -> None:
         raise ItemError(f"{item.kind}: stamp out of range")
     if len(at.boot_id) > _MAX_ID:
         raise ItemError(f"{item.kind}: boot id of {len(at.boot_id)} characters; at most {_MAX_ID}")
-    for name in _WHOLE[item.kind]:
-        value = getattr(body, name)
-        if value is not None and not 0 <= value <= _MAX_INT:
-            raise ItemError(f"{item.kind}: {name} is {value}; expected 0..2^63-1")
+    values = _WHOLE[item.kind](body)
+    if min(values) < 0 or max(values) > _MAX_INT:
+        raise ItemError(f"{item.kind}: a whole number is out of range; expected 0..2^63-1, not {values}")
 
 
 # Almost every item is an aggregate: its checks make a message only where there is something to say.
 def _check_aggregate(body: Aggregate) -> None:
+    if not (is_name(body.asset) and is_name(body.profile) and is_hash(body.spec_hash)):
+        raise ItemError("aggregate: asset, profile or spec_hash is no name; 1-64 of letters, digits, '_', '.', '-'")
     n_features, torn = divmod(len(body.features), 4)
     if torn or not 1 <= n_features <= MAX_FEATURES:
         raise ItemError(f"aggregate: {len(body.features)} bytes of features; expected 1..{MAX_FEATURES} float32")
@@ -171,10 +176,14 @@ def _expect(condition: bool, message: str) -> None:
         raise ItemError(message)
 
 
-_WHOLE: Final = {  # by kind: the fields that hold whole numbers
-    kind: [name for name, hint in get_type_hints(body_type).items() if hint in (int, int | None)]
-    for kind, body_type in BODIES.items()
-}
+def _whole_numbers(body_type: type[Body]) -> Callable[[Body], tuple[int, ...]]:
+    """Takes a body of this type and gives its whole numbers; one that is not told counts as 0."""
+    names = [name for name, hint in get_type_hints(body_type).items() if hint in (int, int | None)]
+    get = attrgetter(*names, "__class__")
+    return lambda body: tuple(value or 0 for value in get(body)[:-1]) or (0,)
+
+
+_WHOLE: Final = {kind: _whole_numbers(body_type) for kind, body_type in BODIES.items()}
 _CHECKS: Final[dict[type[Body], Callable[[Any], None]]] = {
     Aggregate: _check_aggregate,
     Alert: _check_alert,

@@ -9,7 +9,8 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from sqlalchemy import Connection, Row, select, tuple_
 
@@ -18,6 +19,7 @@ from hub.state.schema import ledger
 from hub.state.upsert import upsert
 
 LaneKey = tuple[str, str, str]  # device_id, epoch, lane
+SPANNING: Final = ("eviction", "rollup")  # kinds that may stand for more than one sequence number
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class LaneAccount:
         n_new = size(new)
         changed = LaneAccount(
             seen=seen,
-            n_received=self.n_received + (n_new if kind not in ("eviction", "rollup") else 0),
+            n_received=self.n_received + (n_new if kind not in SPANNING else 0),
             n_evicted=self.n_evicted + (n_new if kind == "eviction" else 0),
             n_merged=self.n_merged + (n_new if kind == "rollup" else 0),
             n_redelivered=self.n_redelivered + (not new),
@@ -57,6 +59,13 @@ class LaneAccount:
             updated_ns=now_ns,
         )
         return changed, bool(new)
+
+    def with_run(self, first_seq: int, last_seq: int, now_ns: int) -> LaneAccount | None:
+        """The account after the ordinary items first_seq..last_seq, all good; None unless every one of them is new."""
+        seen, new = add(self.seen, first_seq, last_seq)
+        if new != [(first_seq, last_seq)]:
+            return None
+        return replace(self, seen=seen, n_received=self.n_received + last_seq - first_seq + 1, updated_ns=now_ns)
 
 
 def load_epochs(connection: Connection, epochs: Collection[tuple[str, str]]) -> dict[LaneKey, LaneAccount]:

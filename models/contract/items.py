@@ -83,6 +83,9 @@ class SlotScore(Body, frozen=True, kw_only=True):
 class Aggregate(Body, frozen=True, kw_only=True):
     """One window, reduced: what is synced instead of the readings.
 
+    `asset`, `profile` are `Name`s and `spec_hash` is a `Hash`, which the hub checks as it admits the item: patterns on the
+    commonest kind of item cost more than all the rest of its decoding.
+
     `features`: float32 bytes, as the spec orders them, before local normalization; NaN where a channel gave nothing.
     `n_readings`: readings inside. `n_late`: readings that came after their window had closed, since the last aggregate.
     `faulty`: channels with an open sensor fault; such windows train and commission nothing.
@@ -92,9 +95,9 @@ class Aggregate(Body, frozen=True, kw_only=True):
     back, windows of the same times differ in it.
     """
 
-    asset: Name
-    profile: Name
-    spec_hash: Hash
+    asset: str
+    profile: str
+    spec_hash: str
     start_ns: int
     end_ns: int
     features: bytes

@@ -183,7 +183,8 @@ def test_only_what_every_consumer_has_read_is_pruned_and_it_is_not_taken_again(p
 
 
 def test_a_log_restored_from_an_older_copy_is_refused(parts: Components) -> None:
-    parts.commit(aggregates(1, 6))
+    parts.commit(aggregates(1, 2))
+    parts.commit(aggregates(3, 6))
     parts.write_lake()
     parts = with_older_log(parts)
     follower = Follower(parts.log, LakeWriter(parts.lake, parts.engine, parts.log.log_id))
@@ -193,7 +194,8 @@ def test_a_log_restored_from_an_older_copy_is_refused(parts: Components) -> None
 
 
 def test_a_lake_that_is_ahead_of_a_restored_hub_is_seen_before_it_takes_new_records_for_known(parts: Components) -> None:
-    parts.commit(aggregates(1, 6))
+    parts.commit(aggregates(1, 2))
+    parts.commit(aggregates(3, 6))
     parts.write_lake()
     with parts.engine.begin() as connection:
         connection.execute(delete(consumers))  # state and log from before, the lake as it is
@@ -206,7 +208,8 @@ def test_a_lake_that_is_ahead_of_a_restored_hub_is_seen_before_it_takes_new_reco
 
 
 def test_a_ledger_that_is_ahead_of_the_log_is_refused_when_the_hub_starts(parts: Components) -> None:
-    parts.commit(aggregates(1, 6))
+    parts.commit(aggregates(1, 2))
+    parts.commit(aggregates(3, 6))
     parts = with_older_log(parts)
     parts.close()
     with pytest.raises(StorageError, match="ledger has read up to 6"):
@@ -217,7 +220,7 @@ def with_older_log(parts: Components) -> Components:
     """As if the ingest log had been restored from when it held two records."""
     parts.close()
     with sqlite3.connect(parts.hub.paths.ingest) as raw:
-        raw.execute("DELETE FROM records WHERE seq > 2")
+        raw.execute("DELETE FROM chunks WHERE first > 2")
         raw.execute("UPDATE sqlite_sequence SET seq = 2")
     raw.close()
     return Components.open(parts.hub)
