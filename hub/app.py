@@ -53,7 +53,9 @@ from hub.web.routes import web_routes
 from models.contract.checkin import EnrolReply
 
 PRUNE_EVERY_S: Final = 60.0
-_LAKE_BATCH: Final = 5000  # records in one commit at most
+PROJECT_EVERY_S: Final = 0.1  # alerts and faults are shown that much later: a batch's statements cost more than its records
+_PROJECTOR_BATCH: Final = 5000  # records in one transaction at most
+_LAKE_BATCH: Final = 20_000  # records in one commit at most
 
 
 def build_app(hub: Hub) -> FastAPI:
@@ -107,7 +109,7 @@ def build_app(hub: Hub) -> FastAPI:
 def _followers(engine: Engine, log: IngestLog, lake: Lake, lake_commit_s: float) -> list[Follower]:
     projections: list[Projection] = [Clocks(), Alerts(), SensorFaults(), Commissionings(), HealthReports(), StageEvidence()]
     followers = [
-        Follower(log, Projector(engine, log.log_id, projections)),
+        Follower(log, Projector(engine, log.log_id, projections), gather_s=PROJECT_EVERY_S, batch=_PROJECTOR_BATCH),
         Follower(log, LakeWriter(lake, engine, log.log_id), gather_s=lake_commit_s, batch=_LAKE_BATCH),
     ]
     with reading(engine).begin() as connection:

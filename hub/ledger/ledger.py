@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from sqlalchemy import Connection, Row, select, tuple_
+from sqlalchemy import Connection, Row, bindparam, select, tuple_
 
 from hub.ledger.ranges import Range, Seen, add, size
 from hub.state.schema import ledger
@@ -68,10 +68,12 @@ class LaneAccount:
         return replace(self, seen=seen, n_received=self.n_received + last_seq - first_seq + 1, updated_ns=now_ns)
 
 
+_OF_EPOCHS: Final = select(ledger).where(tuple_(ledger.c.device_id, ledger.c.epoch).in_(bindparam("epochs", expanding=True)))
+
+
 def load_epochs(connection: Connection, epochs: Collection[tuple[str, str]]) -> dict[LaneKey, LaneAccount]:
     """The accounts of all lanes of these (device_id, epoch) pairs; a lane that never brought anything is absent."""
-    wanted = tuple_(ledger.c.device_id, ledger.c.epoch).in_(list(epochs))
-    rows = connection.execute(select(ledger).where(wanted))
+    rows = connection.execute(_OF_EPOCHS, {"epochs": list(epochs)})
     return {(row.device_id, row.epoch, row.lane): _account(row) for row in rows}
 
 

@@ -62,8 +62,9 @@ def unpack_floats(data: bytes, n_columns: int | None = None) -> NDArray[np.float
     return flat if n_columns is None else flat.reshape(-1, n_columns)
 
 
-class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of every item body: immutable, and unknown fields from a newer writer are ignored."""
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of every item body: immutable, and unknown fields from a newer writer are ignored. Values only, so there are no
+    cycles in it for the collector to find."""
 
 
 class SlotScore(Body, frozen=True, kw_only=True):
@@ -285,7 +286,7 @@ BODIES: Final[dict[str, type[Body]]] = {
 KIND_OF: Final[dict[type[Body], str]] = {body: kind for kind, body in BODIES.items()}
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One place in a lane's sequence. `body` stays encoded until its kind is read, so one bad body harms no other."""
 
     lane: Lane
