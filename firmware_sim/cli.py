@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from firmware_sim.judging.cli import judge_command
 from firmware_sim.replay_cli import address, replay_command
 from models.errors import ConfigError
 
@@ -94,7 +95,7 @@ def _run_live(plan: Scenario, out: Path | None, ports: Path | None, broker: tupl
             click.echo("stopped")
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-            write_truth(out / TRUTH_FILE, fleet.truth())
+            write_truth(out / TRUTH_FILE, fleet.truth(), fleet.observed())
 
 
 def _describe(plan: Scenario, fleet: LocalFleet) -> None:
@@ -160,3 +161,4 @@ def list_command() -> None:
 
 
 sim.add_command(replay_command)
+sim.add_command(judge_command)

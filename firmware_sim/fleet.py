@@ -19,7 +19,7 @@ from firmware_sim.links.link import Link
 from firmware_sim.links.mqtt import MqttLink
 from firmware_sim.links.pty import PtyLink
 from firmware_sim.scenario import AssetPlan, Scenario
-from firmware_sim.truth import TruthEvent
+from firmware_sim.truth import Observed, TruthEvent
 from firmware_sim.virtual import make_nodes
 from models.contract.clock import NS_PER_S
 from models.errors import ConfigError, LinkError
@@ -145,6 +145,14 @@ class LocalFleet:
     def plug(self, asset: str) -> None:
         with self._lock:
             self._links[self._known(asset)].plug()
+
+    def observed(self) -> list[Observed]:
+        """From when to when each machine has played so far."""
+        duration_s = self._scenario.duration_s
+        end_s = self._elapsed_s() if duration_s is None else min(self._elapsed_s(), duration_s)
+        end_ns = self.t0_ns + round(end_s * NS_PER_S)
+        plans = self._scenario.assets
+        return [Observed(asset=plan.name, profile=plan.profile, start_ns=self.t0_ns, end_ns=end_ns) for plan in plans]
 
     def truth(self) -> list[TruthEvent]:
         self._check()

@@ -18,7 +18,8 @@ from typing import Final
 from firmware_sim.firmware.encoder import Message
 from firmware_sim.node import Node
 from firmware_sim.scenario import Scenario, planned_faults
-from firmware_sim.truth import write_truth
+from firmware_sim.truth import Observed, write_truth
+from models.contract.clock import NS_PER_S
 from models.errors import ConfigError
 
 _STEP_S: Final = 600.0
@@ -46,7 +47,12 @@ def play_virtual(scenario: Scenario, out: Path) -> dict[str, Played]:
     out.mkdir(parents=True, exist_ok=True)
     nodes = make_nodes(scenario, scenario.virtual_start_ns)
     played = {name: _play(node, scenario.duration_s, out) for name, node in nodes.items()}
-    write_truth(out / TRUTH_FILE, [event for node in nodes.values() for event in node.truth()])
+    end_ns = scenario.virtual_start_ns + round(scenario.duration_s * NS_PER_S)
+    observed = [
+        Observed(asset=plan.name, profile=plan.profile, start_ns=scenario.virtual_start_ns, end_ns=end_ns)
+        for plan in scenario.assets
+    ]
+    write_truth(out / TRUTH_FILE, [event for node in nodes.values() for event in node.truth()], observed)
     return played
 
 

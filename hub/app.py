@@ -9,6 +9,7 @@ operators ─► operator API, pages ─► state tables ◄─ rollout tick, ev
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -28,6 +29,7 @@ from hub.api.operator_routes import OperatorApi
 from hub.api.problems import add_problem_handlers
 from hub.api.shapes import Readiness
 from hub.api.training import TrainingProcesses
+from hub.audit.log import head_of
 from hub.devices.keys import DeviceKeys
 from hub.ingest.committer import LEDGER, Committer
 from hub.ingest.consumer import Follower, check_not_older
@@ -52,6 +54,7 @@ from hub.training.runs import end_dead_runs
 from hub.web.routes import web_routes
 from models.contract.checkin import EnrolReply
 
+_audit_log = logging.getLogger("hub.audit")
 PRUNE_EVERY_S: Final = 60.0
 PROJECT_EVERY_S: Final = 0.1  # alerts and faults are shown that much later: a batch's statements cost more than its records
 _PROJECTOR_BATCH: Final = 5000  # records in one transaction at most
@@ -147,6 +150,14 @@ def _end_dead_runs(engine: Engine) -> None:
     end_dead_runs(engine, time.time_ns())
 
 
+def _log_audit_head(engine: Engine) -> None:
+    """A journal keeps it where whoever changes the database may not reach."""
+    with reading(engine).begin() as connection:
+        head = head_of(connection)
+    if head.number:
+        _audit_log.info("the audit log's head is %s", head)
+
+
 def _lifespan(
     committer: Committer,
     ingest: IngestService,
@@ -163,6 +174,7 @@ def _lifespan(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(committer.recover, time.time_ns())
         await asyncio.to_thread(_end_dead_runs, engine)
+        await asyncio.to_thread(_log_audit_head, engine)
         for follower in followers:
             follower.start()
         ingest.start()

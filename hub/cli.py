@@ -27,6 +27,7 @@ _COMMANDS = {
     "train": ("hub.training.cli", "train"),
     "rollout": ("hub.rollout.cli", "rollout"),
     "bundles": ("hub.registry.cli", "bundles"),
+    "audit": ("hub.audit.cli", "audit"),
 }
 
 
@@ -124,6 +125,7 @@ def _lasts(survival: dict[str, Any] | None) -> str:
 @data_option
 def forget(device: str, data: Path) -> None:
     """Let DEVICE enrol anew, with another key; what it delivered stays. A running hub refuses it within half a minute."""
+    from hub.audit.log import cli_actor, record
     from hub.devices.enrol import forget_device
     from hub.state.database import open_state
 
@@ -131,6 +133,8 @@ def forget(device: str, data: Path) -> None:
     try:
         with engine.begin() as connection:
             known = forget_device(connection, device)
+            if known:
+                record(connection, at_ns=time.time_ns(), actor=cli_actor(), action="device.forget", subject=device)
     finally:
         engine.dispose()
     if not known:

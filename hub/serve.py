@@ -30,6 +30,7 @@ def serve(hub: Hub, host: str, port: int, announce: Callable[[str], None]) -> No
     Raises LinkError: the address cannot be had; StorageError: the directory is served already. Nothing has begun then.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("hub.audit").setLevel(logging.INFO)
     with _only_one(hub.paths.lock), _bound(host, port) as listener:
         app = build_app(hub)
         config = uvicorn.Config(

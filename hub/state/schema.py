@@ -259,3 +259,24 @@ rollout_events = Table(
     Column("final", Boolean, nullable=False),
     Index("rollout_events_by_rollout", "rollout_id"),
 )
+
+# --- audit (hub/audit; appended in the transaction of what an entry tells about) -----------------------------------
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("details", Text, nullable=False),  # JSON, as it was hashed
+    Column("previous", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),
+)
+audit_head = Table(  # one row: the newest entry
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+)
