@@ -31,6 +31,7 @@ from hub.api.shapes import Readiness
 from hub.api.training import TrainingProcesses
 from hub.audit.log import head_of
 from hub.devices.keys import DeviceKeys
+from hub.erasure.erasure import Eraser
 from hub.ingest.committer import LEDGER, Committer
 from hub.ingest.consumer import Follower, check_not_older
 from hub.ingest.log import IngestLog, SqliteIngestLog
@@ -39,10 +40,12 @@ from hub.ingest.positions import get_position, read_by_all
 from hub.ingest.service import IngestService
 from hub.lake.lake import Lake, open_lake
 from hub.lake.query import LakeCounter
+from hub.lake.upkeep import Upkeep
 from hub.lake.writer import LakeWriter
 from hub.projector.alerts import Alerts, SensorFaults
 from hub.projector.clocks import Clocks
 from hub.projector.condition import Commissionings, HealthReports
+from hub.projector.losses import Losses
 from hub.projector.projector import Projection, Projector
 from hub.registry.registry import Registry
 from hub.rollout.desired import desired_slots
@@ -56,7 +59,9 @@ from models.contract.checkin import EnrolReply
 
 _audit_log = logging.getLogger("hub.audit")
 PRUNE_EVERY_S: Final = 60.0
-PROJECT_EVERY_S: Final = 0.1  # alerts and faults are shown that much later: a batch's statements cost more than its records
+LAKE_UPKEEP_EVERY_S: Final = 900.0
+ERASE_EVERY_S: Final = 2.0  # how soon an erasure that was asked for begins
+PROJECTOR_REST_S: Final = 0.1  # between batches: their statements cost more than their records
 _PROJECTOR_BATCH: Final = 5000  # records in one transaction at most
 _LAKE_BATCH: Final = 20_000  # records in one commit at most
 
@@ -80,10 +85,12 @@ def build_app(hub: Hub) -> FastAPI:
     committer = Committer(engine, log)
     ingest = IngestService(committer, on_commit=lambda: _wake(followers))
     backlog = Backlog(log, ingest, followers)
-    scheduler = _scheduler(rollouts, hub.config.rollout_tick_s, engine, log, followers)
+    keys = DeviceKeys(reading(engine))
+    upkeep = Upkeep(lake, engine, hub.config, writer=followers[-1])
+    eraser = Eraser(engine, log, lake, [follower.paused for follower in followers], keys.forget, ingest.flush)
+    scheduler = _scheduler(rollouts, hub.config.rollout_tick_s, engine, log, followers, upkeep, eraser)
 
     identity = EnrolReply(hub_id=hub.config.hub_id, hub_public_key=hub.key.public_bytes)
-    keys = DeviceKeys(reading(engine))
     device_api = DeviceApi(engine, keys, ingest, registry, desired_slots, identity, hub.join_token, hub.config.checkin_s)
     operator_api = OperatorApi(
         engine, access, registry, rollouts, training, backlog, LakeCounter(lake), hub.config.hub_id, online_for_s
@@ -110,9 +117,11 @@ def build_app(hub: Hub) -> FastAPI:
 
 
 def _followers(engine: Engine, log: IngestLog, lake: Lake, lake_commit_s: float) -> list[Follower]:
-    projections: list[Projection] = [Clocks(), Alerts(), SensorFaults(), Commissionings(), HealthReports(), StageEvidence()]
+    projections: list[Projection] = [
+        Clocks(), Alerts(), SensorFaults(), Commissionings(), HealthReports(), Losses(), StageEvidence()
+    ]  # fmt: skip
     followers = [
-        Follower(log, Projector(engine, log.log_id, projections), gather_s=PROJECT_EVERY_S, batch=_PROJECTOR_BATCH),
+        Follower(log, Projector(engine, log.log_id, projections), batch=_PROJECTOR_BATCH, rest_s=PROJECTOR_REST_S),
         Follower(log, LakeWriter(lake, engine, log.log_id), gather_s=lake_commit_s, batch=_LAKE_BATCH),
     ]
     with reading(engine).begin() as connection:
@@ -128,7 +137,13 @@ def _wake(followers: list[Follower]) -> None:
 
 
 def _scheduler(
-    rollouts: RolloutService, rollout_tick_s: float, engine: Engine, log: IngestLog, followers: list[Follower]
+    rollouts: RolloutService,
+    rollout_tick_s: float,
+    engine: Engine,
+    log: IngestLog,
+    followers: list[Follower],
+    upkeep: Upkeep,
+    eraser: Eraser,
 ) -> BackgroundScheduler:
     """Work by the clock. A round that is late is done once, never twice at a time."""
     readers = [LEDGER, *(follower.name for follower in followers)]
@@ -143,6 +158,8 @@ def _scheduler(
     )
     scheduler.add_job(lambda: rollouts.tick(time.time_ns()), "interval", seconds=rollout_tick_s, name="rollout tick")
     scheduler.add_job(prune, "interval", seconds=PRUNE_EVERY_S, name="prune ingest log")
+    scheduler.add_job(lambda: upkeep.run(time.time_ns()), "interval", seconds=LAKE_UPKEEP_EVERY_S, name="lake upkeep")
+    scheduler.add_job(lambda: eraser.run(time.time_ns()), "interval", seconds=ERASE_EVERY_S, name="erasures")
     return scheduler
 
 

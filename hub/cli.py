@@ -27,6 +27,8 @@ _COMMANDS = {
     "train": ("hub.training.cli", "train"),
     "rollout": ("hub.rollout.cli", "rollout"),
     "bundles": ("hub.registry.cli", "bundles"),
+    "lake": ("hub.lake.cli", "lake"),
+    "erase": ("hub.erasure.cli", "erase"),
     "audit": ("hub.audit.cli", "audit"),
 }
 

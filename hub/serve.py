@@ -31,7 +31,7 @@ def serve(hub: Hub, host: str, port: int, announce: Callable[[str], None]) -> No
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("hub.audit").setLevel(logging.INFO)
-    with _only_one(hub.paths.lock), _bound(host, port) as listener:
+    with only_one(hub.paths.lock), _bound(host, port) as listener:
         app = build_app(hub)
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=_GRACE_S, server_header=False
@@ -104,7 +104,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _only_one(path: Path) -> Iterator[None]:
+def only_one(path: Path) -> Iterator[None]:
     """Holds the directory for this process. Raises StorageError."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -28,6 +28,7 @@ from models.files import write_durably
 
 DEFAULT_DIR = "./tocsin-hub"
 Seconds = Annotated[float, Meta(ge=0.1, le=86400)]
+Days = Annotated[int, Meta(ge=0, le=36_500)]
 
 
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,6 +36,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     `checkin_s`: how often devices are asked to check in. `lake_commit_s`: how long windows are gathered before they are
     committed to the lake. `rollout_tick_s`: how often gates are judged. `profiles_dir`: profiles beside the built-in ones.
+    `keep_..._days`: how many days a table of the lake is kept, 0 = for ever. `keep_versions_h`: how long the lake's older
+    versions stay readable.
     """
 
     hub_id: Name = "hub"
@@ -46,6 +49,11 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     checkin_s: Seconds = 30.0
     lake_commit_s: Seconds = 5.0
     rollout_tick_s: Seconds = 5.0
+    keep_aggregates_days: Days = 0
+    keep_rollups_days: Days = 0
+    keep_evidence_days: Days = 0
+    keep_health_days: Days = 365
+    keep_versions_h: Annotated[int, Meta(ge=1, le=87_600)] = 168
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,11 @@ _HUB_TOML = """\
 # checkin_s = 30.0          # how often devices check in
 # lake_commit_s = 5.0       # how long windows are gathered before they go to the lake
 # rollout_tick_s = 5.0      # how often gates are judged
+# keep_aggregates_days = 0  # how many days of the lake's tables are kept; 0: for ever
+# keep_rollups_days = 0
+# keep_evidence_days = 0
+# keep_health_days = 365
+# keep_versions_h = 168     # how long older versions of the lake stay readable
 """
 
 

@@ -55,6 +55,10 @@ class DeviceKeys:
         self.remember(device_id, key)
         return key
 
+    def forget(self, device_id: str) -> None:
+        """The next message of this device is looked up."""
+        self._known.pop(device_id, None)
+
     def remember(self, device_id: str, key: bytes) -> None:
         """`key` has just been pinned for this device, or found."""
         self._known[device_id] = (self._clock() + _REMEMBERED_S, key)

@@ -145,9 +145,7 @@ def _ack(batch: Admitted, accounts: Accounts, now_ns: int) -> Ack:
 
 def _record(batch: Admitted, item: Item, now_ns: int) -> LogRecord:
     body = bytes(item.body)
-    return LogRecord(
-        0, batch.device_id, batch.epoch, item.lane, item.seq, item.first_seq, item.kind, item.at, body, now_ns
-    )
+    return LogRecord(0, batch.device_id, batch.epoch, item.lane, item.seq, item.first_seq, item.kind, item.at, body, now_ns)
 
 
 def _quarantined(batch: Admitted, item: Item, reason: str, now_ns: int) -> dict[str, Any]:

@@ -148,15 +148,16 @@ class SqliteIngestLog:
         return n_gone
 
     def erase(self, device_id: str) -> int:
-        n_gone, last = 0, 0
+        n_gone = 0
+        last: int | None = 0
+        self._writer.execute("PRAGMA secure_delete=ON")  # what is written over goes from the disk, too
         while last is not None:
             with self._write_lock, _transaction(self._writer):
                 last, n_here = _erase_next(self._writer, device_id, last)
                 n_gone += n_here
-        if n_gone:
-            with self._write_lock:  # what was written over goes from the disk, too
-                self._writer.execute("VACUUM")
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._write_lock:
+            self._writer.execute("PRAGMA secure_delete=OFF")
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return n_gone
 
     def _first(self, up_to_position: int) -> int | None:
@@ -246,9 +247,21 @@ def _convert(connection: sqlite3.Connection) -> None:
     """From version 1, a row for each record: each keeps its position, for readers have noted theirs."""
     select = """SELECT position, device_id, epoch, lane, seq, first_seq, kind, wall_ns, mono_ns, boot_id, synced, body,
         received_ns FROM records ORDER BY position"""
-    for position, device_id, epoch, lane, seq, first_seq, kind, wall_ns, mono_ns, boot_id, synced, body, received_ns in (
-        connection.execute(select)
-    ):
+    for (
+        position,
+        device_id,
+        epoch,
+        lane,
+        seq,
+        first_seq,
+        kind,
+        wall_ns,
+        mono_ns,
+        boot_id,
+        synced,
+        body,
+        received_ns,
+    ) in connection.execute(select):
         at = Stamp(wall_ns, mono_ns, boot_id, bool(synced))
         record = LogRecord(0, device_id, epoch, lane, seq, first_seq, kind, at, body, received_ns)
         connection.execute("INSERT INTO chunks VALUES (?, ?, ?)", (position, position, _encoder.encode([record])))

@@ -27,6 +27,7 @@ MAX_WAITING: Final = 512  # batches
 MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 MAX_GROUP: Final = 128
 RETRY_AFTER_S: Final = 1.0
+_FLUSH_S: Final = 120.0
 
 
 class Busy(LinkError):
@@ -58,11 +59,14 @@ class IngestService:
         self._arrived = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._committing: Sequence[_Waiting] = ()
         self.failure: str | None = None  # why the latest commit failed; None when it did not
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ingest-commit")
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run())
 
     async def stop(self) -> None:
         """Commits what waits, then ends."""
@@ -71,6 +75,16 @@ class IngestService:
         if self._task is not None:
             await self._task
         self._worker.shutdown()
+
+    def flush(self) -> None:
+        """From another thread: returns once what was submitted before has been committed, or has failed."""
+        if self._loop is not None and self._loop.is_running():
+            asyncio.run_coroutine_threadsafe(self._flushed(), self._loop).result(_FLUSH_S)
+
+    async def _flushed(self) -> None:
+        outcomes = [waiting.outcome for waiting in (*self._committing, *self._waiting)]
+        if outcomes:
+            await asyncio.wait(outcomes)
 
     async def submit(self, batch: Admitted) -> Ack:
         """Returns once the batch is durable. Raises Busy, EnvelopeError (not to be taken), or the storage's own error."""
@@ -93,6 +107,7 @@ class IngestService:
                 await self._commit(group)
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
+        self._committing = group
         try:
             outcomes = await asyncio.get_running_loop().run_in_executor(self._worker, self._commit_now, group)
         except Exception as error:  # whatever the storage raised goes to those who wait for it, and the next group is tried
