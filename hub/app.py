@@ -42,6 +42,7 @@ from hub.lake.lake import Lake, open_lake
 from hub.lake.query import LakeCounter
 from hub.lake.upkeep import Upkeep
 from hub.lake.writer import LakeWriter
+from hub.ledger.routes import LedgerApi
 from hub.projector.alerts import Alerts, SensorFaults
 from hub.projector.clocks import Clocks
 from hub.projector.condition import Commissionings, HealthReports
@@ -111,6 +112,7 @@ def build_app(hub: Hub) -> FastAPI:
     add_problem_handlers(app)
     app.router.routes.extend(device_api.routes())  # before the operators': a bundle's digest is no bundle's name
     app.include_router(operator_api.router())
+    app.include_router(LedgerApi(engine, access, lake).router())
     _add_probes(app, backlog)
     app.router.routes.extend(pages)
     return app

@@ -29,6 +29,7 @@ from models.contract.items import (
     Item,
     Rollup,
     SensorFault,
+    SlotScore,
     decode_body,
     unpack_floats,
 )
@@ -105,8 +106,12 @@ def _is_plain(item: Item, body: Aggregate) -> bool:
         and is_name(body.asset)
         and is_name(body.profile)
         and is_hash(body.spec_hash)
-        and all([len(score.detector) <= _MAX_ID for score in body.scores])
+        and max(map(_detector_size, body.scores), default=0) <= _MAX_ID
     )
+
+
+def _detector_size(score: SlotScore) -> int:
+    return len(score.detector)
 
 
 def _check_place(item: Item, body: Body) -> None:

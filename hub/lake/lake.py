@@ -30,7 +30,6 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from hub.lake.tables import PARTITIONS, SCHEMAS, TABLES, TableName
 from models.errors import StorageError
 
-
 COMPACTED_BYTES: Final = 32 * 1024 * 1024  # a file of this size is not rewritten again
 _ATTEMPTS: Final = 5  # of a change that others' commits came before
 

@@ -1,8 +1,8 @@
 """Keeping the lake in order while the hub runs: retention, compaction, vacuum.
 
 Invariants:
-1. Rows go by whole days, of the day that they are filed under, and only where `hub.toml` says how long a table is kept; how many
-   went stands in the audit log.
+1. Rows go by whole days, of the day that they are filed under, and only where `hub.toml` says how long a table is kept; how
+   many went stands in the audit log.
 2. The lake's writer waits meanwhile, one table at a time; ingest does not, for the log keeps what the writer has not read.
 """
 
@@ -62,7 +62,7 @@ def retain(lake: Lake, engine: Engine, table: TableName, days: int, now_ns: int)
     if not before.first_day or before.first_day >= first_kept.isoformat():
         return 0
     n_rows = lake.delete(table, f"day < DATE '{first_kept.isoformat()}'")
-    details = {"rows": n_rows, "before": first_kept.isoformat(), "version_before": before.version}
+    details: dict[str, str | int] = {"rows": n_rows, "before": first_kept.isoformat(), "version_before": before.version}
     with engine.begin() as connection:
         record(connection, at_ns=now_ns, actor="hub", action="lake.retention", subject=table, details=details)
     return n_rows
