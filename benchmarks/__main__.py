@@ -14,7 +14,21 @@ import msgspec
 
 from benchmarks.figure import Figure
 
-CASES = ("pipeline", "detector", "mqtt", "flash", "status", "start", "idle", "latency", "memory", "soak", "ingest")
+CASES = (
+    "pipeline",
+    "detector",
+    "mqtt",
+    "flash",
+    "status",
+    "start",
+    "idle",
+    "latency",
+    "memory",
+    "soak",
+    "ingest",
+    "checkins",
+    "rollout_decision",
+)
 
 
 def machine() -> dict[str, str | int]:

@@ -30,6 +30,7 @@ from hub.api.problems import add_problem_handlers
 from hub.api.shapes import Readiness
 from hub.api.training import TrainingProcesses
 from hub.audit.log import head_of
+from hub.devices.checkin import CheckIns
 from hub.devices.keys import DeviceKeys
 from hub.erasure.erasure import Eraser
 from hub.ingest.committer import LEDGER, Committer
@@ -37,7 +38,7 @@ from hub.ingest.consumer import Follower, check_not_older
 from hub.ingest.log import IngestLog, SqliteIngestLog
 from hub.ingest.pending import Backlog
 from hub.ingest.positions import get_position, read_by_all
-from hub.ingest.service import IngestService
+from hub.ingest.service import CheckInService, IngestService
 from hub.lake.lake import Lake, open_lake
 from hub.lake.query import LakeCounter
 from hub.lake.upkeep import Upkeep
@@ -49,7 +50,7 @@ from hub.projector.condition import Commissionings, HealthReports
 from hub.projector.losses import Losses
 from hub.projector.projector import Projection, Projector
 from hub.registry.registry import Registry
-from hub.rollout.desired import desired_slots
+from hub.rollout.desired import load_desired
 from hub.rollout.evidence import StageEvidence
 from hub.rollout.service import RolloutService
 from hub.settings import Hub
@@ -64,6 +65,8 @@ LAKE_UPKEEP_EVERY_S: Final = 900.0
 ERASE_EVERY_S: Final = 2.0  # how soon an erasure that was asked for begins
 PROJECTOR_REST_S: Final = 0.1  # between batches: their statements cost more than their records
 _PROJECTOR_BATCH: Final = 5000  # records in one transaction at most
+MAX_CHECKINS_WAITING: Final = 5000  # a fleet that comes back at once
+CHECKIN_GATHER_S: Final = 0.05  # nobody waits for the answer to a check-in, and together they cost a fraction
 _LAKE_BATCH: Final = 20_000  # records in one commit at most
 
 
@@ -85,6 +88,9 @@ def build_app(hub: Hub) -> FastAPI:
     followers = _followers(engine, log, lake, hub.config.lake_commit_s)
     committer = Committer(engine, log)
     ingest = IngestService(committer, on_commit=lambda: _wake(followers))
+    checkins = CheckInService(
+        CheckIns(engine, load_desired, hub.config.checkin_s), max_waiting=MAX_CHECKINS_WAITING, gather_s=CHECKIN_GATHER_S
+    )
     backlog = Backlog(log, ingest, followers)
     keys = DeviceKeys(reading(engine))
     upkeep = Upkeep(lake, engine, hub.config, writer=followers[-1])
@@ -92,7 +98,7 @@ def build_app(hub: Hub) -> FastAPI:
     scheduler = _scheduler(rollouts, hub.config.rollout_tick_s, engine, log, followers, upkeep, eraser)
 
     identity = EnrolReply(hub_id=hub.config.hub_id, hub_public_key=hub.key.public_bytes)
-    device_api = DeviceApi(engine, keys, ingest, registry, desired_slots, identity, hub.join_token, hub.config.checkin_s)
+    device_api = DeviceApi(engine, keys, ingest, checkins, registry, identity, hub.join_token)
     operator_api = OperatorApi(
         engine, access, registry, rollouts, training, backlog, LakeCounter(lake), hub.config.hub_id, online_for_s
     )
@@ -103,7 +109,7 @@ def build_app(hub: Hub) -> FastAPI:
     app = FastAPI(
         title="Tocsin hub",
         version=version("tocsin"),
-        lifespan=_lifespan(committer, ingest, followers, scheduler, training, stopping, log, engine),
+        lifespan=_lifespan(committer, ingest, checkins, followers, scheduler, training, stopping, log, engine),
         openapi_url="/v1/openapi.json",
         docs_url=None,  # the usual pages load their scripts from the internet
         redoc_url=None,
@@ -180,6 +186,7 @@ def _log_audit_head(engine: Engine) -> None:
 def _lifespan(
     committer: Committer,
     ingest: IngestService,
+    checkins: CheckInService,
     followers: list[Follower],
     scheduler: BackgroundScheduler,
     training: TrainingProcesses,
@@ -197,12 +204,14 @@ def _lifespan(
         for follower in followers:
             follower.start()
         ingest.start()
+        checkins.start()
         scheduler.start()
         try:
             yield
         finally:
             stopping.set()
             await ingest.stop()
+            await checkins.stop()
             await asyncio.to_thread(scheduler.shutdown)
             for follower in followers:
                 await asyncio.to_thread(follower.stop)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ VERSION: Final = 2
 MAX_READ_BYTES: Final = 32 * 1024 * 1024  # a drained backlog of evidence must not fill the memory
 _PRUNE_SLICE: Final = 10_000  # positions; commits wait while a slice goes, so it is kept short; not less than a chunk
 _CHUNK_RECORDS: Final = 1000
+_KEPT_BYTES: Final = 16 * 1024 * 1024  # of chunks that are kept decoded
 _CHUNK_BYTES: Final = 512 * 1024  # of bodies, where more than one
 
 
@@ -108,6 +110,7 @@ class SqliteIngestLog:
             self._reader = _connect(path)
             self._log_id = _prepare(self._writer, path)
             self._end = _end(self._writer)
+            self._decoded = _Decoded()
         except sqlite3.Error as error:
             raise StorageError(f"{path}: {error}") from error
 
@@ -127,9 +130,9 @@ class SqliteIngestLog:
     def read(self, after_position: int, limit: int) -> list[LogRecord]:
         records: list[LogRecord] = []
         n_bytes = 0
-        select = "SELECT first, body FROM chunks WHERE last > ? ORDER BY last"
+        select = "SELECT last, first, body FROM chunks WHERE last > ? ORDER BY last"
         with self._read_lock, closing(self._reader.execute(select, (after_position,))) as rows:
-            for record in _unpacked(rows, after_position):
+            for record in self._decoded.records(rows, after_position):
                 n_bytes += len(record.body)
                 if len(records) == limit or (records and n_bytes > MAX_READ_BYTES):
                     break
@@ -155,6 +158,8 @@ class SqliteIngestLog:
             with self._write_lock, _transaction(self._writer):
                 last, n_here = _erase_next(self._writer, device_id, last)
                 n_gone += n_here
+        with self._read_lock:
+            self._decoded.clear()
         with self._write_lock:
             self._writer.execute("PRAGMA secure_delete=OFF")
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -184,13 +189,34 @@ def _chunks(records: Sequence[LogRecord], end: int) -> Iterator[tuple[int, int, 
         yield end + len(records), end + start + 1, _encoder.encode(records[start:])
 
 
-def _unpacked(rows: Iterable[tuple[int, bytes]], after_position: int) -> Iterator[LogRecord]:
-    """The records of these chunks (first, body), with their positions, beyond `after_position`."""
-    for first, body in rows:
-        for position, record in enumerate(_decoder.decode(body), first):
-            if position > after_position and record.device_id:
-                force_setattr(record, "position", position)  # it comes fresh from the decoder: nobody else has it yet
-                yield record
+class _Decoded:
+    """Chunks as records. The latest that were decoded are kept: each reader of the log comes by within seconds."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[int, tuple[int, list[LogRecord]]] = OrderedDict()  # by the chunk's last position
+        self._n_bytes = 0
+
+    def records(self, rows: Iterable[tuple[int, int, bytes]], after_position: int) -> Iterator[LogRecord]:
+        """The records of these chunks (last, first, body), with their positions, beyond `after_position`."""
+        for last, first, body in rows:
+            kept = self._kept.get(last)
+            records = kept[1] if kept is not None else self._decode(last, first, body)
+            yield from records if after_position < first else [one for one in records if one.position > after_position]
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._n_bytes = 0
+
+    def _decode(self, last: int, first: int, body: bytes) -> list[LogRecord]:
+        records = _decoder.decode(body)
+        for position, record in enumerate(records, first):
+            force_setattr(record, "position", position)  # it comes fresh from the decoder: nobody else has it yet
+        records = [record for record in records if record.device_id]
+        self._kept[last] = len(body), records
+        self._n_bytes += len(body)
+        while self._n_bytes > _KEPT_BYTES:
+            self._n_bytes -= self._kept.popitem(last=False)[1][0]
+        return records
 
 
 def _delete_up_to(connection: sqlite3.Connection, position: int) -> int:

@@ -80,7 +80,8 @@ def test_a_running_hub_erases_what_the_command_asks_for(hub: Hub) -> None:
         assert {row["device_id"] for row in client.get("/v1/alerts")} == {"gw-02"}
         assert client.ingest(kept.batch(aggregates(10, 12))).cursors["aggregates"] == 12
         assert client.settled_ledger()["lake_rows"] == 7 + 3
-    assert erased_entry(hub)["lake_versions"]["aggregates"] == [1, told["lake_versions"]["aggregates"][1]]
+    before_version, after_version = erased_entry(hub)["lake_versions"]["aggregates"]
+    assert 1 <= before_version < after_version
 
 
 def test_without_a_running_hub_the_command_does_it_and_no_byte_of_the_data_is_left(hub: Hub) -> None:
