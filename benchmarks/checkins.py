@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 
 from benchmarks.figure import Figure
 from benchmarks.ingest import CLIENT_CORES, HUB_CORE, cpu_s_of, served
 from hub.rollout.cohorts import Member
+from hub.rollout.gates import GateSettings
 from hub.rollout.machine import make_plan
 from hub.rollout.store import Rollout, add, set_fleet_bundle
 from hub.settings import Hub, init_hub
@@ -68,12 +69,17 @@ def _enrol(hub: Hub, keys: list[SigningKey]) -> None:
     engine = open_state(hub.state_url)
     with engine.begin() as connection:
         connection.execute(insert(devices), rows)
-        connection.execute(insert(bundles), [_bundle(version) for version in (1, 2)])
-        set_fleet_bundle(connection, "pump", "pump-1", START_NS)
-        members = [Member(f"gw-{n:05}", "north", "Pi 4") for n in range(N_DEVICES)]
-        plan = make_plan(members, "seed", waves=3)
-        add(connection, Rollout("r1", "pump", "pump-2", "pump-1", "running", 0, START_NS, plan, START_NS, None, ""))
+        add_rollout(connection, canaries=None, waves=3, stage=0)
     engine.dispose()
+
+
+def add_rollout(connection: Connection, *, canaries: int | None, waves: int, stage: int) -> None:
+    """One of pump-2, in place of pump-1, to all devices; it asks for more evidence than it will get."""
+    connection.execute(insert(bundles), [_bundle(version) for version in (1, 2)])
+    set_fleet_bundle(connection, "pump", "pump-1", START_NS)
+    members = [Member(f"gw-{n:05}", "north", "Pi 4") for n in range(N_DEVICES)]
+    plan = make_plan(members, "seed", canaries=canaries, waves=waves, gates=GateSettings(min_windows=10**6))
+    add(connection, Rollout("r1", "pump", "pump-2", "pump-1", "running", stage, START_NS, plan, START_NS, None, ""))
 
 
 def _bundle(version: int) -> dict[str, object]:
@@ -82,6 +88,10 @@ def _bundle(version: int) -> dict[str, object]:
 
 
 def _checkin(n: int, key: SigningKey, minute: int) -> bytes:
+    return seal(checkin_of(n, minute), "checkin", f"gw-{n:05}", key.sign)
+
+
+def checkin_of(n: int, minute: int) -> CheckIn:
     at_ns = minute * int(EVERY_S) * 10**9 + n
     assets = [
         AssetReport(
@@ -93,7 +103,7 @@ def _checkin(n: int, key: SigningKey, minute: int) -> bytes:
         SlotReport(profile=profile, slot="active", bundle_id=f"{profile}-1", n_windows=1000 + minute)
         for profile in ("pump", "fan")
     ]
-    checkin = CheckIn(
+    return CheckIn(
         at=Stamp(START_NS + at_ns, at_ns, "boot", synced=True),
         epoch="e1",
         agent_version="bench",
@@ -106,7 +116,6 @@ def _checkin(n: int, key: SigningKey, minute: int) -> bytes:
         assets=assets,
         slots=slots,
     )
-    return seal(checkin, "checkin", f"gw-{n:05}", key.sign)
 
 
 async def _send(url: str, checkins: list[bytes]) -> list[float]:

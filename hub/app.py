@@ -66,7 +66,7 @@ ERASE_EVERY_S: Final = 2.0  # how soon an erasure that was asked for begins
 PROJECTOR_REST_S: Final = 0.1  # between batches: their statements cost more than their records
 _PROJECTOR_BATCH: Final = 5000  # records in one transaction at most
 MAX_CHECKINS_WAITING: Final = 5000  # a fleet that comes back at once
-CHECKIN_GATHER_S: Final = 0.05  # nobody waits for the answer to a check-in, and together they cost a fraction
+CHECKIN_GATHER_S: Final = 0.1  # nobody waits for the answer to a check-in, and together they cost a fraction
 _LAKE_BATCH: Final = 20_000  # records in one commit at most
 
 

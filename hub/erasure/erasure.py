@@ -23,6 +23,7 @@ from hub.audit.log import record
 from hub.ingest.log import IngestLog
 from hub.lake.lake import Lake
 from hub.lake.tables import TABLES
+from hub.state.database import reading
 from hub.state.schema import devices, erasures, metadata
 from models.errors import StorageError
 
@@ -74,7 +75,7 @@ class Eraser:
 
     def run(self, now_ns: int) -> int:
         """Do all that is asked for; how many devices that were. Raises the storage's errors, and is tried again then."""
-        with self._engine.connect() as connection:
+        with reading(self._engine).connect() as connection:
             asked = connection.execute(select(erasures).order_by(erasures.c.asked_ns)).all()
         for row in asked:
             self._erase(row.device_id, row.actor, now_ns)

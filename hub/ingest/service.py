@@ -123,9 +123,9 @@ class GroupCommit(Generic[T, R]):
         while self._waiting or not self._stopping:
             await self._arrived.wait()
             self._arrived.clear()
-            if self._gather_s and not self._stopping:
-                await asyncio.sleep(self._gather_s)
             while self._waiting:
+                if self._gather_s and not self._stopping:
+                    await asyncio.sleep(self._gather_s)
                 group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
                 self._waiting_bytes -= sum(waiting.batch.n_bytes for waiting in group)
                 await self._commit(group)
