@@ -115,11 +115,20 @@ class DeltaLake:
             raise StorageError(f"lake {self._root}: {error}") from error
 
     def append(self, table: TableName, rows: pa.Table, log_id: str, position: int) -> None:
-        delta = self._open(table)
         note = CommitProperties(app_transactions=[Transaction(_app_id(log_id), position)])
-        write_deltalake(delta, rows, mode="append", commit_properties=note, writer_properties=_writing(table))
-        if "://" not in self._root:
-            _sync_commit(Path(self._uri(table)), delta.version())
+
+        def add(delta: DeltaTable) -> int:
+            write_deltalake(
+                delta,
+                rows,
+                mode="append",
+                schema_mode="merge",  # columns that a newer version has added are left null
+                commit_properties=note,
+                writer_properties=_writing(table),
+            )
+            return rows.num_rows
+
+        self._changed(table, add)
 
     def position(self, table: TableName, log_id: str) -> int:
         return self._open(table).transaction_version(_app_id(log_id)) or 0
@@ -170,10 +179,13 @@ class DeltaLake:
     def vacuum(self, table: TableName, keep_versions_h: int) -> int:
         delta = self._open(table)
         vacuum = partial(delta.vacuum, keep_versions_h, enforce_retention_duration=False, full=True)
-        if not vacuum(dry_run=True):  # a vacuum is two commits
+        gone = vacuum(dry_run=True)
+        if "://" not in self._root:  # it lists again what went long ago
+            gone = [name for name in gone if (Path(self._uri(table)) / unquote(name)).exists()]
+        if not gone:  # a vacuum is two commits
             return 0
         delta.create_checkpoint()
-        gone = vacuum(dry_run=False)
+        vacuum(dry_run=False)
         delta.cleanup_metadata()
         if "://" not in self._root:
             _sync_log(Path(self._uri(table)))

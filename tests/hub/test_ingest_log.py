@@ -252,3 +252,39 @@ def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"this is not a database, whatever its name says" * 100)
     with pytest.raises(StorageError, match=r"ingest\.db"):
         SqliteIngestLog(path)
+
+
+VERSION_1 = """
+CREATE TABLE meta (log_id TEXT NOT NULL);
+CREATE TABLE records (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, device_id TEXT NOT NULL, epoch TEXT NOT NULL, lane TEXT NOT NULL,
+    seq INTEGER NOT NULL, first_seq INTEGER NOT NULL, kind TEXT NOT NULL, wall_ns INTEGER NOT NULL, mono_ns INTEGER NOT NULL,
+    boot_id TEXT NOT NULL, synced INTEGER NOT NULL, body BLOB NOT NULL, received_ns INTEGER NOT NULL,
+    UNIQUE (device_id, epoch, lane, seq)
+);
+INSERT INTO meta VALUES ('feedc0ffee00');
+PRAGMA user_version=1;
+"""
+
+
+@pytest.mark.parametrize("pruned", [0, 2, 5])
+def test_a_log_of_version_1_is_taken_over_with_its_positions(tmp_path: Path, pruned: int) -> None:
+    path = tmp_path / "ingest.db"
+    with sqlite3.connect(path) as raw:
+        raw.executescript(VERSION_1)
+        at = stamp()
+        for n in range(1, 6):
+            row = ("gw-01", "e1", "aggregates", n, n, "aggregate", at.wall_ns, at.mono_ns, at.boot_id, at.synced, b"\x80", 7)
+            raw.execute(f"INSERT INTO records VALUES (NULL, {', '.join('?' * len(row))})", row)
+        raw.execute("DELETE FROM records WHERE position <= ?", (pruned,))
+    raw.close()
+    for _ in range(2):  # and it is opened again as what it has become
+        log = SqliteIngestLog(path)
+        assert (log.log_id, log.end()) == ("feedc0ffee00", 5)
+        found = log.read(0, 10)
+        assert [(one.position, replace(one, position=0)) for one in found] == [(n, record(n)) for n in range(pruned + 1, 6)]
+        log.close()
+    log = SqliteIngestLog(path)
+    log.append([record(6)])
+    assert log.read(5, 10)[0].position == 6
+    log.close()
