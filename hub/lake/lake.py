@@ -126,7 +126,7 @@ class DeltaLake:
                 commit_properties=note,
                 writer_properties=_writing(table),
             )
-            return rows.num_rows
+            return int(rows.num_rows)
 
         self._changed(table, add)
 

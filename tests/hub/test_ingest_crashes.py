@@ -29,11 +29,11 @@ from hub.projector.alerts import Alerts
 from hub.projector.projector import Projector
 from hub.settings import Hub
 from hub.state.database import open_state
-from hub.state.schema import alerts, consumers
+from hub.state.schema import alerts, consumers, quarantine
 from models.contract.envelope import Ack
 from models.contract.items import Item
 from models.errors import EnvelopeError, StorageError
-from tests.hub.simulated_device import NOW_NS, aggregates, alert, item
+from tests.hub.simulated_device import NOW_NS, aggregates, alert, item, poison
 from tests.waiting import wait_until
 
 
@@ -101,6 +101,43 @@ def test_killed_between_log_and_ledger_nothing_is_lost_or_counted_twice(parts: C
     parts.commit(aggregates(1, 7))  # the device never heard of it and sends again
     assert parts.aggregates_account() == (7, 5, 7)
     assert len(parts.log.read(0, 100)) == 7
+    parts.close()
+
+
+@pytest.mark.parametrize("step", ["before the log", "after the log", "store", "upsert", "set_position"])
+def test_killed_at_any_step_of_a_commit_what_is_sent_again_is_there_once(
+    parts: Components, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PowerCut(BaseException):
+        """Not caught by anything on the way."""
+
+    def cut(*_: object, **__: object) -> None:
+        raise PowerCut
+
+    def append_and_cut(records: Sequence[LogRecord]) -> None:
+        SqliteIngestLog.append(parts.log, records)
+        raise PowerCut
+
+    parts.commit(aggregates(1, 3))
+    batch = admitted([*aggregates(2, 6), item(alert(), 1)])
+    batch = replace(batch, items=[*batch.items, (poison(7), "no body"), *admitted(aggregates(8, 8)).items])
+    with monkeypatch.context() as patch:
+        if step.endswith("the log"):
+            patch.setattr(parts.log, "append", cut if step.startswith("before") else append_and_cut)
+        else:
+            patch.setattr(f"hub.ingest.committer.{step}", cut)
+        with pytest.raises(PowerCut):
+            Committer(parts.engine, parts.log).commit([batch], NOW_NS)
+    parts = parts.restart()
+    [ack] = Committer(parts.engine, parts.log).commit([batch], NOW_NS)  # the device never heard of it and sends again
+    assert isinstance(ack, Ack)
+    assert ack.cursors == {"aggregates": 8, "alerts": 1}
+    assert sorted((one.lane, one.seq) for one in parts.log.read(0, 100)) == sorted(
+        [("aggregates", n) for n in (1, 2, 3, 4, 5, 6, 8)] + [("alerts", 1)]
+    )
+    with parts.engine.connect() as connection:
+        assert [row.seq for row in connection.execute(select(quarantine))] == [7]
+    assert parts.aggregates_account()[::2] == (8, 8)
     parts.close()
 
 
