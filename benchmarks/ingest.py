@@ -101,10 +101,12 @@ def _wait_until_consumed(url: str, token: str) -> None:
 def _paced(server: subprocess.Popen[str], url: str, devices: list[_Device]) -> Iterable[Figure]:
     """Half of the goal, by the clock."""
     watched = _Memory(server.pid)
+    started = time.perf_counter()
     waits_s = asyncio.run(_send_by_the_clock(url, devices, GOAL_PER_S / 2, PACED_S, watched))
+    took_s = time.perf_counter() - started
     quantiles = statistics.quantiles(waits_s, n=100)
     of = f"{GOAL_PER_S // 2} a second for {PACED_S:g} s: "
-    yield Figure(name=f"{of}sent", value=len(waits_s) / PACED_S, unit="1/s")
+    yield Figure(name=f"{of}acknowledged", value=len(waits_s) / took_s, unit="1/s")
     yield Figure(name=f"{of}until acknowledged, median", value=quantiles[49] * 1e3, unit="ms", better="lower")
     yield Figure(name=f"{of}until acknowledged, 99 of 100", value=quantiles[98] * 1e3, unit="ms", goal=100, better="lower")
     yield Figure(name=f"{of}the hub's memory at most", value=max(watched.rss_mb), unit="MB", better="lower")
@@ -218,7 +220,7 @@ async def _send_by_the_clock(url: str, devices: list[_Device], per_s: float, for
     async def send(n: int, device: _Device) -> None:
         reader, writer = await _connected(url)
         due = started + n / len(devices) * period_s
-        while due < started + for_s:
+        while due < started + for_s and time.perf_counter() < started + 2 * for_s:
             body = device.next(N_WINDOWS)
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             await _post(reader, writer, body)
