@@ -36,7 +36,7 @@ from models.contract.envelope import Batch, seal
 from models.contract.items import Aggregate, Item, SlotScore, encode_body, pack_floats
 from models.contract.signing import SigningKey, join_proof
 
-N_DEVICES, N_FEATURES = 64, 26
+N_DEVICES, N_FEATURES = 128, 26
 N_WINDOWS = 10  # in an envelope: one of each of ten assets
 GOAL_PER_S = 2_000
 PACED_S = float(os.environ.get("INGEST_PACED_S", "20"))
@@ -62,10 +62,10 @@ def run() -> Iterable[Figure]:
         command = [sys.executable, "-m", "tocsin", "hub", "serve", "--data", str(hub.paths.root), "--port", "0"]
         with served(command) as (server, url):
             devices = [_Device(f"gw-{n:03}", url, hub.join_token) for n in range(N_DEVICES)]
-            yield from _at_full_speed(server, url, hub.admin_token, [device.sealed(200, N_WINDOWS) for device in devices], 10)
-            yield from _at_full_speed(server, url, hub.admin_token, [device.sealed(60, 20) for device in devices], 20)
+            yield from _at_full_speed(server, url, hub.admin_token, [device.sealed(100, N_WINDOWS) for device in devices], 10)
+            yield from _at_full_speed(server, url, hub.admin_token, [device.sealed(40, 20) for device in devices], 20)
             yield from _paced(server, url, devices)
-        envelopes = [device.sealed(100, N_WINDOWS) for device in devices]
+        envelopes = [device.sealed(60, N_WINDOWS) for device in devices]
         with served([sys.executable, "-c", _ANSWERING]) as (_, url):
             took_s, waits_s = asyncio.run(_send_all(url, envelopes))
         yield Figure(name="compare: the same requests, only answered", value=len(waits_s) / took_s, unit="1/s")

@@ -113,6 +113,7 @@ def build_app(hub: Hub) -> FastAPI:
         openapi_url="/v1/openapi.json",
         docs_url=None,  # the usual pages load their scripts from the internet
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # asks the environment three times a request
     )
     app.state.stopping = stopping
     add_problem_handlers(app)
