@@ -26,6 +26,8 @@ CASES = (
     "memory",
     "soak",
     "ingest",
+    "checkins",
+    "rollout_decision",
     "tls",
     "simulator",
 )

@@ -32,17 +32,21 @@ from hub.api.problems import add_problem_handlers
 from hub.api.shapes import Readiness
 from hub.api.training import TrainingProcesses
 from hub.audit.log import head_of
+from hub.devices.checkin import CheckIns
 from hub.devices.keys import DeviceKeys
 from hub.devices.routes import IdentityApi
+from hub.erasure.erasure import Eraser
 from hub.ingest.committer import LEDGER, Committer
 from hub.ingest.consumer import Follower, check_not_older
 from hub.ingest.log import IngestLog, SqliteIngestLog
 from hub.ingest.pending import Backlog
 from hub.ingest.positions import get_position, read_by_all
-from hub.ingest.service import IngestService
+from hub.ingest.service import CheckInService, IngestService
 from hub.lake.lake import Lake, open_lake
 from hub.lake.query import LakeCounter
+from hub.lake.upkeep import Upkeep
 from hub.lake.writer import LakeWriter
+from hub.ledger.routes import LedgerApi
 from hub.metrics.fleet import FleetCollector, fleet_registry
 from hub.metrics.meters import CountRequests, MeasuredCommitter, Meters
 from hub.metrics.routes import metrics_route
@@ -53,9 +57,10 @@ from hub.operators.signin import SignIn
 from hub.projector.alerts import Alerts, SensorFaults
 from hub.projector.clocks import Clocks
 from hub.projector.condition import Commissionings, HealthReports
+from hub.projector.losses import Losses
 from hub.projector.projector import Projection, Projector
 from hub.registry.registry import Registry
-from hub.rollout.desired import desired_slots
+from hub.rollout.desired import load_desired
 from hub.rollout.evidence import StageEvidence
 from hub.rollout.service import RolloutService
 from hub.settings import Hub
@@ -66,7 +71,13 @@ from models.contract.checkin import EnrolReply
 
 _audit_log = logging.getLogger("hub.audit")
 PRUNE_EVERY_S: Final = 60.0
-_LAKE_BATCH: Final = 5000  # records in one commit at most
+LAKE_UPKEEP_EVERY_S: Final = 900.0
+ERASE_EVERY_S: Final = 2.0  # how soon an erasure that was asked for begins
+PROJECTOR_REST_S: Final = 0.1  # between batches: their statements cost more than their records
+_PROJECTOR_BATCH: Final = 5000  # records in one transaction at most
+MAX_CHECKINS_WAITING: Final = 5000  # a fleet that comes back at once
+CHECKIN_GATHER_S: Final = 0.1  # nobody waits for the answer to a check-in, and together they cost a fraction
+_LAKE_BATCH: Final = 20_000  # records in one commit at most
 
 
 def build_app(hub: Hub) -> FastAPI:
@@ -93,14 +104,22 @@ def build_app(hub: Hub) -> FastAPI:
     meters = Meters(counted)
     committer = MeasuredCommitter(engine, log, meters)
     ingest = IngestService(committer, on_commit=lambda: _wake(followers))
+    checkins = CheckInService(
+        CheckIns(engine, load_desired, hub.config.checkin_s), max_waiting=MAX_CHECKINS_WAITING, gather_s=CHECKIN_GATHER_S
+    )
     backlog = Backlog(log, ingest, followers)
-    scheduler = _scheduler(rollouts, hub.config.rollout_tick_s, engine, log, followers)
+    keys = DeviceKeys(reading(engine))
+    upkeep = Upkeep(lake, engine, hub.config, writer=followers[-1])
+
+    def forget(device_id: str) -> None:
+        keys.forget(device_id)
+        committer.look_again()
+
+    eraser = Eraser(engine, log, lake, [follower.paused for follower in followers], forget, ingest.flush)
+    scheduler = _scheduler(rollouts, hub.config.rollout_tick_s, engine, log, followers, upkeep, eraser)
 
     identity = EnrolReply(hub_id=hub.config.hub_id, hub_public_key=hub.key.public_bytes)
-    keys = DeviceKeys(reading(engine))
-    device_api = DeviceApi(
-        engine, keys, ingest, registry, desired_slots, identity, hub.join_token, hub.config.checkin_s, hub.tls.ca_pem()
-    )
+    device_api = DeviceApi(engine, keys, ingest, checkins, registry, identity, hub.join_token, hub.tls.ca_pem())
     operator_api = OperatorApi(
         engine, access, registry, rollouts, training, backlog, LakeCounter(lake), hub.config.hub_id, online_for_s
     )
@@ -121,11 +140,12 @@ def build_app(hub: Hub) -> FastAPI:
     app = FastAPI(
         title="Tocsin hub",
         version=version("tocsin"),
-        lifespan=_lifespan(committer, ingest, followers, scheduler, training, stopping, log, engine),
+        lifespan=_lifespan(committer, ingest, checkins, followers, scheduler, training, stopping, log, engine),
         openapi_url="/v1/openapi.json",
         docs_url=None,  # the usual pages load their scripts from the internet
         redoc_url=None,
         redirect_slashes=False,  # no answer of this hub is made from the address that was asked for
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # asks the environment three times a request
     )
     app.add_middleware(CountRequests, meters=meters)
     app.state.stopping = stopping
@@ -134,6 +154,7 @@ def build_app(hub: Hub) -> FastAPI:
     app.include_router(operator_api.router())
     app.include_router(IdentityApi(engine, access, hub, keys).router())
     app.include_router(accounts_api.router())
+    app.include_router(LedgerApi(engine, access, lake).router())
     _add_probes(app, backlog)
     app.router.routes.append(metrics_route(access, counted, fleet))
     app.router.routes.extend(pages)
@@ -142,9 +163,11 @@ def build_app(hub: Hub) -> FastAPI:
 
 
 def _followers(engine: Engine, log: IngestLog, lake: Lake, lake_commit_s: float) -> list[Follower]:
-    projections: list[Projection] = [Clocks(), Alerts(), SensorFaults(), Commissionings(), HealthReports(), StageEvidence()]
+    projections: list[Projection] = [
+        Clocks(), Alerts(), SensorFaults(), Commissionings(), HealthReports(), Losses(), StageEvidence()
+    ]  # fmt: skip
     followers = [
-        Follower(log, Projector(engine, log.log_id, projections)),
+        Follower(log, Projector(engine, log.log_id, projections), batch=_PROJECTOR_BATCH, rest_s=PROJECTOR_REST_S),
         Follower(log, LakeWriter(lake, engine, log.log_id), gather_s=lake_commit_s, batch=_LAKE_BATCH),
     ]
     with reading(engine).begin() as connection:
@@ -160,7 +183,13 @@ def _wake(followers: list[Follower]) -> None:
 
 
 def _scheduler(
-    rollouts: RolloutService, rollout_tick_s: float, engine: Engine, log: IngestLog, followers: list[Follower]
+    rollouts: RolloutService,
+    rollout_tick_s: float,
+    engine: Engine,
+    log: IngestLog,
+    followers: list[Follower],
+    upkeep: Upkeep,
+    eraser: Eraser,
 ) -> BackgroundScheduler:
     """Work by the clock. A round that is late is done once, never twice at a time."""
     readers = [LEDGER, *(follower.name for follower in followers)]
@@ -175,6 +204,8 @@ def _scheduler(
     )
     scheduler.add_job(lambda: rollouts.tick(time.time_ns()), "interval", seconds=rollout_tick_s, name="rollout tick")
     scheduler.add_job(prune, "interval", seconds=PRUNE_EVERY_S, name="prune ingest log")
+    scheduler.add_job(lambda: upkeep.run(time.time_ns()), "interval", seconds=LAKE_UPKEEP_EVERY_S, name="lake upkeep")
+    scheduler.add_job(lambda: eraser.run(time.time_ns()), "interval", seconds=ERASE_EVERY_S, name="erasures")
     return scheduler
 
 
@@ -193,6 +224,7 @@ def _log_audit_head(engine: Engine) -> None:
 def _lifespan(
     committer: Committer,
     ingest: IngestService,
+    checkins: CheckInService,
     followers: list[Follower],
     scheduler: BackgroundScheduler,
     training: TrainingProcesses,
@@ -210,12 +242,14 @@ def _lifespan(
         for follower in followers:
             follower.start()
         ingest.start()
+        checkins.start()
         scheduler.start()
         try:
             yield
         finally:
             stopping.set()
             await ingest.stop()
+            await checkins.stop()
             await asyncio.to_thread(scheduler.shutdown)
             for follower in followers:
                 await asyncio.to_thread(follower.stop)

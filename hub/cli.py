@@ -27,6 +27,9 @@ _COMMANDS = {
     "train": ("hub.training.cli", "train"),
     "rollout": ("hub.rollout.cli", "rollout"),
     "bundles": ("hub.registry.cli", "bundles"),
+    "ledger": ("hub.ledger.cli", "ledger"),
+    "lake": ("hub.lake.cli", "lake"),
+    "erase": ("hub.erasure.cli", "erase"),
     "audit": ("hub.audit.cli", "audit"),
     "token": ("hub.devices.cli", "token"),
     "tokens": ("hub.devices.cli", "tokens"),
@@ -142,36 +145,6 @@ def _lasts(survival: dict[str, Any] | None) -> str:
     """How long a device does without the hub."""
     days = (survival or {}).get("days")
     return "" if days is None else f"{days:,.0f} days" if days >= 10 else f"{days:.1f} days"
-
-
-@hub.command()
-@click.argument("device", required=False)
-@data_option
-@json_option
-def ledger(device: str | None, data: Path, as_json: bool) -> None:
-    """What was received, and what is missing, of DEVICE or of all."""
-    from hub.api.views import device_ledger, list_devices
-
-    with _state(data) as (_, connection):
-        known = [row["device_id"] for row in list_devices(connection, 0)]
-        if device is not None and device not in known:
-            raise click.ClickException(f"no device {device}; `tocsin hub devices` lists them")
-        accounts = [device_ledger(connection, name) for name in ([device] if device else known)]
-    if as_json:
-        click.echo(json.dumps([account.model_dump() for account in accounts]))
-        return
-    names = ("epoch", "lane", "received", "evicted", "merged", "n_missing", "redelivered", "rejected")
-    shown = [
-        (
-            account.device_id,
-            *(getattr(lane, name) for name in names),
-            ", ".join(f"{first}..{last}" for first, last in lane.missing[:5]),
-        )
-        for account in accounts
-        for lane in account.lanes
-    ]
-    columns = ("device", *(name.removeprefix("n_") for name in names), "gaps")
-    show_table(columns, shown, "nothing received yet")
 
 
 @hub.command()

@@ -34,7 +34,7 @@ def serve(hub: Hub, host: str, port: int, announce: Callable[[str], None]) -> No
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("hub.audit").setLevel(logging.INFO)
-    with _only_one(hub.paths.lock), _bound(host, port) as listener:
+    with only_one(hub.paths.lock), _bound(host, port) as listener:
         tls = None if hub.tls.mode(host) == "off" else ServerTls(hub.tls, host)
         app = build_app(hub)
         config = uvicorn.Config(
@@ -110,7 +110,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _only_one(path: Path) -> Iterator[None]:
+def only_one(path: Path) -> Iterator[None]:
     """Holds the directory for this process. Raises StorageError."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

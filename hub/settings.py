@@ -31,6 +31,7 @@ from models.files import write_durably
 DEFAULT_DIR = "./tocsin-hub"
 Hours = Annotated[float, Meta(ge=0.05, le=8784)]
 Seconds = Annotated[float, Meta(ge=0.1, le=86400)]
+Days = Annotated[int, Meta(ge=0, le=36_500)]
 
 
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +40,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     `checkin_s`: how often devices are asked to check in. `lake_commit_s`: how long windows are gathered before they are
     committed to the lake. `rollout_tick_s`: how often gates are judged. `session_idle_h`, `session_max_h`: how long a browser
     stays signed in, unused and at all. `profiles_dir`: profiles beside the built-in ones.
+    `keep_..._days`: how many days a table of the lake is kept, 0 = for ever. `keep_versions_h`: how long the lake's older
+    versions stay readable.
 
     `tls`: see `hub/tls/files.py`; `tls_names`: what else the own certificate is for. `tls_ca`: the CA that devices should pin
     where the certificate is not by the own one. `url`: where devices find the hub; empty = made up of host and port.
@@ -61,6 +64,11 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tls_names: list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:_\-]+\Z", max_length=253)]] = []
     session_idle_h: Hours = 12.0
     session_max_h: Hours = 168.0
+    keep_aggregates_days: Days = 0
+    keep_rollups_days: Days = 0
+    keep_evidence_days: Days = 0
+    keep_health_days: Days = 365
+    keep_versions_h: Annotated[int, Meta(ge=1, le=87_600)] = 168
 
 
 @dataclass(frozen=True)
@@ -161,6 +169,11 @@ _HUB_TOML = """\
 # tls_names = []            # what else the own certificate is for, beside this machine's names and addresses
 # session_idle_h = 12.0     # a browser that asks for nothing for so long has to sign in again
 # session_max_h = 168.0     # so long after signing in it has to in any case
+# keep_aggregates_days = 0  # how many days of the lake's tables are kept; 0: for ever
+# keep_rollups_days = 0
+# keep_evidence_days = 0
+# keep_health_days = 365
+# keep_versions_h = 168     # how long older versions of the lake stay readable
 """
 
 

@@ -8,6 +8,7 @@ Rules:
 3. The *attribution* is right where the first channel of the alert that found a fault is one that the fault shows in.
 4. A sensor fault is *named* by every kind told of its place while it was on, or at most `grace_s` after; *alarmed* where a
    false alert opened in that time. What is told of a place where no sensor failed, nor the machine, is told *for nothing*.
+   A fault of a line is dated by the device's own clock, which need not be the machines': it is told of by its place alone.
 """
 
 from __future__ import annotations
@@ -165,6 +166,8 @@ def _same_place(event: TruthEvent, told: ToldFault) -> bool:
 
 
 def _overlap(event: TruthEvent, told: ToldFault, grace_ns: int) -> bool:
+    if event.kind == "link":
+        return True
     closed_ns = _NEVER_NS if told.closed_ns is None else told.closed_ns
     return told.opened_ns <= _end_ns(event, grace_ns) and closed_ns >= event.start_ns
 

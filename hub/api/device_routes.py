@@ -3,7 +3,7 @@
 POST /v1/enrol              Enrol -> EnrolReply         401 bad signature, 403 token refused, 409 another key is pinned, 429
 POST /v1/rotate             Rotate -> Rotated           400, 401, 413
 POST /v1/ingest             Batch -> Ack                400 not an envelope, 401, 413 too large, 429 busy (Retry-After)
-POST /v1/checkin            CheckIn -> CheckInReply     400, 401, 413
+POST /v1/checkin            CheckIn -> CheckInReply     400, 401, 413, 429 busy (Retry-After)
 GET  /v1/ca                 the CA's certificate, PEM   404 where devices need none; open to all: a claim token has its hash
 GET  /v1/bundles/{sha256}   the archive                 404; open to all: its digest is its name, and is signed
 
@@ -28,15 +28,15 @@ from starlette.types import Scope
 
 from hub.api.bodies import read_body
 from hub.api.problems import Problem
-from hub.devices.checkin import MAX_CHECKIN_BYTES, DesiredSlotsOf, take_checkin
+from hub.devices.checkin import MAX_CHECKIN_BYTES, Told
 from hub.devices.enrol import MAX_ENROL_BYTES, read_enrol, store_enrol
 from hub.devices.flood import EnrolFailures
 from hub.devices.keys import DeviceKeptOut, DeviceKeys, verifier
 from hub.devices.rotate import MAX_ROTATE_BYTES, read_rotation, take_rotation
 from hub.ingest.admission import admit
-from hub.ingest.service import IngestService
+from hub.ingest.service import CheckInService, IngestService
 from hub.registry.registry import Registry
-from models.contract.checkin import CheckIn, CheckInReply, Enrol, EnrolReply, Rotated
+from models.contract.checkin import CheckIn, Enrol, EnrolReply, Rotated
 from models.contract.envelope import Sealed, open_sealed, read_sealed, signed_message
 from models.contract.names import MAX_ENVELOPE_BYTES
 from models.errors import EnvelopeError
@@ -53,11 +53,10 @@ class DeviceApi:
         engine: Engine,
         keys: DeviceKeys,
         ingest: IngestService,
+        checkins: CheckInService,
         registry: Registry,
-        desired_slots: DesiredSlotsOf,
         identity: EnrolReply,
         join_token: str,
-        checkin_s: float,
         ca_pem: bytes | None = None,
         now_ns: Callable[[], int] = time.time_ns,
         monotonic_s: Callable[[], float] = time.monotonic,
@@ -65,11 +64,10 @@ class DeviceApi:
         self._engine = engine
         self._keys = keys
         self._ingest = ingest
+        self._checkins = checkins
         self._registry = registry
-        self._desired_slots = desired_slots
         self._identity = identity
         self._join_token = join_token
-        self._checkin_s = checkin_s
         self._ca_pem = ca_pem
         self._now_ns = now_ns
         self._monotonic_s = monotonic_s
@@ -91,9 +89,10 @@ class DeviceApi:
         return _reply(await self._ingest.submit(batch))
 
     async def checkin(self, request: Request) -> Response:
-        sealed = read_sealed(await read_body(request, MAX_CHECKIN_BYTES), "checkin")
+        body = await read_body(request, MAX_CHECKIN_BYTES)
+        sealed = read_sealed(body, "checkin")
         checkin = open_sealed(sealed, verifier(await self._key_of(sealed)), CheckIn)
-        return _reply(await run_in_threadpool(self._take_checkin, sealed.device_id, checkin))
+        return _reply(await self._checkins.submit(Told(sealed.device_id, checkin, len(body))))
 
     async def enrol(self, request: Request) -> Response:
         with self._limited(request):
@@ -140,10 +139,6 @@ class DeviceApi:
             message = signed_message(sealed.purpose, sealed.device_id, sealed.payload)
             verifier(refusal.public_key)(sealed.device_id, sealed.signature, message)
             raise
-
-    def _take_checkin(self, device_id: str, checkin: CheckIn) -> CheckInReply:
-        with self._engine.begin() as connection:
-            return take_checkin(connection, device_id, checkin, self._desired_slots, self._checkin_s, self._now_ns())
 
     def _store_enrol(self, device_id: str, enrol: Enrol) -> str:
         with self._engine.begin() as connection:

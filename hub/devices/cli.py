@@ -87,44 +87,45 @@ _REASON = click.option("--reason", default="", help="Told to the device, and kep
 @click.argument("device_id", metavar="DEVICE")
 @_REASON
 @data_option
-def suspend(device_id: str, reason: str, data: Path) -> None:
+@json_option
+def suspend(device_id: str, reason: str, data: Path, as_json: bool) -> None:
     """Take nothing of DEVICE for now; it goes on by itself and keeps what it has.
 
     A running hub heeds this within half a minute.
     """
-    _step(data, device_id, "suspend", reason)
-    click.echo(f"{device_id} is suspended; `tocsin hub device resume {device_id}` lets it in again")
+    told = f"{device_id} is suspended; `tocsin hub device resume {device_id}` lets it in again"
+    _step(data, device_id, "suspend", reason, told, as_json)
 
 
 @device.command()
 @click.argument("device_id", metavar="DEVICE")
 @data_option
-def resume(device_id: str, data: Path) -> None:
+@json_option
+def resume(device_id: str, data: Path, as_json: bool) -> None:
     """Let DEVICE in again; also closes the finding that it was cloned."""
-    _step(data, device_id, "resume", "")
-    click.echo(f"{device_id} is let in; it asks again within minutes")
+    _step(data, device_id, "resume", "", f"{device_id} is let in; it asks again within minutes", as_json)
 
 
 @device.command()
 @click.argument("device_id", metavar="DEVICE")
 @_REASON
 @data_option
-def revoke(device_id: str, reason: str, data: Path) -> None:
+@json_option
+def revoke(device_id: str, reason: str, data: Path, as_json: bool) -> None:
     """Put DEVICE's key out of use for good. The device itself may come again with a new key and a new claim token."""
-    _step(data, device_id, "revoke", reason)
-    click.echo(f"{device_id} is revoked; a running hub refuses it within half a minute")
+    _step(data, device_id, "revoke", reason, f"{device_id} is revoked; a running hub refuses it within half a minute", as_json)
 
 
 @click.command()
 @click.argument("device_id", metavar="DEVICE")
 @data_option
-def forget(device_id: str, data: Path) -> None:
+@json_option
+def forget(device_id: str, data: Path, as_json: bool) -> None:
     """Let DEVICE enrol anew, with another key; what it delivered stays. A running hub refuses it within half a minute."""
-    _step(data, device_id, "forget", "")
-    click.echo(f"{device_id} is forgotten; it may enrol again")
+    _step(data, device_id, "forget", "", f"{device_id} is forgotten; it may enrol again", as_json)
 
 
-def _step(data: Path, device_id: str, step: Step, reason: str) -> None:
+def _step(data: Path, device_id: str, step: Step, reason: str, told: str, as_json: bool) -> None:
     from hub.audit.log import cli_actor
     from hub.devices.standing import take_step
 
@@ -132,6 +133,7 @@ def _step(data: Path, device_id: str, step: Step, reason: str) -> None:
         known = take_step(connection, device_id, step, reason=reason, actor=cli_actor(), now_ns=time.time_ns())
         if not known:
             raise click.ClickException(f"no device {device_id}; `tocsin hub devices` lists them")
+    click.echo(json.dumps({"device_id": device_id, "step": step}) if as_json else told)
 
 
 @contextmanager

@@ -28,10 +28,10 @@ class Heard:
     cloned: Cloned | None
 
 
-def heed(device_id: str, row: Any, checkin: CheckIn, now_ns: int) -> Heard:
-    """`row`: with COLUMNS. Raises DeviceSuspended, DeviceRevoked."""
+def heed(device_id: str, row: Any, writers: Any, checkin: CheckIn, now_ns: int) -> Heard:
+    """`row`: with COLUMNS. `writers`: the row's, or what the check-in before made of them. Raises DeviceKeptOut."""
     check_standing(device_id, row.state, row.state_reason, row.public_key)
-    writers, cloned = observe_checkin(row.writers, checkin, now_ns)
+    writers, cloned = observe_checkin(writers, checkin, now_ns)
     return Heard(_allowed(checkin, row.profiles), writers, cloned)
 
 

@@ -13,8 +13,8 @@ from typing import Final
 
 from sqlalchemy import Engine, select
 
+from hub.devices.signatures import verified
 from hub.state.schema import devices
-from models.contract.signing import verified
 from models.errors import EnvelopeError
 
 _REMEMBERED_S: Final = 30.0

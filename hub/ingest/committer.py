@@ -4,8 +4,7 @@ Invariants:
 1. What an Ack covers is in the synced log (or in quarantine), and in the ledger.
 2. A crash between log and ledger loses nothing and counts nothing twice: `recover` accounts for what the log has beyond
    the ledger's own position, and what a device then sends again is a redelivery.
-3. Items that the ledger knows already have no effect but the count of redeliveries; where another item is stored under their
-   number, they go into quarantine (`boots.py`).
+3. Items that the ledger knows already have no effect but the count of redeliveries.
 4. One batch that cannot be taken does not fail the others of its group.
 """
 
@@ -16,11 +15,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
 
-from hub.ingest.admission import Admitted
+from hub.ingest.admission import Admitted, Judged
 from hub.ingest.boots import ANOTHER_ITEM, LaneBoots
 from hub.ingest.log import IngestLog, LogRecord
 from hub.ingest.positions import get_position, set_position
-from hub.ledger.ledger import LaneAccount, LaneKey, load_epochs, store
+from hub.ledger.ledger import SPANNING, LaneAccount, LaneKey, load_epochs, store
 from hub.state.schema import quarantine
 from hub.state.upsert import upsert
 from models.contract.envelope import Ack, Rejection
@@ -76,6 +75,10 @@ class Committer:
         self._log_may_be_ahead = False
         return outcomes
 
+    def look_again(self) -> None:
+        """A device was erased behind the committer: what it remembers is read anew before the next commit."""
+        self._log_may_be_ahead = True
+
     def recover(self, now_ns: int) -> int:
         """Account for what the log has beyond the ledger, as a crash leaves it; how many records that were."""
         n_records = 0
@@ -108,23 +111,49 @@ Taken = tuple[dict[LaneKey, LaneAccount], list[LogRecord], list[dict[str, Any]]]
 def _take(batch: Admitted, accounts: Accounts, boots: LaneBoots, now_ns: int) -> Taken | EnvelopeError:
     """What the batch changes: the accounts of its lanes, its new records, its new rows for the quarantine."""
     updates: dict[LaneKey, LaneAccount] = {}
-    records, refused = [], []
-    for item, fault in batch.items:
-        key = (batch.device_id, batch.epoch, item.lane)
+    records: list[LogRecord] = []
+    refused = []
+    for run in runs(batch.items):
+        key = (batch.device_id, batch.epoch, run[0][0].lane)
         before = updates.get(key) or accounts.get(key) or LaneAccount()
-        account, new = before.with_item(item.first_seq, item.seq, now_ns, kind=item.kind, rejected=fault is not None)
+        account = before.with_run(run[0][0].seq, run[-1][0].seq, now_ns) if len(run) > 1 else None
+        if account is not None:
+            for item, _ in run if run[0][0].at.boot_id != run[-1][0].at.boot_id else run[:1]:
+                boots.note(key, item)
+            records += [_record(batch, item, now_ns) for item, _ in run]
+        else:
+            account = before
+            for item, fault in run:
+                rejected = fault is not None
+                account, new = account.with_item(item.first_seq, item.seq, now_ns, kind=item.kind, rejected=rejected)
+                if new:
+                    boots.note(key, item)
+                    if fault is None:
+                        records.append(_record(batch, item, now_ns))
+                    else:
+                        refused.append(_quarantined(batch, item, fault, now_ns))
+                elif fault is None and boots.contradicts(key, item):
+                    refused.append(_quarantined(batch, item, ANOTHER_ITEM, now_ns))
         if len(account.seen.ahead) > MAX_GAPS:
-            return EnvelopeError(f"{batch.device_id}: more than {MAX_GAPS} gaps in lane {item.lane}; send from the cursor on")
+            return EnvelopeError(f"{batch.device_id}: more than {MAX_GAPS} gaps in lane {key[2]}; send from the cursor on")
         updates[key] = account
-        if new:
-            boots.note(key, item)
-            if fault is None:
-                records.append(_record(batch, item, now_ns))
-            else:
-                refused.append(_quarantined(batch, item, fault, now_ns))
-        elif fault is None and boots.contradicts(key, item):
-            refused.append(_quarantined(batch, item, ANOTHER_ITEM, now_ns))
     return updates, records, refused
+
+
+def runs(items: Sequence[Judged]) -> list[list[Judged]]:
+    """The items in their order, those together that follow one another in one lane, ordinary and good: almost always all of
+    a lane's, and then they are accounted for in one step."""
+    found: list[list[Judged]] = []
+    lane, due = "", 0
+    for judged in items:
+        item, fault = judged
+        plain = fault is None and item.first_seq == item.seq and item.kind not in SPANNING
+        if plain and item.seq == due and item.lane == lane:
+            found[-1].append(judged)
+        else:
+            found.append([judged])
+        lane, due = item.lane, item.seq + 1 if plain else 0
+    return found
 
 
 def _ack(batch: Admitted, accounts: Accounts, refused: Sequence[Mapping[str, Any]], now_ns: int) -> Ack:
@@ -136,18 +165,8 @@ def _ack(batch: Admitted, accounts: Accounts, refused: Sequence[Mapping[str, Any
 
 
 def _record(batch: Admitted, item: Item, now_ns: int) -> LogRecord:
-    return LogRecord(
-        position=0,
-        device_id=batch.device_id,
-        epoch=batch.epoch,
-        lane=item.lane,
-        seq=item.seq,
-        first_seq=item.first_seq,
-        kind=item.kind,
-        at=item.at,
-        body=bytes(item.body),
-        received_ns=now_ns,
-    )
+    body = bytes(item.body)
+    return LogRecord(0, batch.device_id, batch.epoch, item.lane, item.seq, item.first_seq, item.kind, item.at, body, now_ns)
 
 
 def _quarantined(batch: Admitted, item: Item, reason: str, now_ns: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from hub.ingest.log import IngestLog, LogRecord
@@ -46,15 +47,20 @@ def check_not_older(log: IngestLog, reader: str, position: int) -> None:
 
 
 class Follower:
-    """Runs one consumer. `gather_s`: how long after a wake-up more is gathered before it is consumed."""
+    """Runs one consumer. `gather_s`: how long after a wake-up more is gathered before it is consumed. `rest_s`: how long it
+    rests after a round, so that what comes first is consumed at once, and what comes all the time in large batches."""
 
-    def __init__(self, log: IngestLog, consumer: Consumer, gather_s: float = 0.0, batch: int = 1000) -> None:
+    def __init__(
+        self, log: IngestLog, consumer: Consumer, gather_s: float = 0.0, batch: int = 1000, rest_s: float = 0.0
+    ) -> None:
         self._log = log
         self._consumer = consumer
         self._gather_s = gather_s
         self._batch = batch
+        self._rest_s = rest_s
         self._arrived = threading.Event()
         self._stopping = threading.Event()
+        self._busy = threading.Lock()  # from reading records to having consumed them
         self._thread = threading.Thread(target=self._run, name=f"follow-{consumer.name}", daemon=True)
         self.failure: str | None = None
 
@@ -88,11 +94,21 @@ class Follower:
     def drain(self) -> int:
         """Consume to the end of the log, in the caller's thread; how many records that were."""
         n_records, position = 0, self._consumer.position()
-        while records := self._log.read(position, self._batch):
-            self._consumer.consume(records)
+        while records := self._next(position):
             position = records[-1].position
             n_records += len(records)
         return n_records
+
+    def paused(self) -> AbstractContextManager[bool]:
+        """Within it nothing is being consumed, and nothing that was read waits to be."""
+        return self._busy
+
+    def _next(self, position: int) -> Sequence[LogRecord]:
+        with self._busy:
+            records = self._log.read(position, self._batch)
+            if records:
+                self._consumer.consume(records)
+            return records
 
     def _run(self) -> None:
         n_failures = 0
@@ -104,6 +120,7 @@ class Follower:
             n_failures = 0 if self._try() else n_failures + 1
             if last_round:
                 return
+            self._stopping.wait(self._rest_s)
             if n_failures:
                 self._stopping.wait(min(_MAX_PAUSE_S, 0.5 * 2**n_failures))
                 self._arrived.set()

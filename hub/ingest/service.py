@@ -4,6 +4,7 @@
 
 Whatever waits when a commit begins goes in together, so under load the groups grow by themselves and the disk is synced
 at its own pace; an idle hub commits one batch at once. When too much waits, `submit` refuses and says when to come back.
+Check-ins are taken in the same way.
 """
 
 from __future__ import annotations
@@ -14,55 +15,80 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
+from hub.devices.checkin import Told
 from hub.ingest.admission import Admitted
-from hub.ingest.committer import Committer
 from hub.state.database import cause_of
+from models.contract.checkin import CheckInReply
 from models.contract.envelope import Ack
 from models.errors import EnvelopeError, LinkError
 
 _log = logging.getLogger(__name__)
 MAX_WAITING: Final = 512  # batches
 MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
-MAX_GROUP: Final = 128
+MAX_GROUP: Final = 256
 RETRY_AFTER_S: Final = 1.0
+_FLUSH_S: Final = 120.0
 
 
 class Busy(LinkError):
     """Too much waits to be committed; `retry_after_s` says when to try again."""
 
 
+class Sized(Protocol):
+    @property
+    def n_bytes(self) -> int: ...
+
+
+T = TypeVar("T", bound=Sized)
+T_contra = TypeVar("T_contra", bound=Sized, contravariant=True)
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Commits(Protocol[T_contra, R_co]):
+    """Makes a group durable, all or nothing: one outcome for each, in order. Raises where nothing of it was."""
+
+    def commit(self, group: Sequence[T_contra], now_ns: int) -> Sequence[R_co | EnvelopeError]: ...
+
+
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    batch: Admitted
-    outcome: asyncio.Future[Ack]
+class _Waiting(Generic[T, R]):
+    batch: T
+    outcome: asyncio.Future[R]
 
 
-class IngestService:
-    """Lives on one event loop: `start` and `stop` bracket it. `on_commit` is called in the worker thread after each commit."""
+class GroupCommit(Generic[T, R]):
+    """Lives on one event loop: `start` and `stop` bracket it. `on_commit` is called in the worker thread after each commit.
+    `gather_s`: how long the first of a group waits for others."""
 
     def __init__(
         self,
-        committer: Committer,
-        on_commit: Callable[[], None],
+        committer: Commits[T, R],
+        on_commit: Callable[[], None] = lambda: None,
         now_ns: Callable[[], int] = time.time_ns,
         max_waiting: int = MAX_WAITING,
+        gather_s: float = 0.0,
     ) -> None:
         self._committer = committer
         self._on_commit = on_commit
         self._now_ns = now_ns
         self._max_waiting = max_waiting
-        self._waiting: list[_Waiting] = []
+        self._gather_s = gather_s
+        self._waiting: list[_Waiting[T, R]] = []
         self._waiting_bytes = 0
         self._arrived = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._committing: Sequence[_Waiting[T, R]] = ()
         self.failure: str | None = None  # why the latest commit failed; None when it did not
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ingest-commit")
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run())
 
     async def stop(self) -> None:
         """Commits what waits, then ends."""
@@ -72,12 +98,22 @@ class IngestService:
             await self._task
         self._worker.shutdown()
 
-    async def submit(self, batch: Admitted) -> Ack:
-        """Returns once the batch is durable. Raises Busy, EnvelopeError (not to be taken), or the storage's own error."""
+    def flush(self) -> None:
+        """From another thread: returns once what was submitted before has been committed, or has failed."""
+        if self._loop is not None and self._loop.is_running():
+            asyncio.run_coroutine_threadsafe(self._flushed(), self._loop).result(_FLUSH_S)
+
+    async def _flushed(self) -> None:
+        outcomes = [waiting.outcome for waiting in (*self._committing, *self._waiting)]
+        if outcomes:
+            await asyncio.wait(outcomes)
+
+    async def submit(self, batch: T) -> R:
+        """Returns once it is durable. Raises Busy, EnvelopeError (not to be taken), or the storage's own error."""
         full = len(self._waiting) >= self._max_waiting or self._waiting_bytes + batch.n_bytes > MAX_WAITING_BYTES
         if self._stopping or (full and self._waiting):
             raise Busy(f"{len(self._waiting)} batches wait to be committed", RETRY_AFTER_S)
-        waiting = _Waiting(batch, asyncio.get_running_loop().create_future())
+        waiting: _Waiting[T, R] = _Waiting(batch, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._waiting_bytes += batch.n_bytes
         self._arrived.set()
@@ -88,11 +124,14 @@ class IngestService:
             await self._arrived.wait()
             self._arrived.clear()
             while self._waiting:
+                if self._gather_s and not self._stopping:
+                    await asyncio.sleep(self._gather_s)
                 group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
                 self._waiting_bytes -= sum(waiting.batch.n_bytes for waiting in group)
                 await self._commit(group)
 
-    async def _commit(self, group: Sequence[_Waiting]) -> None:
+    async def _commit(self, group: Sequence[_Waiting[T, R]]) -> None:
+        self._committing = group
         try:
             outcomes = await asyncio.get_running_loop().run_in_executor(self._worker, self._commit_now, group)
         except Exception as error:  # whatever the storage raised goes to those who wait for it, and the next group is tried
@@ -110,13 +149,21 @@ class IngestService:
             _log.error("nothing can be taken in: %s", failure) if failure else _log.warning("ingest works again")
         self.failure = failure
 
-    def _commit_now(self, group: Sequence[_Waiting]) -> list[Ack | EnvelopeError]:
+    def _commit_now(self, group: Sequence[_Waiting[T, R]]) -> Sequence[R | EnvelopeError]:
         outcomes = self._committer.commit([waiting.batch for waiting in group], self._now_ns())
         self._on_commit()
         return outcomes
 
 
-def _settle(future: asyncio.Future[Ack], outcome: Ack | Exception) -> None:
+class IngestService(GroupCommit[Admitted, Ack]):
+    """For batches of items."""
+
+
+class CheckInService(GroupCommit[Told, CheckInReply]):
+    """For check-ins."""
+
+
+def _settle(future: asyncio.Future[R], outcome: R | Exception) -> None:
     if future.done():  # the client went away; the batch is durable all the same
         return
     if isinstance(outcome, Exception):

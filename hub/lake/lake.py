@@ -5,27 +5,47 @@ Invariants:
    a crash between that commit and the reader's own note of its position, the table itself says how far it is:
    nothing is written twice.
 2. On a local disk, `append` returns only after the commit's files are synced: the ingest log forgets what the lake has.
-3. Readers name a version or take the newest; a version never changes.
+3. Readers name a version or take the newest; a version never changes, and stays readable until `vacuum` forgets it.
+4. Compaction, deletion and vacuum may be cut off anywhere: what is not committed is a file that nobody names, and goes with
+   the next vacuum.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake import ColumnProperties, CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from hub.lake.tables import PARTITIONS, SCHEMAS, TABLES, TableName
 from models.errors import StorageError
+
+COMPACTED_BYTES: Final = 32 * 1024 * 1024  # a file of this size is not rewritten again
+_ATTEMPTS: Final = 5  # of a change that others' commits came before
+
+
+@dataclass(frozen=True)
+class TableState:
+    """`n_small`: files that compaction would still rewrite. `first_day`, `last_day`: ISO dates, "" for an empty table."""
+
+    version: int
+    n_files: int
+    n_small: int
+    n_bytes: int
+    n_rows: int
+    first_day: str
+    last_day: str
 
 
 @dataclass(frozen=True)
@@ -66,8 +86,22 @@ class Lake(Protocol):
         """Rows of one profile (and spec), in no particular order; columns as in `hub.lake.tables.SCHEMAS`."""
         ...
 
-    def compact(self, table: TableName) -> int:
-        """Rewrite small files as larger ones; how many files that took away. Older versions stay readable."""
+    def state(self, table: TableName) -> TableState:
+        """What the newest version consists of."""
+        ...
+
+    def compact(self, table: TableName, min_files: int = 2) -> int:
+        """Rewrite small files of a partition as larger ones, where there are at least `min_files` of them; how many files
+        that took away. Older versions stay readable."""
+        ...
+
+    def delete(self, table: TableName, where: str) -> int:
+        """Take the rows out for which this SQL condition holds; how many that were. Older versions still have them."""
+        ...
+
+    def vacuum(self, table: TableName, keep_versions_h: int) -> int:
+        """Remove files that no version of the last hours needs; how many. Versions before are no longer readable. With 0 hours
+        nobody may be writing: what a writer has not committed yet goes as well."""
         ...
 
 
@@ -91,11 +125,20 @@ class DeltaLake:
             raise StorageError(f"lake {self._root}: {error}") from error
 
     def append(self, table: TableName, rows: pa.Table, log_id: str, position: int) -> None:
-        delta = self._open(table)
         note = CommitProperties(app_transactions=[Transaction(_app_id(log_id), position)])
-        write_deltalake(delta, rows, mode="append", commit_properties=note)
-        if "://" not in self._root:
-            _sync_commit(Path(self._uri(table)), delta.version())
+
+        def add(delta: DeltaTable) -> int:
+            write_deltalake(
+                delta,
+                rows,
+                mode="append",
+                schema_mode="merge",  # columns that a newer version has added are left null
+                commit_properties=note,
+                writer_properties=_writing(table),
+            )
+            return int(rows.num_rows)
+
+        self._changed(table, add)
 
     def position(self, table: TableName, log_id: str) -> int:
         return self._open(table).transaction_version(_app_id(log_id)) or 0
@@ -124,12 +167,62 @@ class DeltaLake:
         n_rows = pc.sum(files.column("num_records")).as_py() or 0
         return LakeSize(n_rows, pc.sum(files.column("size_bytes")).as_py() or 0, files.num_rows)
 
-    def compact(self, table: TableName) -> int:
+    def state(self, table: TableName) -> TableState:
         delta = self._open(table)
-        removed = int(delta.optimize.compact()["numFilesRemoved"])
-        if removed and "://" not in self._root:
-            _sync_commit(Path(self._uri(table)), delta.version())
-        return removed
+        files = pa.table(delta.get_add_actions(flatten=True)).to_pylist()
+        days = sorted(str(file["partition.day"]) for file in files)
+        return TableState(
+            version=int(delta.version()),
+            n_files=len(files),
+            n_small=sum(n for n in _small_files(files).values() if n > 1),
+            n_bytes=sum(file["size_bytes"] for file in files),
+            n_rows=sum(file["num_records"] or 0 for file in files),
+            first_day=days[0] if days else "",
+            last_day=days[-1] if days else "",
+        )
+
+    def compact(self, table: TableName, min_files: int = 2) -> int:
+        files = pa.table(self._open(table).get_add_actions(flatten=True)).to_pylist()
+        return sum(
+            self._changed(table, partial(_compact, table=table, partition=partition))
+            for partition, n_small in sorted(_small_files(files).items())
+            if n_small >= max(2, min_files)
+        )
+
+    def delete(self, table: TableName, where: str) -> int:
+        return self._changed(table, lambda delta: int(delta.delete(where)["num_deleted_rows"] or 0))
+
+    def vacuum(self, table: TableName, keep_versions_h: int) -> int:
+        delta = self._open(table)
+        vacuum = partial(delta.vacuum, keep_versions_h, enforce_retention_duration=False, full=True)
+        gone = vacuum(dry_run=True)
+        if "://" not in self._root:  # it lists again what went long ago
+            gone = [name for name in gone if (Path(self._uri(table)) / unquote(name)).exists()]
+        if not gone:  # a vacuum is two commits
+            return 0
+        delta.create_checkpoint()
+        vacuum(dry_run=False)
+        delta.cleanup_metadata()
+        if "://" not in self._root:
+            _sync_log(Path(self._uri(table)))
+        return len(gone)
+
+    def _changed(self, table: TableName, change: Callable[[DeltaTable], int]) -> int:
+        """Apply a change to the newest version, anew where somebody else's commit came first. Durable when it returns."""
+        for attempt in range(_ATTEMPTS):
+            delta = self._open(table)
+            before = delta.version()
+            try:
+                n_changed = change(delta)
+            except CommitFailedError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                continue
+            if "://" not in self._root:
+                for version in range(before + 1, delta.version() + 1):
+                    _sync_commit(Path(self._uri(table)), version)
+            return n_changed
+        raise AssertionError("unreachable")
 
     def _open(self, table: TableName, version: int | None = None) -> DeltaTable:
         try:
@@ -151,16 +244,55 @@ def _add_columns(delta: DeltaTable, schema: pa.Schema) -> None:
         delta.alter.add_columns(list(Schema.from_arrow(missing).fields))
 
 
+def _small_files(files: Sequence[dict[str, Any]]) -> Counter[tuple[tuple[str, str], ...]]:
+    """How many files each partition has that compaction would rewrite."""
+    return Counter(
+        tuple((name.removeprefix("partition."), str(file[name])) for name in sorted(file) if name.startswith("partition."))
+        for file in files
+        if file["size_bytes"] < COMPACTED_BYTES
+    )
+
+
+def _compact(delta: DeltaTable, table: TableName, partition: tuple[tuple[str, str], ...]) -> int:
+    filters = [(name, "=", value) for name, value in partition]
+    done = delta.optimize.compact(
+        filters, target_size=COMPACTED_BYTES, max_concurrent_tasks=1, writer_properties=_writing(table)
+    )
+    return int(done["numFilesRemoved"])
+
+
+@cache
+def _writing(table: TableName) -> WriterProperties:
+    """Texts repeat, so a dictionary of them pays; numbers hardly do, and one of measured values takes longer to build than
+    all the rest of a commit."""
+    plain = ColumnProperties(dictionary_enabled=False)
+    texts = {field.name: ColumnProperties(dictionary_enabled=True) for field in SCHEMAS[table] if field.type == pa.string()}
+    return WriterProperties(compression="SNAPPY", default_column_properties=plain, column_properties=texts)
+
+
 def _app_id(log_id: str) -> str:
     return f"tocsin-ingest-{log_id}"
 
 
 def _sync_commit(table_dir: Path, version: int) -> None:
-    """Sync the files that commit `version` added, its log entry, and the directories that name them."""
+    """Sync the files that commit `version` added, its log entry, a checkpoint that came with it, and the directories that
+    name them."""
     entry = table_dir / "_delta_log" / f"{version:020}.json"
     actions = [json.loads(line) for line in entry.read_text(encoding="utf-8").splitlines()]
     files = [table_dir / unquote(action["add"]["path"]) for action in actions if "add" in action]
-    for path in [*files, entry, *{file.parent for file in files}, entry.parent]:
+    _sync([*files, entry, *{file.parent for file in files}, entry.parent])
+    if any(entry.parent.glob(f"{version:020}.checkpoint*")):
+        _sync_log(table_dir)
+
+
+def _sync_log(table_dir: Path) -> None:
+    """Sync the checkpoints of a table's log, and what names the last one."""
+    log_dir = table_dir / "_delta_log"
+    _sync([*log_dir.glob("*.checkpoint*"), *log_dir.glob("_last_checkpoint"), log_dir])
+
+
+def _sync(paths: Iterable[Path]) -> None:
+    for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -7,7 +7,6 @@ table, which knows how far it is, takes only those beyond.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from sqlalchemy import Engine
 
@@ -16,8 +15,6 @@ from hub.ingest.positions import get_position, set_position
 from hub.lake.lake import Lake
 from hub.lake.rows import rows_of
 from hub.lake.tables import TABLE_OF, TABLES, TableName
-
-COMPACT_EVERY: Final = 200  # commits: each adds at least one small file, and readers open them all
 
 
 class LakeWriter:
@@ -29,6 +26,7 @@ class LakeWriter:
         self._lake = lake
         self._engine = engine
         self._log_id = log_id
+        self._written: dict[TableName, int] = {}  # of the tables, as far as known: there is one writer
 
     def position(self) -> int:
         with self._engine.connect() as connection:
@@ -49,10 +47,11 @@ class LakeWriter:
         mine = [record for record in records if record.kind in kinds]
         if not mine:
             return
-        written = self._lake.position(table, self._log_id)
+        written = self._written.pop(table, None)  # after a failure it is looked up
+        if written is None:
+            written = self._lake.position(table, self._log_id)
         fresh = [record for record in mine if record.position > written]
-        if not fresh:
-            return
-        self._lake.append(table, rows_of(table, fresh), self._log_id, fresh[-1].position)
-        if self._lake.version(table) % COMPACT_EVERY == 0:
-            self._lake.compact(table)
+        if fresh:
+            self._lake.append(table, rows_of(table, fresh), self._log_id, fresh[-1].position)
+            written = fresh[-1].position
+        self._written[table] = written

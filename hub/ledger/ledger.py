@@ -9,15 +9,17 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-from sqlalchemy import Connection, Row, select, tuple_
+from sqlalchemy import Connection, Row, bindparam, select, tuple_
 
 from hub.ledger.ranges import Range, Seen, add, size
 from hub.state.schema import ledger
 from hub.state.upsert import upsert
 
 LaneKey = tuple[str, str, str]  # device_id, epoch, lane
+SPANNING: Final = ("eviction", "rollup")  # kinds that may stand for more than one sequence number
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class LaneAccount:
         n_new = size(new)
         changed = LaneAccount(
             seen=seen,
-            n_received=self.n_received + (n_new if kind not in ("eviction", "rollup") else 0),
+            n_received=self.n_received + (n_new if kind not in SPANNING else 0),
             n_evicted=self.n_evicted + (n_new if kind == "eviction" else 0),
             n_merged=self.n_merged + (n_new if kind == "rollup" else 0),
             n_redelivered=self.n_redelivered + (not new),
@@ -58,11 +60,20 @@ class LaneAccount:
         )
         return changed, bool(new)
 
+    def with_run(self, first_seq: int, last_seq: int, now_ns: int) -> LaneAccount | None:
+        """The account after the ordinary items first_seq..last_seq, all good; None unless every one of them is new."""
+        seen, new = add(self.seen, first_seq, last_seq)
+        if new != [(first_seq, last_seq)]:
+            return None
+        return replace(self, seen=seen, n_received=self.n_received + last_seq - first_seq + 1, updated_ns=now_ns)
+
+
+_OF_EPOCHS: Final = select(ledger).where(tuple_(ledger.c.device_id, ledger.c.epoch).in_(bindparam("epochs", expanding=True)))
+
 
 def load_epochs(connection: Connection, epochs: Collection[tuple[str, str]]) -> dict[LaneKey, LaneAccount]:
     """The accounts of all lanes of these (device_id, epoch) pairs; a lane that never brought anything is absent."""
-    wanted = tuple_(ledger.c.device_id, ledger.c.epoch).in_(list(epochs))
-    rows = connection.execute(select(ledger).where(wanted))
+    rows = connection.execute(_OF_EPOCHS, {"epochs": list(epochs)})
     return {(row.device_id, row.epoch, row.lane): _account(row) for row in rows}
 
 

@@ -57,6 +57,7 @@ ROUTES: Final[Mapping[str, Right]] = {
     "GET /v1/devices": READ,
     "GET /v1/devices/{device_id}": READ,
     "GET /v1/devices/{device_id}/ledger": READ,
+    "GET /v1/devices/{device_id}/ledger/span": READ,
     "POST /v1/devices/{device_id}/{step}": DEVICES,
     "GET /v1/claim-tokens": DEVICES,
     "POST /v1/claim-tokens": DEVICES,

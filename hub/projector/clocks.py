@@ -45,8 +45,8 @@ class Clocks:
         news = [boot for boot, of_boot in seen.items() if _is_news(of_boot, self._known.get(boot))]
         if not news:
             return []
-        fresh = [boot for boot in news if boot not in self._known]
-        rows = load_rows(connection, boots, [boot for boot in news if boot in self._known])
+        rows = load_rows(connection, boots, news)  # what was erased since is not there, whatever is remembered
+        fresh = [boot for boot in news if boot not in rows]
         numbers = _next_numbers(connection, {device_id for device_id, _ in fresh})
         for device_id, boot_id in fresh:
             rows[device_id, boot_id] = {"device_id": device_id, "boot_id": boot_id, "number": numbers[device_id]}

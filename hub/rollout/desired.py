@@ -5,7 +5,7 @@ Invariant: the answer depends on what was decided, never on what this device was
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from sqlalchemy import Connection, select
 
@@ -19,18 +19,26 @@ Pair = tuple[str | None, str | None]  # the bundles for the active and the shado
 
 def desired_slots(connection: Connection, device_id: str, profiles: Sequence[str]) -> list[DesiredSlots]:
     """For each of `profiles` that the hub has ever decided on; profiles without a decision are left as they are."""
+    return load_desired(connection, profiles)(device_id, profiles)
+
+
+def load_desired(connection: Connection, profiles: Collection[str]) -> Callable[[str, Sequence[str]], list[DesiredSlots]]:
+    """`desired_slots` for many devices of these profiles: what was decided is read once."""
     query = select(fleet_bundles.c.profile, fleet_bundles.c.bundle_id).where(fleet_bundles.c.profile.in_(profiles))
-    pairs: dict[str, Pair] = {profile: (bundle_id, None) for profile, bundle_id in connection.execute(query)}
-    if not pairs:
-        return []
-    for rollout in in_states(connection, ASSIGNING):
-        if rollout.profile in pairs:
-            pairs[rollout.profile] = _pair(rollout, device_id)
-    known = _bundles(connection, {bundle_id for pair in pairs.values() for bundle_id in pair if bundle_id})
-    return [
-        DesiredSlots(profile=profile, active=known.get(active or ""), shadow=known.get(shadow or ""))
-        for profile, (active, shadow) in sorted(pairs.items())
-    ]
+    fleet: dict[str, Pair] = {profile: (bundle_id, None) for profile, bundle_id in connection.execute(query)}
+    rollouts = [rollout for rollout in in_states(connection, ASSIGNING) if rollout.profile in fleet] if fleet else []
+    held = [(rollout.bundle_id, rollout.incumbent_id) for rollout in rollouts]
+    known = _bundles(connection, {bundle_id for pair in (*fleet.values(), *held) for bundle_id in pair if bundle_id})
+
+    def slots(device_id: str, wanted: Sequence[str]) -> list[DesiredSlots]:
+        pairs = {profile: fleet[profile] for profile in wanted if profile in fleet}
+        pairs |= {rollout.profile: _pair(rollout, device_id) for rollout in rollouts if rollout.profile in pairs}
+        return [
+            DesiredSlots(profile=profile, active=known.get(active or ""), shadow=known.get(shadow or ""))
+            for profile, (active, shadow) in sorted(pairs.items())
+        ]
+
+    return slots
 
 
 def _pair(rollout: Rollout, device_id: str) -> Pair:

@@ -34,8 +34,11 @@ def eligible_members(connection: Connection, profile: str, spec_hash: str, now_n
 
 def starts_of(connection: Connection, device_ids: Sequence[str]) -> dict[str, int]:
     """How often each device's agent had started by its latest check-in; devices that never checked in are left out."""
-    query = select(devices.c.device_id, devices.c.checkin).where(devices.c.device_id.in_(device_ids))
-    return {row.device_id: int(row.checkin["starts"]) for row in connection.execute(query) if row.checkin}
+    starts = devices.c.checkin[
+        "starts"
+    ].as_integer()  # taken out by the database: to decode ten thousand check-ins takes a second
+    query = select(devices.c.device_id, starts).where(devices.c.device_id.in_(device_ids))
+    return {device_id: n for device_id, n in connection.execute(query).tuples() if n is not None}
 
 
 def stage_figures(connection: Connection, rollout: Rollout) -> StageFigures:

@@ -115,6 +115,28 @@ lane_boots = Table(  # in which boot of its device each stretch of a lane was ma
     Column("first_seq", BigInteger, primary_key=True),
     Column("boot_id", String(64), nullable=False),
 )
+losses = Table(  # what devices told they no longer have as it was; written by the projector
+    "losses",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("epoch", String(64), primary_key=True),
+    Column("lane", String(16), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),  # it stands for first_seq..seq
+    Column("first_seq", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),  # eviction, rollup
+    Column("reason", Text, nullable=False),
+    Column("n_items", BigInteger, nullable=False),
+    Column("start_ns", BigInteger, nullable=False),
+    Column("end_ns", BigInteger, nullable=False),
+    Column("received_ns", BigInteger, nullable=False),
+)
+erasures = Table(  # asked for and not done yet (hub/erasure)
+    "erasures",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("actor", Text, nullable=False),
+    Column("asked_ns", BigInteger, nullable=False),
+)
 consumers = Table(  # how far each reader of the ingest log has come
     "consumers",
     metadata,

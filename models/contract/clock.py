@@ -13,7 +13,7 @@ import msgspec
 NS_PER_S = 1_000_000_000
 
 
-class Stamp(msgspec.Struct, frozen=True):
+class Stamp(msgspec.Struct, frozen=True, gc=False):
     """A moment on one device.
 
     `wall_ns`: Unix time, ns. `mono_ns`: monotonic since boot, ns, suspended time included. `boot_id`: changes at each boot

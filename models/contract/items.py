@@ -62,8 +62,9 @@ def unpack_floats(data: bytes, n_columns: int | None = None) -> NDArray[np.float
     return flat if n_columns is None else flat.reshape(-1, n_columns)
 
 
-class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of every item body: immutable, and unknown fields from a newer writer are ignored."""
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of every item body: immutable, and unknown fields from a newer writer are ignored. Values only, so there are no
+    cycles in it for the collector to find."""
 
 
 class SlotScore(Body, frozen=True, kw_only=True):
@@ -83,6 +84,9 @@ class SlotScore(Body, frozen=True, kw_only=True):
 class Aggregate(Body, frozen=True, kw_only=True):
     """One window, reduced: what is synced instead of the readings.
 
+    `asset`, `profile` are `Name`s and `spec_hash` is a `Hash`, which the hub checks as it admits the item: patterns on the
+    commonest kind of item cost more than all the rest of its decoding.
+
     `features`: float32 bytes, as the spec orders them, before local normalization; NaN where a channel gave nothing.
     `n_readings`: readings inside. `n_late`: readings that came after their window had closed, since the last aggregate.
     `faulty`: channels with an open sensor fault; such windows train and commission nothing.
@@ -92,9 +96,9 @@ class Aggregate(Body, frozen=True, kw_only=True):
     back, windows of the same times differ in it.
     """
 
-    asset: Name
-    profile: Name
-    spec_hash: Hash
+    asset: str
+    profile: str
+    spec_hash: str
     start_ns: int
     end_ns: int
     features: bytes
@@ -282,7 +286,7 @@ BODIES: Final[dict[str, type[Body]]] = {
 KIND_OF: Final[dict[type[Body], str]] = {body: kind for kind, body in BODIES.items()}
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One place in a lane's sequence. `body` stays encoded until its kind is read, so one bad body harms no other."""
 
     lane: Lane

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -54,10 +55,16 @@ class SigningKey:
 def verified(public_key: bytes, signature: bytes, message: bytes) -> bool:
     """Whether `signature` over `message` was made by the holder of `public_key`; False also for malformed keys."""
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+        _loaded(public_key).verify(signature, message)
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+@lru_cache(16_384)
+def _loaded(public_key: bytes) -> Ed25519PublicKey:
+    """Kept, for a fleet's keys come again and again. Raises ValueError."""
+    return Ed25519PublicKey.from_public_bytes(public_key)
 
 
 def join_proof(token: str, device_id: str, public_key: bytes) -> bytes:

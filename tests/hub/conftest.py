@@ -53,7 +53,8 @@ class HubClient:
         return {"Authorization": f"Bearer {self.hub.admin_token}"}
 
     def settled_ledger(self) -> dict[str, int]:
-        """The fleet's ledger once the lake has everything."""
+        """The fleet's ledger once the lake and the tables have everything."""
+        wait_until(lambda: not any(self.get("/v1/summary")["ingest_pending"].values()), what="all is consumed")
         return wait_until(lambda: (found := self.get("/v1/ledger"))["lake_pending"] == 0 and found, what="lake caught up")
 
 

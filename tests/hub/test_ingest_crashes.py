@@ -29,11 +29,11 @@ from hub.projector.alerts import Alerts
 from hub.projector.projector import Projector
 from hub.settings import Hub
 from hub.state.database import open_state
-from hub.state.schema import alerts, consumers
+from hub.state.schema import alerts, consumers, quarantine
 from models.contract.envelope import Ack
 from models.contract.items import Item
 from models.errors import EnvelopeError, StorageError
-from tests.hub.simulated_device import NOW_NS, aggregates, alert, item
+from tests.hub.simulated_device import NOW_NS, aggregates, alert, item, poison
 from tests.waiting import wait_until
 
 
@@ -101,6 +101,43 @@ def test_killed_between_log_and_ledger_nothing_is_lost_or_counted_twice(parts: C
     parts.commit(aggregates(1, 7))  # the device never heard of it and sends again
     assert parts.aggregates_account() == (7, 5, 7)
     assert len(parts.log.read(0, 100)) == 7
+    parts.close()
+
+
+@pytest.mark.parametrize("step", ["before the log", "after the log", "store", "upsert", "set_position"])
+def test_killed_at_any_step_of_a_commit_what_is_sent_again_is_there_once(
+    parts: Components, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PowerCut(BaseException):
+        """Not caught by anything on the way."""
+
+    def cut(*_: object, **__: object) -> None:
+        raise PowerCut
+
+    def append_and_cut(records: Sequence[LogRecord]) -> None:
+        SqliteIngestLog.append(parts.log, records)
+        raise PowerCut
+
+    parts.commit(aggregates(1, 3))
+    batch = admitted([*aggregates(2, 6), item(alert(), 1)])
+    batch = replace(batch, items=[*batch.items, (poison(7), "no body"), *admitted(aggregates(8, 8)).items])
+    with monkeypatch.context() as patch:
+        if step.endswith("the log"):
+            patch.setattr(parts.log, "append", cut if step.startswith("before") else append_and_cut)
+        else:
+            patch.setattr(f"hub.ingest.committer.{step}", cut)
+        with pytest.raises(PowerCut):
+            Committer(parts.engine, parts.log).commit([batch], NOW_NS)
+    parts = parts.restart()
+    [ack] = Committer(parts.engine, parts.log).commit([batch], NOW_NS)  # the device never heard of it and sends again
+    assert isinstance(ack, Ack)
+    assert ack.cursors == {"aggregates": 8, "alerts": 1}
+    assert sorted((one.lane, one.seq) for one in parts.log.read(0, 100)) == sorted(
+        [("aggregates", n) for n in (1, 2, 3, 4, 5, 6, 8)] + [("alerts", 1)]
+    )
+    with parts.engine.connect() as connection:
+        assert [row.seq for row in connection.execute(select(quarantine))] == [7]
+    assert parts.aggregates_account()[::2] == (8, 8)
     parts.close()
 
 
@@ -183,7 +220,8 @@ def test_only_what_every_consumer_has_read_is_pruned_and_it_is_not_taken_again(p
 
 
 def test_a_log_restored_from_an_older_copy_is_refused(parts: Components) -> None:
-    parts.commit(aggregates(1, 6))
+    parts.commit(aggregates(1, 2))
+    parts.commit(aggregates(3, 6))
     parts.write_lake()
     parts = with_older_log(parts)
     follower = Follower(parts.log, LakeWriter(parts.lake, parts.engine, parts.log.log_id))
@@ -193,7 +231,8 @@ def test_a_log_restored_from_an_older_copy_is_refused(parts: Components) -> None
 
 
 def test_a_lake_that_is_ahead_of_a_restored_hub_is_seen_before_it_takes_new_records_for_known(parts: Components) -> None:
-    parts.commit(aggregates(1, 6))
+    parts.commit(aggregates(1, 2))
+    parts.commit(aggregates(3, 6))
     parts.write_lake()
     with parts.engine.begin() as connection:
         connection.execute(delete(consumers))  # state and log from before, the lake as it is
@@ -206,7 +245,8 @@ def test_a_lake_that_is_ahead_of_a_restored_hub_is_seen_before_it_takes_new_reco
 
 
 def test_a_ledger_that_is_ahead_of_the_log_is_refused_when_the_hub_starts(parts: Components) -> None:
-    parts.commit(aggregates(1, 6))
+    parts.commit(aggregates(1, 2))
+    parts.commit(aggregates(3, 6))
     parts = with_older_log(parts)
     parts.close()
     with pytest.raises(StorageError, match="ledger has read up to 6"):
@@ -217,7 +257,7 @@ def with_older_log(parts: Components) -> Components:
     """As if the ingest log had been restored from when it held two records."""
     parts.close()
     with sqlite3.connect(parts.hub.paths.ingest) as raw:
-        raw.execute("DELETE FROM records WHERE seq > 2")
+        raw.execute("DELETE FROM chunks WHERE first > 2")
         raw.execute("UPDATE sqlite_sequence SET seq = 2")
     raw.close()
     return Components.open(parts.hub)

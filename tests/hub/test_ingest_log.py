@@ -61,13 +61,6 @@ def test_what_is_appended_is_there_for_whoever_opens_the_log_next(open_log: Open
     assert again.log_id == log.log_id
 
 
-def test_a_known_identity_is_left_out_whatever_it_carries(open_log: OpenLog) -> None:
-    log = open_log()
-    log.append([record(1, body=b"first")])
-    log.append([record(1, body=b"second"), record(2), record(2)])
-    assert [(one.seq, one.body) for one in log.read(0, 10)] == [(1, b"first"), (2, b"\x80")]
-
-
 def test_devices_and_lanes_have_sequences_of_their_own(open_log: OpenLog) -> None:
     log = open_log()
     log.append([record(1), record(1, device_id="gw-02"), record(1, lane="alerts")])
@@ -106,15 +99,37 @@ def test_positions_are_never_given_twice(open_log: OpenLog) -> None:
 
 def test_pruning_keeps_what_lies_beyond(open_log: OpenLog) -> None:
     log = open_log()
-    log.append([record(n) for n in range(1, 6)])
-    log.prune(log.read(0, 2)[-1].position)
-    assert seqs(log.read(0, 10)) == [3, 4, 5]
+    for first in (1, 3):
+        log.append([record(first), record(first + 1)])
+    cut = log.read(0, 2)[-1].position
+    assert log.prune(cut) == 2
+    assert seqs(log.read(0, 10)) == [3, 4]
+    half = log.read(0, 1)[-1].position
+    log.prune(half)  # may stay until the rest of what came with it goes
+    assert seqs(log.read(half, 10)) == [4]
+    log.prune(log.end())
+    assert log.read(0, 10) == []
+
+
+def test_what_is_erased_of_one_device_moves_no_position_and_leaves_no_byte(open_log: OpenLog, tmp_path: Path) -> None:
+    log = open_log()
+    secret = b"known only to gw-02"
+    log.append([record(1), record(1, device_id="gw-02", body=secret), record(2)])
+    log.append([record(2, device_id="gw-02", body=secret)])
+    before = {one.seq: one.position for one in log.read(0, 10) if one.device_id == "gw-01"}
+    assert log.erase("gw-02") == 2
+    assert log.erase("gw-02") == 0
+    assert {one.seq: one.position for one in log.read(0, 10)} == before
+    assert log.end() == 4
+    log.append([record(3)])
+    assert log.read(0, 10)[-1].position == 5
+    assert not [path for path in tmp_path.iterdir() if secret in path.read_bytes()]
 
 
 def test_a_failed_append_leaves_nothing(open_log: OpenLog) -> None:
     log = open_log()
     with pytest.raises((sqlite3.Error, OverflowError)):
-        log.append([record(1), record(2**63)])
+        log.append([record(1), record(2**64)])
     assert log.read(0, 10) == []
     log.append([record(1)])
     assert seqs(log.read(0, 10)) == [1]
@@ -123,9 +138,9 @@ def test_a_failed_append_leaves_nothing(open_log: OpenLog) -> None:
 def test_pruning_goes_by_slices_and_leaves_nothing_behind(open_log: OpenLog) -> None:
     log = open_log()
     log.append([record(n) for n in range(1, 25_001)])
-    assert log.prune(24_990) == 24_990
-    assert seqs(log.read(0, 100)) == list(range(24_991, 25_001))
-    assert log.prune(24_990) == 0
+    assert log.prune(24_000) == 24_000
+    assert seqs(log.read(0, 100)) == list(range(24_001, 24_101))
+    assert log.prune(24_000) == 0
 
 
 def test_a_disk_that_is_full_when_it_comes_to_the_commit_leaves_a_log_that_goes_on(tmp_path: Path) -> None:
@@ -182,13 +197,14 @@ class LogAgainstAList(RuleBasedStateMachine):
         self.log = SqliteIngestLog(self.path)
         self.held: list[tuple[int, int]] = []  # (position, seq)
         self.given: set[int] = set()
+        self.cut = 0
 
     @rule(batch=st.lists(st.integers(1, 30), max_size=8))
     def append(self, batch: list[int]) -> None:
+        end = self.log.end()
         self.log.append([record(seq) for seq in batch])
-        known = {seq for _, seq in self.held}
-        positions = {one.seq: one.position for one in self.log.read(0, 1000)}
-        new = [(positions[seq], seq) for seq in dict.fromkeys(batch) if seq not in known]
+        new = [(one.position, one.seq) for one in self.log.read(end, 1000)]
+        assert [seq for _, seq in new] == batch
         assert not self.given & {position for position, _ in new}
         self.given |= {position for position, _ in new}
         self.held += new
@@ -196,9 +212,9 @@ class LogAgainstAList(RuleBasedStateMachine):
     @rule(share=st.floats(0, 1))
     def prune(self, share: float) -> None:
         if self.held:
-            cut = self.held[int(share * (len(self.held) - 1))][0]
-            self.log.prune(cut)
-            self.held = [entry for entry in self.held if entry[0] > cut]
+            self.cut = self.held[int(share * (len(self.held) - 1))][0]
+            self.log.prune(self.cut)
+            self.held = [entry for entry in self.held if entry[0] > self.cut]
 
     @rule()
     def reopen(self) -> None:
@@ -207,7 +223,7 @@ class LogAgainstAList(RuleBasedStateMachine):
 
     @invariant()
     def holds_what_the_list_holds(self) -> None:
-        assert [(one.position, one.seq) for one in self.log.read(0, 1000)] == self.held
+        assert [(one.position, one.seq) for one in self.log.read(self.cut, 1000)] == self.held
         assert self.log.end() >= max(self.given, default=0)
 
     def teardown(self) -> None:
@@ -236,3 +252,39 @@ def test_a_file_that_is_no_log_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"this is not a database, whatever its name says" * 100)
     with pytest.raises(StorageError, match=r"ingest\.db"):
         SqliteIngestLog(path)
+
+
+VERSION_1 = """
+CREATE TABLE meta (log_id TEXT NOT NULL);
+CREATE TABLE records (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, device_id TEXT NOT NULL, epoch TEXT NOT NULL, lane TEXT NOT NULL,
+    seq INTEGER NOT NULL, first_seq INTEGER NOT NULL, kind TEXT NOT NULL, wall_ns INTEGER NOT NULL, mono_ns INTEGER NOT NULL,
+    boot_id TEXT NOT NULL, synced INTEGER NOT NULL, body BLOB NOT NULL, received_ns INTEGER NOT NULL,
+    UNIQUE (device_id, epoch, lane, seq)
+);
+INSERT INTO meta VALUES ('feedc0ffee00');
+PRAGMA user_version=1;
+"""
+
+
+@pytest.mark.parametrize("pruned", [0, 2, 5])
+def test_a_log_of_version_1_is_taken_over_with_its_positions(tmp_path: Path, pruned: int) -> None:
+    path = tmp_path / "ingest.db"
+    with sqlite3.connect(path) as raw:
+        raw.executescript(VERSION_1)
+        at = stamp()
+        for n in range(1, 6):
+            row = ("gw-01", "e1", "aggregates", n, n, "aggregate", at.wall_ns, at.mono_ns, at.boot_id, at.synced, b"\x80", 7)
+            raw.execute(f"INSERT INTO records VALUES (NULL, {', '.join('?' * len(row))})", row)
+        raw.execute("DELETE FROM records WHERE position <= ?", (pruned,))
+    raw.close()
+    for _ in range(2):  # and it is opened again as what it has become
+        log = SqliteIngestLog(path)
+        assert (log.log_id, log.end()) == ("feedc0ffee00", 5)
+        found = log.read(0, 10)
+        assert [(one.position, replace(one, position=0)) for one in found] == [(n, record(n)) for n in range(pruned + 1, 6)]
+        log.close()
+    log = SqliteIngestLog(path)
+    log.append([record(6)])
+    assert log.read(5, 10)[0].position == 6
+    log.close()

@@ -24,6 +24,7 @@ COVERED = {
     "GET /v1/devices": "devices",
     "GET /v1/devices/{device_id}": "devices",
     "GET /v1/devices/{device_id}/ledger": "ledger",
+    "GET /v1/devices/{device_id}/ledger/span": "ledger",
     "POST /v1/devices/{device_id}/{step}": "device suspend, device resume, device revoke, forget",
     "GET /v1/claim-tokens": "tokens",
     "POST /v1/claim-tokens": "token",

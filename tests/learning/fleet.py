@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from sqlalchemy import Engine, insert
 
-from hub.devices.checkin import take_checkin
-from hub.rollout.desired import desired_slots
+from hub.devices.checkin import Told, take_checkins
+from hub.rollout.desired import load_desired
 from hub.rollout.evidence import StageEvidence
 from hub.rollout.service import RolloutService
 from hub.state.schema import bundles
@@ -101,7 +101,9 @@ class Fleet:
             for _ in range(2 if device.online else 0):
                 with self.engine.begin() as connection:
                     said = self._checkin(device)
-                    reply = take_checkin(connection, device.device_id, said, desired_slots, 5.0, self.now_ns)
+                    told = Told(device.device_id, said, 0)
+                    [reply] = take_checkins(connection, [told], load_desired, 5.0, self.now_ns)
+                    assert isinstance(reply, CheckInReply)
                 device.take(reply)
 
     def send_windows(self, n: int) -> None:

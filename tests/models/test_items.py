@@ -53,7 +53,7 @@ def changed(body: Body, **changes: Any) -> bytes:
         ("alert", changed(builders.alert(), severity="dire"), "alert: Invalid enum value 'dire'"),
         ("alert", changed(builders.alert(), asset="../../etc"), "alert: Expected `str` matching regex"),
         ("alert", changed(builders.alert(), alert_id=...), "alert: Object missing required field `alert_id`"),
-        ("aggregate", changed(builders.aggregate(), spec_hash="xyz"), "aggregate: Expected `str` matching regex"),
+        ("evidence", changed(builders.evidence(), asset="a b"), "evidence: Expected `str` matching regex"),
         ("sensor_fault", changed(builders.sensor_fault(), detail="x" * 501), "sensor_fault: Expected `str` of length <= 500"),
         ("alert", b"", "alert: Input data was truncated"),
         ("alert", encode_body(builders.alert())[:-1], "alert: Input data was truncated"),

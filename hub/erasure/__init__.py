@@ -1,0 +1,1 @@
+"""Erasing what a device sent, on request, and proving it."""
