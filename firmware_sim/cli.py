@@ -102,12 +102,17 @@ def _describe(plan: Scenario, fleet: LocalFleet) -> None:
     """Where to connect to, one line a machine; then what will go wrong."""
     addresses = fleet.addresses()
     for asset in plan.assets:
-        click.echo(f"{asset.name}: {asset.profile}, {asset.form} at {asset.rate_hz:g} Hz on {addresses[asset.name]}")
+        click.echo(f"{asset.name}: {asset.profile}, {asset.form} at {asset.sampled_hz:g} Hz on {addresses[asset.name]}")
         if asset.form in ("csv", "cobs"):
             columns = fleet.channels(asset.name)
             click.echo(f"    columns: {', '.join((['t'] if asset.form == 'csv' else []) + list(columns))}")
-        if asset.link == "mqtt":
+        if asset.form == "sparkplug":
+            click.echo(f"    id: plant/edge-{asset.name}/{asset.name}")
+        elif asset.link == "mqtt":
             click.echo(f"    topics: {_topic(asset.form)}")
+        elif asset.link == "modbus":
+            places = [f"{name} {2 * i}" for i, name in enumerate(fleet.channels(asset.name))]
+            click.echo(f"    unit 1, input registers (function 4), float32: {', '.join(places)}")
     for fault in plan.faults:
         where = f".{fault.channel}" if fault.channel else ""
         end = f"{fault.end_s:g} s" if fault.end_s is not None else "the end"

@@ -142,7 +142,7 @@ def watched(scenario: str, out: Path) -> Path:
         pipeline = Pipeline([AssetWatch(asset.name, load_profile(asset.profile))])
         assert plan.duration_s is not None
         for _ in range(int(plan.duration_s / 10)):
-            samples = node.take(round(10 * asset.rate_hz))
+            samples = node.take(round(10 * asset.sampled_hz))
             columns = zip(samples.channels, samples.values.T, strict=True)
             blocks = [Block(asset.name, name, samples.time_ns, values) for name, values in columns if np.isfinite(values).all()]
             for body in pipeline.handle(blocks, 0).bodies:
