@@ -31,6 +31,8 @@ from hub.api.shapes import Readiness
 from hub.api.training import TrainingProcesses
 from hub.audit.log import head_of
 from hub.devices.keys import DeviceKeys
+from hub.distribution.repository import Repository
+from hub.distribution.routes import DistributionApi
 from hub.ingest.committer import LEDGER, Committer
 from hub.ingest.consumer import Follower, check_not_older
 from hub.ingest.log import IngestLog, SqliteIngestLog
@@ -56,6 +58,7 @@ from models.contract.checkin import EnrolReply
 
 _audit_log = logging.getLogger("hub.audit")
 PRUNE_EVERY_S: Final = 60.0
+TEND_EVERY_S: Final = 60.0
 _LAKE_BATCH: Final = 5000  # records in one commit at most
 
 
@@ -68,7 +71,9 @@ def build_app(hub: Hub) -> FastAPI:
     log = SqliteIngestLog(hub.paths.ingest)
     lake = open_lake(hub.lake_url)
     access = Access(hub.admin_token)
-    registry = Registry(engine, hub.paths.bundles, hub.key)
+    repository = hub.repository()
+    repository.tend(engine, time.time_ns())
+    registry = Registry(engine, hub.paths.bundles, repository)
     rollouts = RolloutService(engine)
     training = TrainingProcesses(hub.paths.root, hub.paths.logs, hub.profiles_dir, lambda: _end_dead_runs(engine))
     stopping = threading.Event()
@@ -78,11 +83,11 @@ def build_app(hub: Hub) -> FastAPI:
     committer = Committer(engine, log)
     ingest = IngestService(committer, on_commit=lambda: _wake(followers))
     backlog = Backlog(log, ingest, followers)
-    scheduler = _scheduler(rollouts, hub.config.rollout_tick_s, engine, log, followers)
+    scheduler = _scheduler(repository, rollouts, hub.config.rollout_tick_s, engine, log, followers)
 
     identity = EnrolReply(hub_id=hub.config.hub_id, hub_public_key=hub.key.public_bytes)
     keys = DeviceKeys(reading(engine))
-    device_api = DeviceApi(engine, keys, ingest, registry, desired_slots, identity, hub.join_token, hub.config.checkin_s)
+    device_api = DeviceApi(engine, keys, ingest, hub.key.sign, desired_slots, identity, hub.join_token, hub.config.checkin_s)
     operator_api = OperatorApi(
         engine, access, registry, rollouts, training, backlog, LakeCounter(lake), hub.config.hub_id, online_for_s
     )
@@ -100,7 +105,8 @@ def build_app(hub: Hub) -> FastAPI:
     )
     app.state.stopping = stopping
     add_problem_handlers(app)
-    app.router.routes.extend(device_api.routes())  # before the operators': a bundle's digest is no bundle's name
+    app.router.routes.extend(device_api.routes())
+    app.router.routes.extend(DistributionApi(engine, registry.path).routes())
     app.include_router(operator_api.router())
     _add_probes(app, backlog)
     app.router.routes.extend(pages)
@@ -126,7 +132,12 @@ def _wake(followers: list[Follower]) -> None:
 
 
 def _scheduler(
-    rollouts: RolloutService, rollout_tick_s: float, engine: Engine, log: IngestLog, followers: list[Follower]
+    repository: Repository,
+    rollouts: RolloutService,
+    rollout_tick_s: float,
+    engine: Engine,
+    log: IngestLog,
+    followers: list[Follower],
 ) -> BackgroundScheduler:
     """Work by the clock. A round that is late is done once, never twice at a time."""
     readers = [LEDGER, *(follower.name for follower in followers)]
@@ -140,6 +151,9 @@ def _scheduler(
         timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
     )
     scheduler.add_job(lambda: rollouts.tick(time.time_ns()), "interval", seconds=rollout_tick_s, name="rollout tick")
+    scheduler.add_job(
+        lambda: repository.tend(engine, time.time_ns()), "interval", seconds=TEND_EVERY_S, name="renew signed metadata"
+    )
     scheduler.add_job(prune, "interval", seconds=PRUNE_EVERY_S, name="prune ingest log")
     return scheduler
 

@@ -27,6 +27,8 @@ _COMMANDS = {
     "train": ("hub.training.cli", "train"),
     "rollout": ("hub.rollout.cli", "rollout"),
     "bundles": ("hub.registry.cli", "bundles"),
+    "keys": ("hub.distribution.cli", "keys"),
+    "sign": ("hub.distribution.cli", "sign"),
     "audit": ("hub.audit.cli", "audit"),
 }
 
@@ -58,7 +60,9 @@ def init(data: Path, as_json: bool) -> None:
     from hub.state.database import open_state
 
     made = init_hub(data)
-    open_state(made.state_url).dispose()
+    engine = open_state(made.state_url)
+    made.repository().tend(engine, time.time_ns())
+    engine.dispose()
     if as_json:
         paths = {"data": made.paths.root, "join_token": made.paths.join_token, "admin_token": made.paths.admin_token}
         click.echo(json.dumps({name: str(path.absolute()) for name, path in paths.items()}))

@@ -1,7 +1,8 @@
 """A hub lives in one directory: its settings, keys, tokens, state, ingest log, lake and bundles.
 
     DIR/hub.toml          settings; a key that is not there has its default, an unknown key is refused
-    DIR/keys/hub.key      Ed25519, 0600: signs the bundles that devices load
+    DIR/keys/hub.key      Ed25519, 0600: devices know the hub by it, and take the first TUF root on its word
+    DIR/keys/*/           the keys that sign bundles (hub/distribution/keys.py)
     DIR/admin.token       0600: opens the page and the operators' API
     DIR/join.token        0600: lets a device enrol
     DIR/hub.db            state (SQLite by default)      DIR/ingest.db   what is acknowledged and not yet consumed
@@ -15,7 +16,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
@@ -25,6 +26,9 @@ from models.contract.names import Name
 from models.contract.signing import SigningKey
 from models.errors import ConfigError
 from models.files import write_durably
+
+if TYPE_CHECKING:
+    from hub.distribution.repository import Repository
 
 DEFAULT_DIR = "./tocsin-hub"
 Seconds = Annotated[float, Meta(ge=0.1, le=86400)]
@@ -59,8 +63,12 @@ class HubPaths:
         return self.root / "hub.toml"
 
     @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
     def key(self) -> Path:
-        return self.root / "keys" / "hub.key"
+        return self.keys / "hub.key"
 
     @property
     def admin_token(self) -> Path:
@@ -104,6 +112,13 @@ class Hub:
     key: SigningKey
     admin_token: str
     join_token: str
+
+    def repository(self, elsewhere: Path | None = None) -> Repository:
+        """What signs bundles; `elsewhere`: a folder with keys that are not kept here."""
+        from hub.distribution.keys import KeyRing
+        from hub.distribution.repository import Repository
+
+        return Repository(KeyRing(self.paths.keys, elsewhere))
 
     @property
     def state_url(self) -> str:
@@ -163,7 +178,7 @@ def load_hub(root: Path) -> Hub:
             raise ConfigError(str(paths.config), f"no such file; `tocsin hub init --data {root}` makes a hub")
         config = read_toml(paths.config, HubConfig)
         if not paths.key.is_file():
-            raise ConfigError(str(paths.key), "no such file; restore it: devices accept only bundles that this key signed")
+            raise ConfigError(str(paths.key), "no such file; restore it: devices that are enrolled know this hub by it")
         key = SigningKey.load_or_create(paths.key)
     except OSError as error:
         raise ConfigError(str(error.filename or root), f"a file that can be read: {error.strerror}") from None

@@ -3,37 +3,34 @@
 POST /v1/enrol              Enrol -> EnrolReply         401 bad signature, 403 wrong join token, 409 another key is pinned
 POST /v1/ingest             Batch -> Ack                400 not an envelope, 401, 413 too large, 429 busy (Retry-After)
 POST /v1/checkin            CheckIn -> CheckInReply     400, 401, 413
-GET  /v1/bundles/{sha256}   the archive                 404; open to all: its digest is its name, and is signed
+
+What a check-in tells a device to load it fetches from hub/distribution/routes.py.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
-from typing import Final
 
 import msgspec
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.routing import BaseRoute, Match, Route
-from starlette.types import Scope
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from hub.api.bodies import read_body
-from hub.api.problems import Problem
 from hub.devices.checkin import MAX_CHECKIN_BYTES, DesiredSlotsOf, take_checkin
 from hub.devices.enrol import MAX_ENROL_BYTES, read_enrol, store_enrol
 from hub.devices.keys import DeviceKeys, verifier
+from hub.distribution.repository import newest_root
 from hub.ingest.admission import admit
 from hub.ingest.service import IngestService
-from hub.registry.registry import Registry
 from models.contract.checkin import CheckIn, CheckInReply, Enrol, EnrolReply
 from models.contract.envelope import open_sealed, read_sealed
 from models.contract.names import MAX_ENVELOPE_BYTES
+from models.contract.signing import root_message
 
-_SHA256: Final = re.compile("[0-9a-f]{64}")
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -45,7 +42,7 @@ class DeviceApi:
         engine: Engine,
         keys: DeviceKeys,
         ingest: IngestService,
-        registry: Registry,
+        sign: Callable[[bytes], bytes],
         desired_slots: DesiredSlotsOf,
         identity: EnrolReply,
         join_token: str,
@@ -55,7 +52,7 @@ class DeviceApi:
         self._engine = engine
         self._keys = keys
         self._ingest = ingest
-        self._registry = registry
+        self._sign = sign
         self._desired_slots = desired_slots
         self._identity = identity
         self._join_token = join_token
@@ -67,7 +64,6 @@ class DeviceApi:
             Route("/v1/ingest", self.ingest, methods=["POST"]),
             Route("/v1/checkin", self.checkin, methods=["POST"]),
             Route("/v1/enrol", self.enrol, methods=["POST"]),
-            _ArchiveRoute("/v1/bundles/{sha256}", self.archive),
         ]
 
     async def ingest(self, request: Request) -> Response:
@@ -85,12 +81,6 @@ class DeviceApi:
         await run_in_threadpool(self._store_enrol, device_id, enrol)
         return _reply(self._identity)
 
-    async def archive(self, request: Request) -> Response:
-        path = self._registry.path(request.path_params["sha256"])
-        if not path.is_file():
-            raise Problem(404, "not-found", "no bundle with this SHA-256")
-        return FileResponse(path, media_type="application/octet-stream", headers={"Cache-Control": "public, immutable"})
-
     async def _key_of(self, device_id: str) -> bytes:
         """Raises UnknownDevice."""
         remembered = self._keys.remembered(device_id)
@@ -98,22 +88,14 @@ class DeviceApi:
 
     def _take_checkin(self, device_id: str, checkin: CheckIn) -> CheckInReply:
         with self._engine.begin() as connection:
-            return take_checkin(connection, device_id, checkin, self._desired_slots, self._checkin_s, self._now_ns())
+            reply = take_checkin(connection, device_id, checkin, self._desired_slots, self._checkin_s, self._now_ns())
+            root = newest_root(connection) if checkin.root_version == 0 else b""
+        return msgspec.structs.replace(reply, root=root, root_signature=self._sign(root_message(root))) if root else reply
 
     def _store_enrol(self, device_id: str, enrol: Enrol) -> None:
         with self._engine.begin() as connection:
             store_enrol(connection, device_id, enrol, self._now_ns())
         self._keys.remember(device_id, enrol.public_key)
-
-
-class _ArchiveRoute(Route):
-    """Matches digests only: names under /v1/bundles are the operators'."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, child = super().matches(scope)
-        if match is not Match.NONE and not _SHA256.fullmatch(child["path_params"]["sha256"]):
-            return Match.NONE, {}
-        return match, child
 
 
 def _reply(message: msgspec.Struct) -> Response:

@@ -41,7 +41,8 @@ def take_checkin(
     if not is_stale(row.checkin, checkin):
         _store(connection, device_id, checkin, now_ns)
     profiles = sorted({report.profile for report in checkin.assets} | {report.profile for report in checkin.slots})
-    slots = desired_slots(connection, device_id, profiles)
+    knows_tuf = checkin.root_version is not None  # an agent from before TUF could load nothing, and not read the reply
+    slots = desired_slots(connection, device_id, profiles) if knows_tuf else []
     return CheckInReply(hub_time_ns=now_ns, next_checkin_s=next_checkin_s, slots=slots)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from hub.audit.log import cli_actor
 from hub.registry.registry import Registry
 from hub.settings import load_hub
 from hub.state.database import open_state
@@ -35,8 +36,9 @@ def list_bundles(data: Path, profile: str | None, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     for entry in found:
+        waits = "  waits for its signature" if entry["signed_ns"] is None else ""
         made = datetime.fromtimestamp(entry["created_ns"] // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        click.echo(f"{entry['bundle_id']:<28} {made}  {entry['size']:>7} bytes  {entry['sha256'][:16]}")
+        click.echo(f"{entry['bundle_id']:<28} {made}  {entry['size']:>7} bytes  {entry['sha256'][:16]}{waits}")
     if not found:
         click.echo("no bundles yet; `tocsin hub train` makes one")
 
@@ -58,7 +60,10 @@ def publish(file: Path, data: Path) -> None:
     if file.stat().st_size > MAX_BUNDLE_BYTES:
         raise click.ClickException(f"{file}: {file.stat().st_size} bytes; a bundle has at most {MAX_BUNDLE_BYTES}")
     with _registry(data) as registry:
-        click.echo(registry.publish(file.read_bytes(), now_ns=time.time_ns()))
+        bundle_id = registry.publish(file.read_bytes(), actor=cli_actor(), now_ns=time.time_ns())
+        click.echo(bundle_id)
+        if registry.get(bundle_id)["signed_ns"] is None:
+            click.echo("it waits for its profile's key: `tocsin hub sign --keys FOLDER`", err=True)
 
 
 @contextmanager
@@ -66,6 +71,6 @@ def _registry(data: Path) -> Iterator[Registry]:
     hub = load_hub(data)
     engine = open_state(hub.state_url)
     try:
-        yield Registry(engine, hub.paths.bundles, hub.key)
+        yield Registry(engine, hub.paths.bundles, hub.repository())
     finally:
         engine.dispose()

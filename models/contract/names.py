@@ -23,6 +23,11 @@ MAX_ITEMS: Final = 2000  # in one batch
 MAX_BUNDLE_BYTES: Final = 8 * 1024 * 1024
 
 
+def target_path(profile: str, bundle_id: str) -> str:
+    """What a bundle is called where it is signed; of two `Name`s, so that it leads nowhere else."""
+    return f"{profile}/{bundle_id}.bundle"
+
+
 def stable_id(prefix: str, *parts: object) -> str:
     """A `Name` made of what it names: the same event gets the same id in a replay. `prefix`: at most 40 characters are kept."""
     digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=6).hexdigest()

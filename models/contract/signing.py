@@ -1,4 +1,4 @@
-"""Ed25519 keys (RFC 8032): a device signs what it sends, the hub signs what devices may load."""
+"""Ed25519 keys (RFC 8032): a device signs what it sends, the hub signs the TUF root that a device begins with."""
 
 from __future__ import annotations
 
@@ -53,6 +53,12 @@ def verified(public_key: bytes, signature: bytes, message: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def root_message(root: bytes) -> bytes:
+    """What the hub's key signs of the TUF root that a device begins with; under a name of its own so that no other signature
+    fits."""
+    return b"tocsin-tuf-root\0" + root
 
 
 def join_proof(token: str, device_id: str, public_key: bytes) -> bytes:

@@ -51,10 +51,10 @@ class Room:
         identity.enrolment = HUB
         self.hub.device_key = identity._key.public_bytes
         self.outbox = outbox
-        self.wished: list[tuple[list[DesiredSlots], bytes]] = []
+        self.wished: list[list[DesiredSlots]] = []
         self.stopping = False
         self.enrol: Callable[[], Enrolment] = lambda: HUB
-        updater = SimpleNamespace(reconcile=lambda slots, key: self.wished.append((slots, key)))
+        updater = SimpleNamespace(reconcile=self.wished.append)
         self.uplink = Uplink(
             identity=identity,
             link=self.hub,
@@ -94,7 +94,7 @@ def test_a_check_in_says_how_things_stand_and_the_next_update_works_on_what_is_d
     ((path, body),) = room.hub.posts
     assert path == "/v1/checkin"
     assert open_sealed(read_sealed(body, "checkin"), room.hub._verify, CheckIn) == CHECK_IN
-    assert room.wished == [(REPLY.slots, HUB.hub_public_key)]
+    assert room.wished == [REPLY.slots]
 
 
 def test_a_check_in_passes_on_the_hub_s_time_and_how_far_it_may_be_off(room: Room) -> None:
