@@ -228,7 +228,8 @@ class Device:
         self.now_s += TRUST_AGAIN_S + 1
 
     def _serve(self, profile: str, active: Serving | None, shadow: Serving | None) -> None:
-        self.served = (active and active.detector.detector_id, shadow and shadow.detector.detector_id)
+        if profile == "rig":
+            self.served = (active and active.detector.detector_id, shadow and shadow.detector.detector_id)
 
     @property
     def active(self) -> str | None:
