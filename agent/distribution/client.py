@@ -31,7 +31,7 @@ from models.errors import BundleUntrusted, LinkError
 SIGNED_AT: Final = "x-tocsin-signed-at-ns"
 _LATEST_NS: Final = 253_402_300_799 * 1_000_000_000  # the end of the year 9999, where datetime ends
 _LIMITS: Final = UpdaterConfig(
-    max_root_rotations=32,  # at a time
+    max_root_rotations=256,  # at a time; each is signed by the one before
     max_delegations=4,  # targets and one profile are two
     root_max_length=store.MAX_ROOT_BYTES,
     timestamp_max_length=16 * 1024,

@@ -109,7 +109,7 @@ class Distribution:
         )
 
     def _run(self, request: Fetch) -> Report:
-        deadline_s = _START_S + self._timeout_s + (request.size + _METADATA_BYTES) / _SLOWEST_BYTES_PER_S
+        limit_s = deadline_s(self._timeout_s, request.size)
         child = self._start()
         late = threading.Event()
 
@@ -117,7 +117,7 @@ class Distribution:
             late.set()
             child.kill()
 
-        timer = threading.Timer(deadline_s, give_up)
+        timer = threading.Timer(limit_s, give_up)
         timer.daemon = True
         timer.start()
         try:
@@ -129,7 +129,7 @@ class Distribution:
             with self._lock:
                 self._child = None
         if late.is_set():
-            raise LinkTimeout(f"{self._hub_url}: {request.bundle_id} did not come within {deadline_s:.0f} s")
+            raise LinkTimeout(f"{self._hub_url}: {request.bundle_id} did not come within {limit_s:.0f} s")
         if self._closed:
             raise LinkError("the agent stops")
         try:
@@ -141,25 +141,33 @@ class Distribution:
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        command = [sys.executable, *isolation(), "-m", "agent.distribution.child"]
         with self._lock:
             if self._closed:
                 raise LinkError("the agent stops")
             self._child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
+                command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
             )
             return self._child
+
+
+def command() -> list[str]:
+    """The child's program."""
+    return [sys.executable, *isolation(), "-m", "agent.distribution.child"]
+
+
+def deadline_s(timeout_s: float, size: int) -> float:
+    """How long one attempt may take: to start, and to carry a bundle of `size` bytes over the slowest link."""
+    return _START_S + timeout_s + (size + _METADATA_BYTES) / _SLOWEST_BYTES_PER_S
 
 
 def _ask(child: subprocess.Popen[bytes], request: Fetch) -> bytes:
     """What the child says, whole or as far as it came."""
     assert child.stdin is not None
     assert child.stdout is not None
-    with child.stdout, suppress(BrokenPipeError):
-        with child.stdin:
+    with child.stdout:
+        with suppress(BrokenPipeError), child.stdin:
             child.stdin.write(msgspec.json.encode(request))
         return child.stdout.read(MAX_REPORT_BYTES)
-    return b""
 
 
 def _taken_over(path: Path, wanted: DesiredBundle) -> bytes:

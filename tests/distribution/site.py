@@ -59,6 +59,7 @@ class Site:
                 self.site = site
                 super().__init__(*args)
 
+        self.handler = Bound
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
