@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ from models.contract.checkin import DesiredBundle
 from models.contract.names import MAX_BUNDLE_BYTES
 from models.errors import BundleUntrusted, LinkError, LinkTimeout
 
+_DEATHS: Final = 3  # in a row: one may have been for want of memory
 _START_S: Final = 30.0  # an interpreter and its imports, on a slow card
 _METADATA_BYTES: Final = 256 * 1024
 _SLOWEST_BYTES_PER_S: Final = 4000.0  # as in hub_link: what a link must carry at least
@@ -52,6 +54,7 @@ class Distribution:
         self._lock = threading.Lock()  # guards what follows
         self._child: subprocess.Popen[bytes] | None = None
         self._closed = False
+        self._deaths: Counter[str] = Counter()  # of children in a row, by bundle
 
     @property
     def directory(self) -> Path | None:
@@ -68,8 +71,8 @@ class Distribution:
         return key is not None and directory is not None and store.adopt_root(directory, root, signature, key)
 
     def fetch(self, profile: str, wanted: DesiredBundle) -> bytes:
-        """The archive, verified. Raises BundleUntrusted: the repository does not vouch for it, or to verify it killed the
-        child; LinkError: no way to get it now."""
+        """The archive, verified. Raises BundleUntrusted: the repository does not vouch for it, or to verify it has killed
+        child after child; LinkError: no way to get it now."""
         directory = self.directory
         if directory is None or not store.root_version(directory):
             raise LinkError("the hub has not sent its TUF root yet")
@@ -133,11 +136,14 @@ class Distribution:
         if self._closed:
             raise LinkError("the agent stops")
         try:
-            return msgspec.json.decode(said, type=Report)
+            report = msgspec.json.decode(said, type=Report)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise BundleUntrusted(
-                f"{request.bundle_id}: the process that verifies it ended with {code} and said nothing"
-            ) from None
+            self._deaths[request.bundle_id] += 1
+            text = f"{request.bundle_id}: the process that verifies it ended with {code}"
+            died_often = self._deaths[request.bundle_id] >= _DEATHS
+            raise (BundleUntrusted(text) if died_often else LinkError(text)) from None
+        self._deaths.pop(request.bundle_id, None)
+        return report
 
     def _start(self) -> subprocess.Popen[bytes]:
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}

@@ -22,7 +22,7 @@ from hub.distribution.edit import Edit
 from hub.distribution.keys import OFFLINE, ONLINE, KeyRing, profile_of, role_of
 from hub.state.database import reading
 from hub.state.schema import bundles
-from models.errors import SigningError
+from models.errors import SigningError, StorageError
 
 log = logging.getLogger("tocsin.hub.distribution")
 _RENEW_AT: Final = {"snapshot": 0.5, "timestamp": 0.5}  # of its life
@@ -70,7 +70,14 @@ class Repository:
         return signed
 
     def tend(self, engine: Engine, now_ns: int) -> None:
-        """Whatever is due: a repository where there is none, signatures that waited, metadata that would expire."""
+        """Whatever is due: a repository where there is none, signatures that waited, metadata that would expire. A hub whose
+        keys are not there does all else: this is logged, and tried again."""
+        try:
+            self._tend(engine, now_ns)
+        except (SigningError, StorageError) as error:
+            log.error("what devices may load cannot be signed: %s", error)  # noqa: TRY400  # one line says it
+
+    def _tend(self, engine: Engine, now_ns: int) -> None:
         with reading(engine).begin() as connection:
             due = self._due(connection, now_ns)
             n_waiting = len(waiting(connection))

@@ -176,6 +176,17 @@ def test_a_device_that_was_away_follows_many_roots(site: Site, device: Device) -
     assert (device.active, device.distribution.root_version()) == ("rig-v2", 13)
 
 
+def test_a_hub_without_its_online_keys_does_all_else_and_says_so(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.rmtree(site.hub.paths.keys / "online")
+    site.now_ns += 2 * DAY_NS
+    site.tend()
+    assert "cannot be signed: this needs snapshot." in caplog.text
+    files = site.files()
+    with pytest.raises(SigningError):
+        site.publish(2)
+    assert (site.files(), [entry["bundle_id"] for entry in site.registry.list()]) == (files, ["rig-v1"])
+
+
 # --- the course of time -------------------------------------------------------------------------------------------
 
 
