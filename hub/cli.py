@@ -29,6 +29,7 @@ _COMMANDS = {
     "bundles": ("hub.registry.cli", "bundles"),
     "keys": ("hub.distribution.cli", "keys"),
     "sign": ("hub.distribution.cli", "sign"),
+    "countersign": ("hub.distribution.cli", "countersign"),
     "audit": ("hub.audit.cli", "audit"),
 }
 

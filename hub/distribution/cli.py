@@ -9,17 +9,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+import msgspec
 from sqlalchemy import Engine
 
 from hub.audit.log import cli_actor
-from hub.distribution.keys import ONLINE, profile_of, role_of
+from hub.distribution import ceremony
+from hub.distribution.keys import ONLINE, KeyRing, profile_of, role_of
 from hub.distribution.repository import Repository, RoleStatus, waiting
 from hub.settings import load_hub
 from hub.state.database import open_state, reading
 from hub.terminal import data_option, json_option, plain, show_table
+from models.files import write_durably
 
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_PRESENT = click.Path(path_type=Path, exists=True, dir_okay=False)
 keys_option = click.option(
-    "--keys", "folder", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    "--keys", "folder", type=_FOLDER,
     help="Where keys are that are not kept on the hub: a mounted stick.",
 )  # fmt: skip
 _NEEDED: dict[str, str] = {
@@ -79,7 +85,9 @@ def renew(data: Path, folder: Path | None) -> None:
 @data_option
 @keys_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def sign(data: Path, folder: Path | None, yes: bool) -> None:
+@click.option("--export", "export_to", type=_FILE, help="Sign nothing: write what waits to this file, for `countersign`.")
+@click.option("--import", "import_from", type=_PRESENT, help="Take over this file, which `countersign` has signed.")
+def sign(data: Path, folder: Path | None, yes: bool, export_to: Path | None, import_from: Path | None) -> None:
     """Sign the bundles that wait for their profile's key. Devices load them only after that, and after a rollout."""
     with _repository(data, folder) as (engine, repository):
         with reading(engine).begin() as connection:
@@ -87,16 +95,47 @@ def sign(data: Path, folder: Path | None, yes: bool) -> None:
         if not rows:
             click.echo("nothing waits for a signature")
             return
+        if export_to is not None:
+            _export(engine, repository, export_to)
+            return
         for row in rows:
             click.echo(plain(f"{row.profile}: {row.bundle_id}, {row.size} bytes, SHA-256 {row.sha256}"))
-        if not yes:
+        if import_from is None and not yes:
             click.confirm("Sign these?", abort=True)
         with engine.begin() as connection:
-            signed = repository.sign_waiting(connection, actor=cli_actor(), now_ns=time.time_ns())
+            if import_from is not None:
+                request = ceremony.read_request(import_from.read_bytes())
+                signed = ceremony.take_signed(connection, repository.keys, request, actor=cli_actor(), now_ns=time.time_ns())
+            else:
+                signed = repository.sign_waiting(connection, actor=cli_actor(), now_ns=time.time_ns())
     left = [row.bundle_id for row in rows if row.bundle_id not in signed]
     click.echo(f"signed: {', '.join(signed) or 'none'}")
     if left:
         raise click.ClickException(f"no key at hand for {', '.join(left)}; `tocsin hub keys list` says which are needed")
+
+
+@click.command()
+@click.argument("file", type=_PRESENT)
+@click.option("--keys", "folder", type=_FOLDER, required=True, help="Where the keys are.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def countersign(file: Path, folder: Path, yes: bool) -> None:
+    """Sign FILE, written by `sign --export`, on a machine that has the keys and need not be a hub."""
+    request = ceremony.read_request(file.read_bytes())
+    for role, path, size, sha256 in ceremony.contents(request):
+        click.echo(plain(f"{role}: {path}, {size} bytes, SHA-256 {sha256}"))
+    if not yes:
+        click.confirm("Vouch for these?", abort=True)
+    write_durably(file, msgspec.json.encode(ceremony.countersign(request, KeyRing(folder, folder))))
+    click.echo(f"signed; back on the hub: tocsin hub sign --import {file.name}")
+
+
+def _export(engine: Engine, repository: Repository, file: Path) -> None:
+    with reading(engine).begin() as connection:
+        request = ceremony.write_request(connection, repository.keys, time.time_ns())
+    if not request:
+        raise click.ClickException("what waits is of new profiles: `tocsin hub sign --keys FOLDER` with the targets key first")
+    write_durably(file, msgspec.json.encode(request))
+    click.echo(f"written; where the keys are: tocsin hub countersign {file.name} --keys FOLDER")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 
 from securesystemslib.signer import CryptoSigner
 from sqlalchemy import Connection, select
+from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
 from hub.distribution import metadata
@@ -117,6 +118,25 @@ class Edit:
         """Let `role` list exactly these."""
         newest = metadata.load(self._connection, role)
         self._write(role, Targets(version=newest[0] + 1 if newest else 1, targets=listed), signer)
+
+    def unsigned_profile(self, role: str, listed: dict[str, TargetFile]) -> Targets:
+        """What `role` would say next, for a key that is elsewhere."""
+        newest = metadata.load(self._connection, role)
+        return Targets(newest[0] + 1 if newest else 1, expires=metadata.at(self.now_ns) + metadata.lasts(role), targets=listed)
+
+    def put_signed(self, role: str, content: bytes) -> Targets:
+        """Take over what was signed elsewhere. Raises SigningError where it is not by the role's key, or not what comes next."""
+        try:
+            signed = Metadata[Targets].from_bytes(content)
+            self.targets.verify_delegate(role, signed.signed_bytes, signed.signatures)
+        except (RepositoryError, ValueError) as error:
+            raise SigningError(f"{role}: not signed by its key: {error}") from None
+        newest = metadata.load(self._connection, role)
+        if signed.signed.version != (newest[0] + 1 if newest else 1) or signed.signed.delegations is not None:
+            raise SigningError(f"{role}: something else was signed meanwhile; export it again")
+        metadata.store(self._connection, role, signed.signed.version, content)
+        self._changed = True
+        return signed.signed
 
     def listed(self, role: str) -> dict[str, TargetFile]:
         """What `role` is to list: its profile's bundles that were signed or are being signed."""

@@ -45,14 +45,14 @@ class Repository:
     """`keys`: where to look for them. Stateless beside that: safe from several threads and processes."""
 
     def __init__(self, keys: KeyRing) -> None:
-        self._keys = keys
+        self.keys = keys
 
     # --- publishing ----------------------------------------------------------------------------------------------
 
     def sign_waiting(self, connection: Connection, *, actor: str, now_ns: int) -> list[str]:
         """Sign every bundle that waits and whose profile's key is at hand; their ids. Raises SigningError without the online
         keys: then nothing is signed."""
-        edit = Edit(connection, self._keys, now_ns)
+        edit = Edit(connection, self.keys, now_ns)
         signed: list[str] = []
         for profile, rows in groupby(waiting(connection), key=lambda row: str(row.profile)):
             signer = edit.profile_signer(profile)
@@ -87,7 +87,7 @@ class Repository:
             if n_waiting or "root" in due:  # the latter: there may be no repository at all
                 self.sign_waiting(connection, actor="hub", now_ns=now_ns)
                 due = self._due(connection, now_ns)
-            edit = Edit(connection, self._keys, now_ns)
+            edit = Edit(connection, self.keys, now_ns)
             for role in due:
                 if role in ONLINE or edit.signer(role) is not None:
                     edit.renew(role)
@@ -116,7 +116,7 @@ class Repository:
             RoleStatus(
                 role=role,
                 key_file=f"{role}.{keyid[:8]}.key",
-                key=self._keys.path(role, keyid),
+                key=self.keys.path(role, keyid),
                 version=version,
                 expires=signed.expires,
                 waiting=counts.get(profile_of(role), 0),
@@ -129,20 +129,20 @@ class Repository:
         """Give `role` a new key and remove the old one; the new key's id. Raises SigningError: no such role, or a key that this
         needs is not at hand."""
         with engine.begin() as connection:
-            edit = Edit(connection, self._keys, now_ns)
+            edit = Edit(connection, self.keys, now_ns)
             if not edit.keyids(role):
                 raise SigningError(f"no role {role!r}; `tocsin hub keys list` shows what there is")
             old, new = edit.replace_key(role)
             edit.close()
             details = {"old": old[:8], "new": new[:8]}
             record(connection, at_ns=now_ns, actor=actor, action="keys.rotate", subject=role, details=details)
-        self._keys.forget(role, old)  # only now: until here the old one was the one that counts
+        self.keys.forget(role, old)  # only now: until here the old one was the one that counts
         return new
 
     def renew(self, engine: Engine, *, actor: str, now_ns: int) -> list[str]:
         """Sign every role whose key is at hand for its full time; which those were."""
         with engine.begin() as connection:
-            edit = Edit(connection, self._keys, now_ns)
+            edit = Edit(connection, self.keys, now_ns)
             renewed = [role for role in _newest_of_all(connection) if edit.signer(role) is not None]
             for role in renewed:
                 edit.renew(role)

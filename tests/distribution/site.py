@@ -112,7 +112,7 @@ class Site:
         signers = []
         for role in roles:
             (path,) = self.hub.paths.keys.glob(f"*/{role}.*.key")
-            signer = self.repository._keys.find(role, self.keyids(role))
+            signer = self.repository.keys.find(role, self.keyids(role))
             assert signer is not None, path
             signers.append(signer)
         return signed_by(signed, *signers)

@@ -367,7 +367,7 @@ def test_a_profile_s_key_cannot_hand_its_paths_on(device: Device, site: Site) ->
 
 @pytest.mark.parametrize("role", ["root", "targets", "snapshot", "timestamp", "profile-rig"])
 def test_after_a_key_was_changed_devices_follow_and_the_old_key_is_worth_nothing(role: str, device: Device, site: Site) -> None:
-    old = site.repository._keys.find(role, site.keyids(role))
+    old = site.repository.keys.find(role, site.keyids(role))
     assert old is not None
     site.rotate(role)
     wanted = site.publish(2)
@@ -390,7 +390,7 @@ def test_after_a_key_was_changed_devices_follow_and_the_old_key_is_worth_nothing
 
 def test_a_new_root_must_be_signed_by_the_old_one(device: Device, site: Site) -> None:
     """Whoever has the hub but not the root key cannot become the root."""
-    other = site.hub.repository()._keys.create("timestamp")
+    other = site.hub.repository().keys.create("timestamp")
     root: Root = site.signed("root")
     (mine,) = root.roles["root"].keyids
     root.version += 1

@@ -46,9 +46,7 @@ BAD = {
     "is killed": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "ended with -9"),
     "crashes": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "ended with -11"),
     "takes all memory": (
-        "import os; from agent.distribution.child import limit; limit()
-try: bytearray(1 << 30)
-except MemoryError: os.abort()",
+        "import os, agent.distribution.child as c; c.limit()\ntry: bytearray(1 << 30)\nexcept MemoryError: os.abort()",
         "ended with -6",
     ),
 }

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Engine, event
@@ -17,13 +18,13 @@ from tuf.api.metadata import Metadata
 
 from hub.audit.log import cli_actor, read_entries, verify
 from hub.cli import hub as hub_command
-from hub.distribution import edit, keys, metadata
+from hub.distribution import ceremony, edit, keys, metadata
 from hub.registry import registry as registry_module
 from hub.registry.registry import Registry
 from hub.rollout.service import RolloutService
 from hub.state.database import open_state
 from models.errors import RolloutError, SigningError, StorageError, TocsinError
-from tests.builders import BundleParts
+from tests.builders import BundleParts, desired
 from tests.distribution.site import DAY_NS, NOW_NS, Device, Site
 
 
@@ -185,6 +186,80 @@ def test_a_hub_without_its_online_keys_does_all_else_and_says_so(site: Site, cap
     with pytest.raises(SigningError):
         site.publish(2)
     assert (site.files(), [entry["bundle_id"] for entry in site.registry.list()]) == (files, ["rig-v1"])
+
+
+# --- signing elsewhere --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def exported(site: Site, tmp_path: Path) -> tuple[Path, Path]:
+    """The stick, and a file with what waits: rig-v2 and rig-v3."""
+    place = stick(site, tmp_path, "offline", "profiles")
+    site.publish(2)
+    site.publish(3)
+    file = tmp_path / "to-sign.json"
+    run(site, "sign", "--export", str(file))
+    return place, file
+
+
+def countersign(place: Path, file: Path) -> str:
+    return (
+        CliRunner()
+        .invoke(hub_command, ["countersign", str(file), "--keys", str(place), "--yes"], catch_exceptions=False)
+        .output
+    )
+
+
+def test_what_was_signed_on_another_machine_is_published_here(site: Site, device: Device, exported: tuple[Path, Path]) -> None:
+    place, file = exported
+    said = countersign(place, file)
+    assert [f"rig/rig-v{n}.bundle" in said for n in (1, 2, 3)] == [True, True, True]
+    assert "signed: rig-v2, rig-v3" in run(site, "sign", "--import", str(file)).output
+    device.ask(desired(site.registry.read("rig-v3"), "rig-v3"))
+    assert (device.active, device.reasons) == ("rig-v3", {})
+    assert [action for action in actions(site) if action[0] == "bundle.sign"][-2:] == [
+        ("bundle.sign", "rig-v2", cli_actor()),
+        ("bundle.sign", "rig-v3", cli_actor()),
+    ]
+
+
+def test_what_comes_back_unsigned_changed_or_late_is_refused_and_changes_nothing(
+    site: Site, tmp_path: Path, exported: tuple[Path, Path]
+) -> None:
+    place, file = exported
+    unsigned = file.read_bytes()
+    countersign(place, file)
+    signed = file.read_bytes()
+    files = site.files()
+    bad = {"unsigned": unsigned, "changed": signed.replace(b"rig-v2", b"rig-v9"), "garbage": b"{}garbage", "list": b"[1]"}
+    bad["of another role"] = signed.replace(b"profile-rig", b"profile-fan")
+    for name, content in bad.items():
+        file.write_bytes(content)
+        run(site, "sign", "--import", str(file), code=1)
+        assert site.files() == files, name
+    file.write_bytes(signed)
+    run(site, "sign", "--import", str(file))
+    site.publish(4)
+    files = site.files()
+    run(site, "sign", "--import", str(file), code=1)
+    assert site.files() == files
+    assert site.registry.get("rig-v4")["signed_ns"] is None
+
+
+def test_a_signed_list_of_what_is_not_in_the_registry_is_refused(site: Site, exported: tuple[Path, Path]) -> None:
+    """Whoever may sign may still not bring in what this hub has never checked."""
+    place, file = exported
+    request = ceremony.read_request(file.read_bytes())
+    requested = request["profile-rig"]
+    listed: Any = Metadata.from_bytes(bytes(requested.metadata))
+    listed.signed.targets["rig/rig-v2.bundle"].hashes["sha256"] = "0" * 64
+    request["profile-rig"] = msgspec.structs.replace(requested, metadata=msgspec.Raw(listed.to_bytes()))
+    file.write_bytes(msgspec.json.encode(request))
+    countersign(place, file)
+    files = site.files()
+    run(site, "sign", "--import", str(file), code=1)
+    assert site.files() == files
+    assert site.registry.get("rig-v2")["signed_ns"] is None
 
 
 # --- the course of time -------------------------------------------------------------------------------------------
