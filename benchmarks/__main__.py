@@ -14,7 +14,20 @@ import msgspec
 
 from benchmarks.figure import Figure
 
-CASES = ("pipeline", "detector", "mqtt", "flash", "status", "start", "idle", "latency", "memory", "soak", "ingest")
+CASES = (
+    "pipeline",
+    "detector",
+    "mqtt",
+    "flash",
+    "status",
+    "start",
+    "idle",
+    "latency",
+    "memory",
+    "soak",
+    "ingest",
+    "distribution",
+)
 
 
 def machine() -> dict[str, str | int]:

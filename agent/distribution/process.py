@@ -51,6 +51,7 @@ class Distribution:
         self._timeout_s = timeout_s
         self._hub_public_key = hub_public_key
         self._now_ns = now_ns
+        self.peak_rss_bytes = 0  # of the children so far
         self._lock = threading.Lock()  # guards what follows
         self._child: subprocess.Popen[bytes] | None = None
         self._closed = False
@@ -143,6 +144,7 @@ class Distribution:
             died_often = self._deaths[request.bundle_id] >= _DEATHS
             raise (BundleUntrusted(text) if died_often else LinkError(text)) from None
         self._deaths.pop(request.bundle_id, None)
+        self.peak_rss_bytes = max(self.peak_rss_bytes, report.peak_rss_bytes)
         return report
 
     def _start(self) -> subprocess.Popen[bytes]:

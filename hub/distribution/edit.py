@@ -125,7 +125,7 @@ class Edit:
         return Targets(newest[0] + 1 if newest else 1, expires=metadata.at(self.now_ns) + metadata.lasts(role), targets=listed)
 
     def put_signed(self, role: str, content: bytes) -> Targets:
-        """Take over what was signed elsewhere. Raises SigningError where it is not by the role's key, or not what comes next."""
+        """Take over what was signed elsewhere. Raises SigningError: not by the role's key, or not what comes next."""
         try:
             signed = Metadata[Targets].from_bytes(content)
             self.targets.verify_delegate(role, signed.signed_bytes, signed.signatures)
