@@ -27,6 +27,7 @@ from models.errors import SigningError, StorageError
 log = logging.getLogger("tocsin.hub.distribution")
 _RENEW_AT: Final = {"snapshot": 0.5, "timestamp": 0.5}  # of its life
 _RENEW_LONG_AT: Final = 0.25
+_WARN_EVERY_NS: Final = 86_400 * metadata.NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,11 @@ class RoleStatus:
 
 
 class Repository:
-    """`keys`: where to look for them. Stateless beside that: safe from several threads and processes."""
+    """`keys`: where to look for them. Safe from several threads and processes."""
 
     def __init__(self, keys: KeyRing) -> None:
         self.keys = keys
+        self._warned_ns: dict[str, int] = {}  # by role: when its expiry was last told of
 
     # --- publishing ----------------------------------------------------------------------------------------------
 
@@ -89,19 +91,23 @@ class Repository:
                 due = self._due(connection, now_ns)
             edit = Edit(connection, self.keys, now_ns)
             for role in due:
-                if role in ONLINE or edit.signer(role) is not None:
-                    edit.renew(role)
-                else:
-                    log.warning("the TUF metadata of %s expires soon: `tocsin hub keys renew --keys FOLDER` with its key", role)
+                edit.renew(role)
             edit.close()
 
     def _due(self, connection: Connection, now_ns: int) -> list[str]:
-        """Roles that should be signed again; `root` also where there is no repository yet."""
+        """Roles to sign again now; `root` also where there is no repository yet. Of those whose key is elsewhere it is told."""
         found = _newest_of_all(connection)
         if "root" not in found:
             return ["root"]
         left = {role: metadata.left_of(role, signed, now_ns) for role, (_, signed) in found.items()}
-        return [role for role in left if left[role] < _RENEW_AT.get(role, _RENEW_LONG_AT)]
+        late = [role for role in left if left[role] < _RENEW_AT.get(role, _RENEW_LONG_AT)]
+        root, targets = found["root"][1], found["targets"][1]
+        able = [role for role in late if role in ONLINE or self.keys.find(role, metadata.keyids_of(role, root, targets))]
+        for role in late:
+            if role not in able and now_ns - self._warned_ns.get(role, 0) >= _WARN_EVERY_NS:
+                self._warned_ns[role] = now_ns
+                log.warning("the TUF metadata of %s expires soon: `tocsin hub keys renew --keys FOLDER` with its key", role)
+        return able
 
     # --- keys ----------------------------------------------------------------------------------------------------
 
