@@ -26,6 +26,7 @@ CASES = (
     "memory",
     "soak",
     "ingest",
+    "simulator",
     "distribution",
 )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from firmware_sim.judging.cli import judge_command
 from firmware_sim.replay_cli import address, replay_command
 from models.errors import ConfigError
 
@@ -94,19 +95,24 @@ def _run_live(plan: Scenario, out: Path | None, ports: Path | None, broker: tupl
             click.echo("stopped")
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
-            write_truth(out / TRUTH_FILE, fleet.truth())
+            write_truth(out / TRUTH_FILE, fleet.truth(), fleet.observed())
 
 
 def _describe(plan: Scenario, fleet: LocalFleet) -> None:
     """Where to connect to, one line a machine; then what will go wrong."""
     addresses = fleet.addresses()
     for asset in plan.assets:
-        click.echo(f"{asset.name}: {asset.profile}, {asset.form} at {asset.rate_hz:g} Hz on {addresses[asset.name]}")
+        click.echo(f"{asset.name}: {asset.profile}, {asset.form} at {asset.sampled_hz:g} Hz on {addresses[asset.name]}")
         if asset.form in ("csv", "cobs"):
             columns = fleet.channels(asset.name)
             click.echo(f"    columns: {', '.join((['t'] if asset.form == 'csv' else []) + list(columns))}")
-        if asset.link == "mqtt":
+        if asset.form == "sparkplug":
+            click.echo(f"    id: plant/edge-{asset.name}/{asset.name}")
+        elif asset.link == "mqtt":
             click.echo(f"    topics: {_topic(asset.form)}")
+        elif asset.link == "modbus":
+            places = [f"{name} {2 * i}" for i, name in enumerate(fleet.channels(asset.name))]
+            click.echo(f"    unit 1, input registers (function 4), float32: {', '.join(places)}")
     for fault in plan.faults:
         where = f".{fault.channel}" if fault.channel else ""
         end = f"{fault.end_s:g} s" if fault.end_s is not None else "the end"
@@ -160,3 +166,4 @@ def list_command() -> None:
 
 
 sim.add_command(replay_command)
+sim.add_command(judge_command)

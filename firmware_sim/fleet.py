@@ -18,8 +18,9 @@ from typing import Final, Protocol, Self
 from firmware_sim.links.link import Link
 from firmware_sim.links.mqtt import MqttLink
 from firmware_sim.links.pty import PtyLink
+from firmware_sim.links.sparkplug import SparkplugLink
 from firmware_sim.scenario import AssetPlan, Scenario
-from firmware_sim.truth import TruthEvent
+from firmware_sim.truth import Observed, TruthEvent
 from firmware_sim.virtual import make_nodes
 from models.contract.clock import NS_PER_S
 from models.errors import ConfigError, LinkError
@@ -80,8 +81,9 @@ class LocalFleet:
         self._scenario = scenario
         self._broker = broker
         self._ports = ports
-        self._nodes = make_nodes(scenario, t0_ns)
+        self._nodes = make_nodes(scenario, t0_ns, live=True)
         self._links: dict[str, Link] = {}
+        self._planned_out: set[str] = set()  # assets whose cable the scenario has pulled
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="simulated-fleet", daemon=True)
@@ -146,6 +148,14 @@ class LocalFleet:
         with self._lock:
             self._links[self._known(asset)].plug()
 
+    def observed(self) -> list[Observed]:
+        """From when to when each machine has played so far."""
+        duration_s = self._scenario.duration_s
+        end_s = self._elapsed_s() if duration_s is None else min(self._elapsed_s(), duration_s)
+        end_ns = self.t0_ns + round(end_s * NS_PER_S)
+        plans = self._scenario.assets
+        return [Observed(asset=plan.name, profile=plan.profile, start_ns=self.t0_ns, end_ns=end_ns) for plan in plans]
+
     def truth(self) -> list[TruthEvent]:
         self._check()
         with self._lock:
@@ -159,10 +169,16 @@ class LocalFleet:
         self.stop()
 
     def _connect(self, plan: AssetPlan) -> Link:
+        path = self._ports / plan.name if self._ports is not None else None
         if plan.link == "serial":
-            return PtyLink(self._ports / plan.name if self._ports is not None else None)
+            return PtyLink(path)
+        channels = self._nodes[plan.name].channels
+        if plan.link == "modbus":
+            return _polled(plan, len(channels), path)
         if self._broker is None:
             raise ConfigError(f"assets: {plan.name}", "the address of a broker, because it speaks MQTT")
+        if plan.form == "sparkplug":
+            return SparkplugLink(plan.name, channels, *self._broker)
         return MqttLink(*self._broker)
 
     def _elapsed_s(self) -> float:
@@ -178,11 +194,21 @@ class LocalFleet:
                 now_s = self._elapsed_s()
                 with self._lock:
                     for name, node in self._nodes.items():
+                        self._follow_plan(name, node.unplugged(now_s))
                         self._links[name].write(node.due(now_s if duration_s is None else min(now_s, duration_s)))
                 if duration_s is not None and now_s >= duration_s:
                     return
         except Exception as error:  # a thread has nobody to raise to: whoever calls next is told
             self._failure = error
+
+    def _follow_plan(self, name: str, out: bool) -> None:
+        """Pull the cable where the scenario has it out, and put back only what was pulled here."""
+        if out and name not in self._planned_out:
+            self._planned_out.add(name)
+            self._links[name].unplug()
+        elif not out and name in self._planned_out:
+            self._planned_out.remove(name)
+            self._links[name].plug()
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -197,3 +223,17 @@ class LocalFleet:
     def _close_links(self) -> None:
         for link in self._links.values():
             link.close()
+
+
+def _polled(plan: AssetPlan, n_channels: int, path: Path | None) -> Link:
+    try:
+        from firmware_sim.links.polled import PolledLink
+    except ImportError:
+        raise ConfigError(
+            f"assets: {plan.name}", "the package pymodbus, for link = \"modbus\": pip install 'tocsin[modbus]'"
+        ) from None
+    if plan.form == "tcp":
+        return PolledLink(n_channels)
+    if path is None:
+        raise ConfigError(f"assets: {plan.name}", "a folder for the names of serial ports (--ports), for Modbus RTU")
+    return PolledLink(n_channels, path)

@@ -24,7 +24,7 @@ from firmware_sim.faults.fault import Fault
 from firmware_sim.faults.link import FaultyLine
 from firmware_sim.faults.sensor import Line
 from firmware_sim.firmware.catalog import make_encoder
-from firmware_sim.firmware.encoder import Message, Samples
+from firmware_sim.firmware.encoder import Encoder, Message, Samples
 from firmware_sim.noise import NoiseField
 from firmware_sim.scenario import AssetPlan, check_fault
 from firmware_sim.truth import TruthEvent, truth_of
@@ -36,16 +36,18 @@ _MAX_SAMPLES_AT_ONCE = 4096
 
 
 class Node:
-    """`t0_ns`: event time of second 0. `faults`: what is planned; more can be injected while it plays."""
+    """`t0_ns`: event time of second 0. `faults`: what is planned; more can be injected while it plays. `encoder`: None = as the
+    plan says."""
 
-    def __init__(self, plan: AssetPlan, seed: int, faults: list[Fault], t0_ns: int) -> None:
+    def __init__(self, plan: AssetPlan, seed: int, faults: list[Fault], t0_ns: int, encoder: Encoder | None = None) -> None:
         self.plan = plan
         self.faults = list(faults)
         self._t0_ns = t0_ns
-        self._asset = ASSETS[plan.profile](seed, plan.rate_hz)
+        self._rate_hz = plan.sampled_hz
+        self._asset = ASSETS[plan.profile](seed, self._rate_hz)
         self._channels = self._asset.profile.channels
         self._names = tuple(self._asset.profile.channel_names)
-        self._encoder = make_encoder(plan.form, len(self._names), plan.samples_per_message)
+        self._encoder = encoder or make_encoder(plan.form, len(self._names), plan.samples_per_message)
         self._line = FaultyLine(seed * 11 + 1)
         self._chance = NoiseField(seed * 11 + 2, len(self._names), "uniform")
         self._read: dict[tuple[str, int], float] = {}  # what stuck sensors hold, by channel and sample
@@ -58,13 +60,13 @@ class Node:
     @property
     def next_s(self) -> float:
         """Scenario time of the next sample to be taken."""
-        return self._n_taken / self.plan.rate_hz
+        return self._n_taken / self._rate_hz
 
     def due(self, until_s: float) -> list[Message]:
         """The messages that are complete by scenario time `until_s`, and were not given out before."""
         messages: list[Message] = []
         whole = self._encoder.samples_per_message
-        n = (math.floor(until_s * self.plan.rate_hz + 1e-9) + 1 - self._n_taken) // whole * whole
+        n = (math.floor(until_s * self._rate_hz + 1e-9) + 1 - self._n_taken) // whole * whole
         while n > 0:
             take = whole if self._of(FIRMWARE_FAULTS) else min(n, max(1, _MAX_SAMPLES_AT_ONCE // whole) * whole)
             samples = self.take(take)
@@ -76,7 +78,7 @@ class Node:
         """The next `n` samples as the sensors give them, broken ones included; more at a fast rate."""
         k = np.arange(self._n_taken, self._n_taken + n, dtype=np.int64)
         self._n_taken += n
-        t_s = k / self.plan.rate_hz
+        t_s = k / self._rate_hz
         readings = self._asset.simulate(t_s, self._of(MACHINE_FAULTS[self.plan.profile]))
         values = np.stack([readings[name] for name in self._names], axis=1)
         self._break_sensors(k, t_s, values)
@@ -91,12 +93,12 @@ class Node:
         for fault in self._of(["fast_rate"]):
             again |= fault.active(t_s)
         order = np.repeat(np.arange(len(t_s)), 1 + again)
-        half = np.append(False, order[1:] == order[:-1]) / (2 * self.plan.rate_hz)
+        half = np.append(False, order[1:] == order[:-1]) / (2 * self._rate_hz)
         return t_s[order] + half, values[order]
 
     def inject(self, kind: str, severity: float = 1.0, channel: str | None = None, ramp_s: float | None = None) -> Fault:
         """Begin a fault with the next sample. Raises ConfigError where this asset has no such fault or channel."""
-        check_fault(self.plan.profile, kind, channel, self.plan.name)
+        check_fault(self.plan, kind, channel, self.plan.name)
         if not 0 <= severity <= 1:
             raise ConfigError(f"{self.plan.name}.severity", f"a number from 0 to 1, not {severity:g}")
         if ramp_s is None:
@@ -114,6 +116,10 @@ class Node:
             if fault.start_s < now_s:  # else no sample has seen it: it never was
                 self.faults.append(replace(fault, end_s=now_s))
         return len(ending)
+
+    def unplugged(self, t_s: float) -> bool:
+        """Whether its cable is out at this scenario time."""
+        return any(fault.start_s <= t_s < fault.end_s for fault in self._of(["unplugged"]))
 
     def truth(self) -> list[TruthEvent]:
         """What is and was wrong, and what is planned."""
@@ -136,12 +142,12 @@ class Node:
 
     def _sensor_line(self, channel: Channel, chance: NDArray[np.float64]) -> Line:
         def reading_at(t_s: float) -> float:
-            k = math.floor(t_s * self.plan.rate_hz + 1e-9)
+            k = math.floor(t_s * self._rate_hz + 1e-9)
             if (channel.name, k) not in self._read:
-                readings = self._asset.simulate(np.array([k / self.plan.rate_hz]), self._of(MACHINE_FAULTS[self.plan.profile]))
+                readings = self._asset.simulate(np.array([k / self._rate_hz]), self._of(MACHINE_FAULTS[self.plan.profile]))
                 self._read[channel.name, k] = float(readings[channel.name][0])
             return self._read[channel.name, k]
 
         low = 0.0 if channel.min is None else channel.min
         high = low + 1.0 if channel.max is None else channel.max
-        return Line(low, high, self.plan.rate_hz, reading_at, chance)
+        return Line(low, high, self._rate_hz, reading_at, chance, channel.unit)

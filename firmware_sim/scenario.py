@@ -29,9 +29,10 @@ import msgspec
 from msgspec import Meta
 
 from firmware_sim.assets.catalog import ASSETS, MACHINE_FAULTS
-from firmware_sim.faults.catalog import ALL_CHANNELS, FIRMWARE_FAULTS, culprit_of, default_ramp_s, unknown
+from firmware_sim.faults.catalog import ALL_CHANNELS, FIRMWARE_FAULTS, SERIAL_ONLY, culprit_of, default_ramp_s, unknown
 from firmware_sim.faults.fault import Fault
-from firmware_sim.firmware.catalog import FORMATS, LinkKind
+from firmware_sim.firmware.catalog import ALL_FORMATS, FORMATS, LinkKind
+from firmware_sim.scenario_lines import line_of
 from models.contract.config import load_profile, read_toml
 from models.contract.names import Name
 from models.contract.profile import Fraction, Positive
@@ -47,20 +48,25 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class AssetPlan(_Strict, frozen=True, kw_only=True):
-    """One machine and its firmware. `format`: None = jsonl on serial lines, senml over MQTT. `rate_hz`: samples per
-    event second. `samples_per_message`: for the formats that pack. `seed`: None = from the name and the scenario's."""
+    """One machine and its firmware. `format`: None = jsonl on serial lines, senml over MQTT, tcp for Modbus. `rate_hz`:
+    samples per event second; None = the profile's. `samples_per_message`: for the formats that pack. `seed`: None = from the
+    name and the scenario's."""
 
     name: Name
     profile: str = "pump"
     link: LinkKind = "serial"
     format: str | None = None
-    rate_hz: Annotated[float, Meta(gt=0, le=1000)] = 5.0
+    rate_hz: Annotated[float, Meta(gt=0, le=20_000)] | None = None
     samples_per_message: Annotated[int, Meta(ge=1, le=500)] = 10
     seed: Annotated[int, Meta(ge=0)] | None = None
 
     @property
+    def sampled_hz(self) -> float:
+        return self.rate_hz or load_profile(self.profile).windowing.rate_hz
+
+    @property
     def form(self) -> str:
-        return self.format or FORMATS[self.link][0]
+        return self.format or ALL_FORMATS[self.link][0]
 
 
 class FaultPlan(_Strict, frozen=True, kw_only=True):
@@ -105,9 +111,19 @@ def load_scenario(name_or_path: str) -> Scenario:
         path = BUILTIN_DIR / f"{name_or_path}.toml"
         if not path.is_file():
             raise unknown("scenario", name_or_path, builtin_names())
-    scenario = read_toml(path, Scenario)
-    check_scenario(scenario, str(path))
+    try:
+        scenario = read_toml(path, Scenario)
+        check_scenario(scenario, str(path))
+    except ConfigError as error:
+        raise _with_line(error, path) from None
     return scenario
+
+
+def _with_line(error: ConfigError, path: Path) -> ConfigError:
+    """The same error, with the line in the file where it can be told."""
+    file, _, place = error.where.partition(": ")
+    line = line_of(path.read_text(encoding="utf-8"), place) if place and file == str(path) else None
+    return error if line is None else ConfigError(f"{file}:{line}: {place}", error.expected)
 
 
 def builtin_names() -> list[str]:
@@ -123,20 +139,21 @@ def check_scenario(scenario: Scenario, where: str) -> None:
             raise ConfigError(f"{at}.name", f"a name of its own; {plan.name!r} is taken")
         if plan.profile not in ASSETS:
             raise unknown(f"{at}.profile", plan.profile, ASSETS)
-        if plan.form not in FORMATS[plan.link]:
-            raise unknown(f"{at}.format", plan.form, FORMATS[plan.link])
+        if plan.form not in ALL_FORMATS[plan.link]:
+            raise unknown(f"{at}.format", plan.form, ALL_FORMATS[plan.link])
     plans = dict(zip(names, scenario.assets, strict=True))
     for i, fault in enumerate(scenario.faults):
         at = f"{where}: faults[{i}]"
         if fault.asset not in plans:
             raise unknown(f"{at}.asset", fault.asset, names)
-        check_fault(plans[fault.asset].profile, fault.kind, fault.channel, at)
+        check_fault(plans[fault.asset], fault.kind, fault.channel, at)
         if fault.end_s is not None and fault.end_s <= fault.start_s:
             raise ConfigError(f"{at}.end_s", f"a time after start_s, which is {fault.start_s:g}")
 
 
-def check_fault(profile: str, kind: str, channel: str | None, at: str) -> None:
-    """Raises ConfigError where an asset of `profile` has no such fault, or not on that channel."""
+def check_fault(plan: AssetPlan, kind: str, channel: str | None, at: str) -> None:
+    """Raises ConfigError where this asset has no such fault, or not on that channel, or not on its link."""
+    profile = plan.profile
     kinds = [*MACHINE_FAULTS[profile]]
     try:
         culprit = culprit_of(kind, profile)
@@ -149,6 +166,10 @@ def check_fault(profile: str, kind: str, channel: str | None, at: str) -> None:
         raise unknown(f"{at}.channel", channel, channels)
     if channel is not None and kind in FIRMWARE_FAULTS:
         raise ConfigError(f"{at}.channel", f"no channel: {kind} befalls the firmware, and so all of them")
+    if kind in SERIAL_ONLY and plan.link != "serial":
+        raise ConfigError(f"{at}.kind", f"a fault of another kind of link; {kind} befalls serial lines only")
+    if culprit == "link" and kind != "unplugged" and plan.form not in FORMATS.get(plan.link, ()):
+        raise ConfigError(f"{at}.kind", f"unplugged: no other fault of the line can be played over {plan.form}")
     if channel is None and culprit == "sensor" and kind not in ALL_CHANNELS:
         raise ConfigError(f"{at}.channel", f"the channel that is {kind}: one of {', '.join(channels)}")
 

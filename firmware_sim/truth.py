@@ -1,22 +1,28 @@
-"""Ground truth: what really was wrong, when, against which detection is measured. One JSON object a line."""
+"""Ground truth: what really was wrong, when, and which assets were watched meanwhile, against which detection is measured.
+
+One JSON object a line, told apart by `kind`: `observed` for an asset's span, else whose fault an event is.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
+from firmware_sim.assets.catalog import MACHINE_FAULTS
 from firmware_sim.faults.catalog import Culprit, culprit_of
 from firmware_sim.faults.fault import Fault
 from models.contract.clock import NS_PER_S
+from models.errors import ConfigError
 from models.files import write_durably
 
 
 class TruthEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One fault of one asset. `kind`: whose fault it is. `start_ns`, `end_ns`: event time; None = not ended.
-    `channel`: None = the machine, the line, or all of its channels."""
+    `channel`: None = the machine, the line, or all of its channels. `shows_in`: of a machine's fault, the channels."""
 
     asset: str
     channel: str | None
@@ -25,6 +31,17 @@ class TruthEvent(msgspec.Struct, frozen=True, kw_only=True):
     start_ns: int
     end_ns: int | None
     severity: float
+    shows_in: tuple[str, ...] = ()
+
+
+class Observed(msgspec.Struct, frozen=True, kw_only=True):
+    """From when to when an asset played, event time: what it takes to tell false alarms a month."""
+
+    kind: Literal["observed"] = "observed"
+    asset: str
+    profile: str
+    start_ns: int
+    end_ns: int
 
 
 def truth_of(asset: str, profile: str, faults: Iterable[Fault], t0_ns: int) -> list[TruthEvent]:
@@ -38,17 +55,40 @@ def truth_of(asset: str, profile: str, faults: Iterable[Fault], t0_ns: int) -> l
             start_ns=t0_ns + round(fault.start_s * NS_PER_S),
             end_ns=None if math.isinf(fault.end_s) else t0_ns + round(fault.end_s * NS_PER_S),
             severity=fault.severity,
+            shows_in=MACHINE_FAULTS[profile].get(fault.kind, ()),
         )
         for fault in faults
     ]
 
 
-def write_truth(path: Path, events: Iterable[TruthEvent]) -> None:
-    """All events, the earliest first. Raises OSError."""
+def write_truth(path: Path, events: Iterable[TruthEvent], observed: Iterable[Observed] = ()) -> None:
+    """The spans, then all events, the earliest first. Raises OSError."""
     ordered = sorted(events, key=lambda event: (event.start_ns, event.asset, event.fault))
-    write_durably(path, b"".join(msgspec.json.encode(event) + b"\n" for event in ordered))
+    write_durably(path, b"".join(msgspec.json.encode(line) + b"\n" for line in (*observed, *ordered)))
 
 
 def read_truth(path: Path) -> list[TruthEvent]:
-    """Raises OSError, msgspec.ValidationError."""
-    return [msgspec.json.decode(line, type=TruthEvent) for line in path.read_bytes().splitlines() if line]
+    """The events. Raises OSError, ConfigError naming the line."""
+    return [line for line in _lines(path) if isinstance(line, TruthEvent)]
+
+
+def read_observed(path: Path) -> list[Observed]:
+    """The spans; none in a file of an earlier version. Raises OSError, ConfigError naming the line."""
+    return [line for line in _lines(path) if isinstance(line, Observed)]
+
+
+def _lines(path: Path) -> Iterator[TruthEvent | Observed]:
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            if msgspec.json.decode(line, type=_Kind).kind == "observed":
+                yield msgspec.json.decode(line, type=Observed)
+            else:
+                yield msgspec.json.decode(line, type=TruthEvent)
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{path}: line {number}", f"ground truth as `tocsin sim run --out` writes it: {error}") from None
+
+
+class _Kind(msgspec.Struct):
+    kind: str

@@ -3,6 +3,7 @@
 In the output folder, one file an asset, and the truth:
 
     pump-1.jsonl  pump-2.csv  pump-3.cobs    what went over the serial line, byte for byte
+    pump-5.tcp                               Modbus: its registers' image after each sample (`firmware.registers`)
     pump-4.mqtt.jsonl                        a line a publication: {"topic": …, "payload": …}, a byte of the payload a character
     truth.jsonl                              see `truth`
 """
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Final
 
 from firmware_sim.firmware.encoder import Message
+from firmware_sim.firmware.mqtt import ObjectMessages
 from firmware_sim.node import Node
 from firmware_sim.scenario import Scenario, planned_faults
-from firmware_sim.truth import write_truth
+from firmware_sim.truth import Observed, write_truth
+from models.contract.clock import NS_PER_S
 from models.errors import ConfigError
 
 _STEP_S: Final = 600.0
@@ -34,9 +37,14 @@ class Played:
     n_bytes: int
 
 
-def make_nodes(scenario: Scenario, t0_ns: int) -> dict[str, Node]:
-    """A node for each asset, with what is planned for it. `t0_ns`: event time of second 0."""
-    return {plan.name: Node(plan, scenario.seed_of(plan), planned_faults(scenario, plan), t0_ns) for plan in scenario.assets}
+def make_nodes(scenario: Scenario, t0_ns: int, live: bool = False) -> dict[str, Node]:
+    """A node for each asset, with what is planned for it. `t0_ns`: event time of second 0. `live`: for real links, where a
+    Sparkplug session numbers its messages itself."""
+    nodes = {}
+    for plan in scenario.assets:
+        encoder = ObjectMessages() if live and plan.form == "sparkplug" else None
+        nodes[plan.name] = Node(plan, scenario.seed_of(plan), planned_faults(scenario, plan), t0_ns, encoder)
+    return nodes
 
 
 def play_virtual(scenario: Scenario, out: Path) -> dict[str, Played]:
@@ -46,14 +54,19 @@ def play_virtual(scenario: Scenario, out: Path) -> dict[str, Played]:
     out.mkdir(parents=True, exist_ok=True)
     nodes = make_nodes(scenario, scenario.virtual_start_ns)
     played = {name: _play(node, scenario.duration_s, out) for name, node in nodes.items()}
-    write_truth(out / TRUTH_FILE, [event for node in nodes.values() for event in node.truth()])
+    end_ns = scenario.virtual_start_ns + round(scenario.duration_s * NS_PER_S)
+    observed = [
+        Observed(asset=plan.name, profile=plan.profile, start_ns=scenario.virtual_start_ns, end_ns=end_ns)
+        for plan in scenario.assets
+    ]
+    write_truth(out / TRUTH_FILE, [event for node in nodes.values() for event in node.truth()], observed)
     return played
 
 
 def _play(node: Node, duration_s: float, out: Path) -> Played:
     mqtt = node.plan.link == "mqtt"
     path = out / (f"{node.plan.name}.mqtt.jsonl" if mqtt else f"{node.plan.name}.{node.plan.form}")
-    last_s = duration_s - 1 / node.plan.rate_hz
+    last_s = duration_s - 1 / node.plan.sampled_hz
     n_messages, until_s = 0, 0.0
     with path.open("wb") as file:
         while until_s < last_s:

@@ -28,6 +28,7 @@ class Fan:
     imbalance     dust on the blades: vibration more than twice as high, following the square of the speed
     blockage      a clogged filter: airflow down by a third, current up by a fifth, vibration up and rough
     belt_slip     speed and airflow down and unsteady, current down
+    blade_damage  a blade is chipped: vibration nearly twice as high, with the square of the speed; airflow and current down
     """
 
     fault_channels: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -35,6 +36,7 @@ class Fan:
         "imbalance": ("vibration",),
         "blockage": ("airflow", "current", "vibration"),
         "belt_slip": ("speed", "airflow", "current"),
+        "blade_damage": ("vibration", "airflow"),
     }
 
     def __init__(self, seed: int, rate_hz: float) -> None:
@@ -58,14 +60,18 @@ class Fan:
         wear, imbalance = level_of("bearing_wear", faults, t_s), level_of("imbalance", faults, t_s)
         blockage, slip = level_of("blockage", faults, t_s), level_of("belt_slip", faults, t_s)
 
+        chipped = level_of("blade_damage", faults, t_s)
+
         drive = 0.85 * (1 + 0.12 * self._load.at(t_s))  # the share of rated speed that the drive asks for
         turning = drive * (1 - 0.15 * slip) * (1 + 0.0005 * white[0] + 0.02 * slip * white[1])
-        airflow = self._rated_m3h * turning * (1 - 0.35 * blockage) * (1 + (0.002 + 0.02 * blockage) * white[2])
-        power = turning**3 * (1 + 0.3 * blockage + 0.05 * wear) * (1 - 0.1 * slip)
+        airflow = (
+            self._rated_m3h * turning * (1 - 0.35 * blockage - 0.15 * chipped) * (1 + (0.002 + 0.02 * blockage) * white[2])
+        )
+        power = turning**3 * (1 + 0.3 * blockage + 0.05 * wear - 0.08 * chipped) * (1 - 0.1 * slip)
         current = np.hypot(self._idle_a, self._active_a * power)
 
         unrest = 0.05 * self._pink.at(k) + (0.35 * wear + 0.15 * blockage) * white[3]
-        level = 0.5 + turning**2 * (0.7 + 2.4 * imbalance) + 2.0 * wear + 0.5 * blockage
+        level = 0.5 + turning**2 * (0.7 + 2.4 * imbalance + 1.3 * chipped) + 2.0 * wear + 0.5 * blockage
         return self._sensors.measure(
             t_s,
             {

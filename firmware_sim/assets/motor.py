@@ -30,6 +30,9 @@ class Motor:
     imbalance       vibration nearly three times as high and steady; nothing else
     overload        the driven machine binds: current up by half, speed down, temperature up
     broken_rotor_bar  current and speed swing with the slip, vibration up by half and rough
+    phase_loss      one of three phases is gone: the others carry the load, 1.7 times their current; slip up by half, the torque
+                    pulsates at twice the mains' frequency: vibration half as high again and rough; temperature up by 40 K
+    misalignment    of the coupling: vibration twice as high, and following the torque; nothing else
     """
 
     fault_channels: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -37,6 +40,8 @@ class Motor:
         "imbalance": ("vibration",),
         "overload": ("current", "speed", "temperature"),
         "broken_rotor_bar": ("current", "speed", "vibration"),
+        "phase_loss": ("current", "speed", "temperature", "vibration"),
+        "misalignment": ("vibration",),
     }
 
     def __init__(self, seed: int, rate_hz: float) -> None:
@@ -61,16 +66,19 @@ class Motor:
         wear, imbalance = level_of("bearing_wear", faults, t_s), level_of("imbalance", faults, t_s)
         overload, broken = level_of("overload", faults, t_s), level_of("broken_rotor_bar", faults, t_s)
 
+        lost, crooked = level_of("phase_loss", faults, t_s), level_of("misalignment", faults, t_s)
+
         # A broken bar modulates torque at twice the slip frequency, about 2.5 Hz: at these rates it looks like noise.
         torque = (1 + 0.2 * load) * (1 + 0.6 * overload) * (1 + 0.004 * white[0] + 0.06 * broken * white[1])
-        current = np.hypot(self._idle_a, self._active_a * torque)
-        speed = _SYNCHRONOUS_RPM * (1 - self._slip * torque)
+        current = np.hypot(self._idle_a, self._active_a * torque) * (1 + 0.7 * lost)
+        speed = _SYNCHRONOUS_RPM * (1 - self._slip * torque * (1 + 0.5 * lost))
 
         heat = self._rise_k * (1 + 0.25 * self._load.lagged(t_s, _THERMAL_TAU_S))
         heat = heat + 20.0 * lagged_level_of("bearing_wear", faults, t_s, _THERMAL_TAU_S)
         heat = heat + 50.0 * lagged_level_of("overload", faults, t_s, _THERMAL_TAU_S)
-        unrest = 0.05 * self._pink.at(k) + 0.35 * wear * white[2] + 0.25 * broken * white[3]
-        level = 1 + 0.25 * load + 2.0 * wear + 1.8 * imbalance + 0.5 * broken
+        heat = heat + 40.0 * lagged_level_of("phase_loss", faults, t_s, _THERMAL_TAU_S)
+        unrest = 0.05 * self._pink.at(k) + 0.35 * wear * white[2] + 0.25 * (broken + lost) * white[3]
+        level = 1 + 0.25 * load + 2.0 * wear + 1.8 * imbalance + 0.5 * (broken + lost) + (1 + 0.8 * load) * crooked
         return self._sensors.measure(
             t_s,
             {

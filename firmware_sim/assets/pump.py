@@ -35,6 +35,7 @@ class Pump:
     blockage      a clogged discharge: flow down by more than a third, pressure up, current down
     cavitation    flow and pressure unsteady and lower, vibration twice as high and rough
     imbalance     vibration nearly three times as high and steady; nothing else
+    seal_leak     a third of what the pump moves is lost before the meter: flow and pressure down, current up a little
     """
 
     fault_channels: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -42,6 +43,7 @@ class Pump:
         "blockage": ("flow", "pressure", "current"),
         "cavitation": ("flow", "pressure", "vibration"),
         "imbalance": ("vibration",),
+        "seal_leak": ("flow", "pressure"),
     }
 
     def __init__(self, seed: int, rate_hz: float) -> None:
@@ -70,14 +72,19 @@ class Pump:
         wear, blockage = level_of("bearing_wear", faults, t_s), level_of("blockage", faults, t_s)
         cavitation, imbalance = level_of("cavitation", faults, t_s), level_of("imbalance", faults, t_s)
 
+        lost = 0.33 * level_of("seal_leak", faults, t_s)  # share of the pump's flow
+
         resistance = self._resistance * (1 + 3 * blockage) / (1 + 0.2 * load) ** 2
         lift_m = self._head0_m * (1 - 0.12 * cavitation) - self._static_m
-        flow = np.sqrt(lift_m / (self._k + resistance)) * (1 + 0.002 * white[0] + 0.05 * cavitation * white[1])
-        head_m = self._head0_m * (1 - 0.12 * cavitation) - self._k * flow**2
+        flow = np.sqrt(lift_m / (self._k / (1 - lost) ** 2 + resistance)) * (
+            1 + 0.002 * white[0] + 0.05 * cavitation * white[1]
+        )
+        moved = flow / (1 - lost)
+        head_m = self._head0_m * (1 - 0.12 * cavitation) - self._k * moved**2
         head_m = head_m * (1 + 0.04 * cavitation * white[2])
 
-        off_best = (flow - self._best_flow) / self._best_flow
-        shaft_w = _W_PER_M3H_M * flow * head_m / (self._efficiency * (1 - off_best**2)) * (1 + 0.05 * wear)
+        off_best = (moved - self._best_flow) / self._best_flow
+        shaft_w = _W_PER_M3H_M * moved * head_m / (self._efficiency * (1 - off_best**2)) * (1 + 0.05 * wear)
         current = np.hypot(self._idle_a, shaft_w / (_SQRT3_V * 0.88))
 
         wear_heat = lagged_level_of("bearing_wear", faults, t_s, _THERMAL_TAU_S)

@@ -8,15 +8,16 @@ from typing import Any
 from rich.table import Table
 
 from firmware_sim.demo.run import DemoRun
-from firmware_sim.demo.verdict import AssetOutcome, judge_alerts, named_sensor_faults
+from firmware_sim.demo.verdict import AssetOutcome, by_asset, judge_demo, named_sensor_faults
 
 
 def summarize(run: DemoRun) -> dict[str, Any]:
     """Everything as JSON-able values; `claims` says which held, `ok` whether all did."""
     truth = run.fleet.truth()
-    outcomes = judge_alerts(run.machines, truth, run.alerts(), run.facts["bad_model"])
+    judgement = judge_demo(truth, run.alerts(), run.hub.get("/v1/sensor-faults?limit=5000"))
+    outcomes = by_asset(judgement, run.machines, run.facts["bad_model"])
     ledger = run.hub.get("/v1/ledger")
-    sensor = named_sensor_faults(truth, run.hub.get("/v1/sensor-faults?limit=5000"))
+    sensor = named_sensor_faults(judgement)
     devices = {gateway.device_id: _device(run.status(gateway.device_id)) for gateway in run.gateways}
     summary: dict[str, Any] = {
         "assets": {outcome.asset: _asset(outcome) for outcome in outcomes},
@@ -64,7 +65,10 @@ def claims(summary: dict[str, Any]) -> dict[str, bool]:
 
 
 def _asset(outcome: AssetOutcome) -> dict[str, Any]:
-    faults = [{"fault": f.fault, "delay_s": f.delay_s, "top_channel": f.top_channel} for f in outcome.faults]
+    faults = [
+        {"fault": f.event.fault, "delay_s": None if f.delay_s is None else round(f.delay_s, 1), "top_channel": f.top_channel}
+        for f in outcome.faults
+    ]
     return {"faults": faults, "false_alarms": outcome.false_alarms, "by_bad_model": outcome.by_bad_model}
 
 

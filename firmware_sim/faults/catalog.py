@@ -10,11 +10,15 @@ from firmware_sim.assets.catalog import MACHINE_FAULTS
 from firmware_sim.faults.drift import drift
 from firmware_sim.faults.dropout import dropout
 from firmware_sim.faults.noise import noise
+from firmware_sim.faults.offset import offset
+from firmware_sim.faults.quantization import quantization
 from firmware_sim.faults.rate import slow_rate
+from firmware_sim.faults.saturation import saturation
 from firmware_sim.faults.sensor import SensorFault
 from firmware_sim.faults.spike import spike
 from firmware_sim.faults.step import step
 from firmware_sim.faults.stuck import stuck
+from firmware_sim.faults.wrong_unit import wrong_unit
 from models.errors import ConfigError
 
 Culprit = Literal["machine", "sensor", "link"]
@@ -27,10 +31,25 @@ SENSOR_FAULTS: Final[Mapping[str, SensorFault]] = {
     "step": step,
     "noise": noise,
     "slow_rate": slow_rate,
+    "offset": offset,
+    "saturation": saturation,
+    "quantization": quantization,
+    "wrong_unit": wrong_unit,
 }
 FIRMWARE_FAULTS: Final = ("fast_rate", "time")  # of all channels at once: the sampling and the clock are the firmware's
 ALL_CHANNELS: Final = ("dropout", "slow_rate", *FIRMWARE_FAULTS)  # those that need no channel
-LINK_FAULTS: Final = ("torn_frames", "garbage")
+LINK_FAULTS: Final = (
+    "torn_frames",
+    "merged_frames",
+    "garbage",
+    "bit_errors",
+    "baud_mismatch",
+    "duplicated",
+    "reordered",
+    "delayed",
+    "unplugged",
+)
+SERIAL_ONLY: Final = ("merged_frames", "baud_mismatch")  # a broker delivers messages whole, and at no speed of its own
 _MACHINE_RAMP_S: Final = 20.0
 _DRIFT_RAMP_S: Final = 300.0
 

@@ -17,7 +17,7 @@ class Line:
     """What a fault may know of the sensor that it befalls.
 
     `low`, `high`: the channel's physical range. `rate_hz`: samples a second. `reading_at`: the healthy reading at a
-    time. `chance`: (n,) uniform in [0, 1), one a sample, the same however time is cut.
+    time. `chance`: (n,) uniform in [0, 1), one a sample, the same however time is cut. `unit`: the channel's.
     """
 
     low: float
@@ -25,6 +25,7 @@ class Line:
     rate_hz: float
     reading_at: Callable[[float], float]
     chance: NDArray[np.float64]
+    unit: str = ""
 
 
 class SensorFault(Protocol):

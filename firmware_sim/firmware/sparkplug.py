@@ -95,6 +95,29 @@ class EdgeNode:
         return metric("bdSeq", datatype=UINT64, value=self.bd_seq)
 
 
+def edge_node(asset: str, channels: Sequence[str]) -> EdgeNode:
+    """The edge node of one machine: `plant/edge-ASSET`, with the machine as its only device, its channels the metrics."""
+    return EdgeNode("plant", f"edge-{asset}", {asset: channels})
+
+
+class EdgeMessages:
+    """An encoder: the births of one session, then data, one message a sample. For a live session see `links.sparkplug`."""
+
+    samples_per_message = 1
+
+    def __init__(self) -> None:
+        self._node: EdgeNode | None = None
+
+    def encode(self, samples: Samples) -> list[Message]:
+        """See `Encoder.encode`."""
+        births: list[Message] = []
+        if self._node is None and len(samples.time_ns):
+            self._node = edge_node(samples.asset, samples.channels)
+            self._node.will()
+            births = self._node.births(int(samples.time_ns[0]))
+        return births + self._node.encode(samples) if self._node is not None else []
+
+
 def payload(metrics: Sequence[bytes], at_ms: int | None = None, seq: int | None = None) -> bytes:
     """A Payload of encoded metrics."""
     parts = [_field(1, at_ms)] if at_ms is not None else []

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from firmware_sim.firmware.encoder import Message
-from firmware_sim.firmware.sparkplug import REBIRTH, EdgeNode
+from firmware_sim.firmware.sparkplug import REBIRTH, EdgeNode, edge_node
 from models.errors import LinkError
 
 
@@ -103,6 +104,56 @@ class SparkplugEdge:
         with self._lock:
             for message in self.node.births(self._now_ns()):
                 client.publish(message.topic, message.payload, qos=0)
+
+
+class SparkplugLink:
+    """One machine's edge node at a broker. Its messages come as JSON objects (`firmware.mqtt.ObjectMessages`) and are numbered
+    as they are sent, since births may come in between. While the broker is away, what is sent is lost: so Sparkplug has it.
+    """
+
+    def __init__(self, asset: str, channels: Sequence[str], host: str, port: int) -> None:
+        """Raises LinkError where no broker answers."""
+        self.n_dropped = 0
+        self.address = f"mqtt://{host}:{port}"
+        self._asset = asset
+        self._newest_ns = 0
+        self._edge = SparkplugEdge(edge_node(asset, channels), host, port, lambda: self._newest_ns or time.time_ns())
+        self._plugged = False
+        self.plug()
+
+    def write(self, messages: Sequence[Message]) -> None:
+        """See `Link.write`."""
+        if not self._plugged:
+            self.n_dropped += len(messages)
+            return
+        for message in messages:
+            values = msgspec.json.decode(message.payload, type=dict[str, float])
+            values.pop("t")
+            self._newest_ns = message.at_ns
+            self._edge.send(self._asset, message.at_ns, values)
+
+    def flush(self, timeout_s: float) -> bool:
+        """See `Link.flush`."""
+        if self._plugged:
+            self._edge.flush(timeout_s)
+        return True
+
+    def unplug(self) -> None:
+        """See `Link.unplug`: the broker publishes the node's death."""
+        if self._plugged:
+            self._plugged = False
+            self._edge.die()
+
+    def plug(self) -> None:
+        """See `Link.plug`. Raises LinkError where no broker answers."""
+        if not self._plugged:
+            self._edge.connect()
+            self._plugged = True
+
+    def close(self) -> None:
+        if self._plugged:
+            self._plugged = False
+            self._edge.leave()
 
 
 def _drop(client: mqtt.Client) -> None:

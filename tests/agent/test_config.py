@@ -96,7 +96,11 @@ def test_without_a_hub_the_device_works_alone(tmp_path: Path) -> None:
         ('id = "here"', 'id = "pump-1"', "assets[1].id: a name of its own; 'pump-1' is there twice"),
         ('name = "bus"', 'name = "line"', "mqtt[0].name: a name of its own; 'line' is there twice"),
         ('asset = "pump-1"', 'asset = "pmup-1"', "serial[0].asset: one of the assets pump-1, here, not 'pmup-1'"),
-        ('profile = "host"', 'profile = "hots"', "assets[1].profile: profile 'hots': one of fan, host, motor, pump"),
+        (
+            'profile = "host"',
+            'profile = "hots"',
+            "assets[1].profile: profile 'hots': one of bearing, compressor, fan, host, motor, pump",
+        ),
         ("[device]", "[device", "not TOML: "),
     ],
 )

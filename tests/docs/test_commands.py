@@ -41,7 +41,7 @@ def resolve(arguments: list[str]) -> click.Command:
     given, left, _ = command.make_parser(context).parse_args(list(arguments))
     if left:
         raise click.UsageError(f"left over: {left}", context)
-    missing = [p.name for p in command.params if p.required and not isinstance(given.get(p.name or ""), str)]
+    missing = [p.name for p in command.params if p.required and not isinstance(given.get(p.name or ""), (str, tuple))]
     if missing:
         raise click.UsageError(f"missing: {missing}", context)
     return command

@@ -10,19 +10,25 @@ from numpy.typing import NDArray
 
 from firmware_sim.assets.asset import Asset
 from firmware_sim.faults.fault import Fault
+from models.contract.config import load_profile
 from models.features.spec import FeatureSpec
 from tests.waiting import wait_until
 
-RATE_HZ = 5.0
-PER_WINDOW = 50
+RATE_HZ = 5.0  # of the machines that are not heard but measured
+
+
+def rate_of(profile: str) -> float:
+    """Samples a second, as the profile says."""
+    return load_profile(profile).windowing.rate_hz
 
 
 def feature_vectors(asset: Asset, first_s: float, n_windows: int, faults: Sequence[Fault] = ()) -> NDArray[np.float64]:
     """(n_windows, n_features) of the windows from `first_s` on."""
-    spec = FeatureSpec(asset.profile)
-    t_s = first_s + np.arange(n_windows * PER_WINDOW) / RATE_HZ
+    spec, windowing = FeatureSpec(asset.profile), asset.profile.windowing
+    per_window = round(windowing.window_s * windowing.rate_hz)
+    t_s = first_s + np.arange(n_windows * per_window) / windowing.rate_hz
     samples = np.stack(list(asset.simulate(t_s, faults).values()), axis=1)
-    windows = samples.reshape(n_windows, PER_WINDOW, -1)
+    windows = samples.reshape(n_windows, per_window, -1)
     return np.stack([spec.compute(window) for window in windows]).astype(np.float64)
 
 

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from firmware_sim.faults.catalog import LINK_FAULTS, SERIAL_ONLY
 from firmware_sim.faults.fault import Fault
 from firmware_sim.node import Node
 from firmware_sim.scenario import AssetPlan
@@ -104,6 +105,39 @@ def test_a_wrong_clock_goes_back_and_forth() -> None:
     assert Counter(steps.tolist()) == {200_000_000: 395, -2_800_000_000: 2, 3_200_000_000: 2}
 
 
+def test_an_offset_sensor_is_off_by_a_twentieth_of_its_range() -> None:
+    off = pump(faults=[Fault("offset", 40.0, 120.0, channel="flow")]).take(1000).values - pump().take(1000).values
+    assert off[200:600, 0] == pytest.approx(6)
+    assert (off[:200] == 0).all()
+    assert (off[600:] == 0).all()
+
+
+def test_a_saturated_sensor_reads_nothing_above_what_it_read_when_it_began() -> None:
+    healthy = pump().take(1000).values[:, 0]
+    flat = pump(faults=[Fault("saturation", 40.0, 120.0, channel="flow")]).take(1000).values[:, 0]
+    assert np.array_equal(flat[200:600], np.minimum(healthy[200:600], healthy[200]))
+    assert (flat[200:600] == healthy[200]).mean() > 0.2
+    assert np.array_equal(flat[600:], healthy[600:])
+
+
+def test_a_coarse_sensor_reads_in_steps_of_a_twentieth_of_its_range() -> None:
+    coarse = pump(faults=[Fault("quantization", 0.0, channel="pressure")]).take(2000).values[:, 1]
+    steps = (coarse + 1) / (0.05 * 17)
+    assert np.allclose(steps, np.round(steps))
+    assert np.abs(coarse - pump().take(2000).values[:, 1]).max() <= 0.025 * 17 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("channel", "factor", "offset"), [("temperature", 1.8, 32), ("flow", 1 / 3.6, 0), ("current", 1000, 0)]
+)
+def test_a_sensor_in_a_wrong_unit_is_off_by_the_units_ratio(channel: str, factor: float, offset: float) -> None:
+    i = pump().channels.index(channel)
+    wrong = pump(faults=[Fault("wrong_unit", 40.0, channel=channel)]).take(1000).values[:, i]
+    healthy = pump().take(1000).values[:, i]
+    assert wrong[200:] == pytest.approx(healthy[200:] * factor + offset)
+    assert np.array_equal(wrong[:200], healthy[:200])
+
+
 def test_silent_machine_sends_nothing_at_all() -> None:
     assert pump(faults=[Fault("dropout", 0.0)]).due(100.0) == []
 
@@ -129,6 +163,74 @@ def test_torn_and_garbage_frames_are_counted_by_the_decoder_and_the_rest_is_read
                 bad += 1
     assert bad > 60
     assert good / 5001 > 0.7
+
+
+def test_a_bit_error_is_found_by_the_checksum_and_makes_no_other_frame() -> None:
+    messages = pump("cobs", [Fault("bit_errors", 200.0, 400.0)]).due(600.0)
+    frames = b"".join(m.payload for m in messages).split(DELIMITER)[:-1]
+    bad = sum(not _is_frame(frame) for frame in frames)
+    assert len(frames) == len(pump("cobs").due(600.0))
+    assert 0.3 < bad / 100 < 0.7, "about half of 100"
+
+
+def test_merged_frames_spoil_both_and_nothing_else() -> None:
+    lines = b"".join(m.payload for m in pump(faults=[Fault("merged_frames", 20.0, 60.0)]).due(80.0)).splitlines()
+    doubles = [line for line in lines if not _is_json(line)]
+    assert 30 < len(doubles) < 130
+    assert all(line.count(b'"asset"') >= 2 for line in doubles)
+    assert sum(line.count(b'"asset"') for line in lines) == 401
+
+
+def test_at_a_wrong_speed_nothing_is_read() -> None:
+    lines = b"".join(m.payload for m in pump(faults=[Fault("baud_mismatch", 0.0)]).due(60.0)).splitlines()
+    assert not any(_is_json(line) for line in lines)
+    frames = b"".join(m.payload for m in pump("cobs", [Fault("baud_mismatch", 0.0)]).due(200.0)).split(DELIMITER)
+    assert not any(_is_frame(frame) for frame in frames if frame)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "senml"])
+def test_duplicated_messages_come_twice_and_none_is_lost(form: str) -> None:
+    sent = [m.payload for m in pump(form).due(400.0)]
+    came = Counter(m.payload for m in pump(form, [Fault("duplicated", 100.0, 300.0)]).due(400.0))
+    assert set(came) == set(sent)
+    assert 0.15 < sum(n == 2 for n in came.values()) / len(sent) < 0.35
+    assert max(came.values()) == 2
+
+
+def test_reordered_messages_come_behind_the_next_and_none_is_lost() -> None:
+    came = [m.at_ns for m in pump(faults=[Fault("reordered", 20.0, 60.0)]).due(100.0)]
+    assert sorted(came) == [m.at_ns for m in pump().due(100.0)]
+    back = [step for step in np.diff(came) if step < 0]
+    assert 40 < len(back) < 130
+    assert min(back) >= -3 * 200_000_000, "behind the next that comes in time"
+
+
+def test_delayed_messages_come_up_to_ten_seconds_late_and_none_is_lost() -> None:
+    node = pump(faults=[Fault("delayed", 20.0, 60.0)])
+    came = [m.at_ns for m in node.due(100.0)]
+    assert sorted(came) == [m.at_ns for m in pump().due(100.0)]
+    newest = np.maximum.accumulate(came)
+    assert 8e9 < (newest - came).max() <= 10e9
+
+
+def test_while_the_cable_is_out_nothing_passes_and_the_rest_is_whole() -> None:
+    came = [m.at_ns for m in pump(faults=[Fault("unplugged", 20.0, 60.0)]).due(100.0)]
+    sent = [m.at_ns for m in pump().due(100.0)]
+    assert came == [at_ns for at_ns in sent if not 20e9 <= at_ns - T0_NS < 60e9]
+
+
+@pytest.mark.parametrize("kind", LINK_FAULTS)
+@pytest.mark.parametrize("form", ["jsonl", "cobs"])
+def test_what_a_line_does_does_not_depend_on_the_ticks_in_which_it_is_asked_for(kind: str, form: str) -> None:
+    at_once, in_ticks = (pump(form, [Fault(kind, 7.3, 33.0)]) for _ in range(2))
+    ticks = [message for until_s in np.arange(0.7, 60, 0.7) for message in in_ticks.due(float(until_s))]
+    assert at_once.due(59.5) == ticks
+
+
+@pytest.mark.parametrize("kind", SERIAL_ONLY)
+def test_faults_of_serial_lines_are_refused_on_mqtt(kind: str) -> None:
+    with pytest.raises(ConfigError, match="serial lines only"):
+        pump("senml").inject(kind)
 
 
 def test_faults_of_the_line_leave_readings_alone() -> None:
@@ -185,6 +287,14 @@ def test_fault_that_cannot_be_is_refused_and_nothing_is_recorded(
     with pytest.raises(ConfigError, match=expected):
         node.inject(kind, severity, channel)
     assert node.faults == []
+
+
+def _is_frame(stuffed: bytes) -> bool:
+    try:
+        decode_frame(stuffed)
+    except FrameError:
+        return False
+    return True
 
 
 def _is_json(line: bytes) -> bool:

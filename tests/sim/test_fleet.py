@@ -18,9 +18,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from firmware_sim.fleet import Fleet, LocalFleet
 from firmware_sim.fleet_process import ProcessFleet
 from firmware_sim.links.broker import Broker, start_broker
-from firmware_sim.scenario import AssetPlan, Scenario
+from firmware_sim.scenario import AssetPlan, FaultPlan, Scenario
 from models.errors import ConfigError, LinkError
-from tests.sim.reading import read_serial
+from tests.sim.reading import read_serial, read_to_hang_up
 from tests.waiting import wait_until
 
 T0_NS = 1_700_000_000_000_000_000
@@ -142,3 +142,17 @@ def test_fleet_ends_with_its_scenario(tmp_path: Path) -> None:
     short = Scenario(assets=(AssetPlan(name="pump-1"),), speed=100, duration_s=20)
     with LocalFleet(short) as fleet:
         assert fleet.wait(10)
+
+
+def test_a_cable_that_the_scenario_pulls_is_out_for_its_time_and_the_port_comes_back(tmp_path: Path) -> None:
+    unplugged = FaultPlan(asset="pump-1", kind="unplugged", start_s=40.0, end_s=80.0)
+    scenario = Scenario(assets=(AssetPlan(name="pump-1"),), faults=(unplugged,), speed=40)
+    with LocalFleet(scenario, None, tmp_path / "ports", T0_NS) as fleet:
+        with serial.Serial(fleet.addresses()["pump-1"], timeout=0.05) as port:
+            read_to_hang_up(port)
+        assert 40e9 <= fleet.now_ns() - T0_NS < 80e9
+        wait_until(Path(fleet.addresses()["pump-1"]).exists, what="the port is back")
+        with serial.Serial(fleet.addresses()["pump-1"], timeout=0.05) as port:
+            assert min(line["t"] for line in lines_of(port)) * 1e9 >= T0_NS + 80e9
+    (event,) = fleet.truth()
+    assert (event.fault, event.kind, event.end_ns) == ("unplugged", "link", T0_NS + round(80e9))

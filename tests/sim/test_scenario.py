@@ -43,32 +43,32 @@ def test_fault_sets_in_as_its_kind_does(tmp_path: Path) -> None:
     ("text", "where", "expected"),
     [
         ("", "mine.toml", "missing required field 'assets'"),
-        ("assets = []", "mine.toml: assets", "length >= 1"),
-        (PUMP + "sped = 3", "mine.toml: assets[0].sped", "unknown key; expected one of name, profile"),
-        (PUMP + 'rate_hz = "5"', "mine.toml: assets[0].rate_hz", "Expected 'float', got 'str'"),
-        (PUMP + "rate_hz = 0", "mine.toml: assets[0].rate_hz", "> 0"),
-        (PUMP + 'profile = "pmup"', "mine.toml: assets[0].profile", "did you mean 'pump'"),
-        (PUMP + 'link = "can"', "mine.toml: assets[0].link", "Invalid enum value 'can'"),
-        (PUMP + 'format = "senml"', "mine.toml: assets[0].format", "one of jsonl, csv, cobs, not 'senml'"),
-        (PUMP + PUMP, "mine.toml: assets[1].name", "'pump-1' is taken"),
-        ('[[assets]]\nname = "pump 1"', "mine.toml: assets[0].name", "matching regex"),
-        (PUMP + '[[faults]]\nasset="pump-2"\nkind="stuck"\nstart_s=1', "mine.toml: faults[0].asset", "did you mean 'pump-1'"),
-        (PUMP + '[[faults]]\nasset="pump-1"\nkind="bearing-wear"\nstart_s=1', "mine.toml: faults[0].kind", "'bearing_wear'"),
-        (PUMP + '[[faults]]\nasset="pump-1"\nkind="overload"\nstart_s=1', "mine.toml: faults[0].kind", "one of bearing_wear"),
-        (PUMP + '[[faults]]\nasset="pump-1"\nkind="stuck"\nstart_s=1', "mine.toml: faults[0].channel", "one of flow"),
+        ("assets = []", "mine.toml:1: assets", "length >= 1"),
+        (PUMP + "sped = 3", "mine.toml:3: assets[0].sped", "unknown key; expected one of name, profile"),
+        (PUMP + 'rate_hz = "5"', "mine.toml:3: assets[0].rate_hz", "Expected 'float', got 'str'"),
+        (PUMP + "rate_hz = 0", "mine.toml:3: assets[0].rate_hz", "> 0"),
+        (PUMP + 'profile = "pmup"', "mine.toml:3: assets[0].profile", "did you mean 'pump'"),
+        (PUMP + 'link = "can"', "mine.toml:3: assets[0].link", "Invalid enum value 'can'"),
+        (PUMP + 'format = "senml"', "mine.toml:3: assets[0].format", "one of jsonl, csv, cobs, not 'senml'"),
+        (PUMP + PUMP, "mine.toml:4: assets[1].name", "'pump-1' is taken"),
+        ('[[assets]]\nname = "pump 1"', "mine.toml:2: assets[0].name", "matching regex"),
+        (PUMP + '[[faults]]\nasset="pump-2"\nkind="stuck"\nstart_s=1', "mine.toml:4: faults[0].asset", "did you mean 'pump-1'"),
+        (PUMP + '[[faults]]\nasset="pump-1"\nkind="bearing-wear"\nstart_s=1', "mine.toml:5: faults[0].kind", "'bearing_wear'"),
+        (PUMP + '[[faults]]\nasset="pump-1"\nkind="overload"\nstart_s=1', "mine.toml:5: faults[0].kind", "one of bearing_wear"),
+        (PUMP + '[[faults]]\nasset="pump-1"\nkind="stuck"\nstart_s=1', "mine.toml:3: faults[0].channel", "one of flow"),
         (
             PUMP + '[[faults]]\nasset="pump-1"\nkind="stuck"\nchannel="presure"\nstart_s=1',
-            "mine.toml: faults[0].channel",
+            "mine.toml:6: faults[0].channel",
             "did you mean 'pressure'",
         ),
         (
             PUMP + '[[faults]]\nasset="pump-1"\nkind="blockage"\nstart_s=9\nend_s=9',
-            "mine.toml: faults[0].end_s",
+            "mine.toml:7: faults[0].end_s",
             "a time after start_s, which is 9",
         ),
         (
             PUMP + '[[faults]]\nasset="pump-1"\nkind="blockage"\nstart_s=9\nseverity=2',
-            "mine.toml: faults[0].severity",
+            "mine.toml:7: faults[0].severity",
             "<= 1",
         ),
         ("speed = [", "mine.toml", "not TOML"),
@@ -81,6 +81,12 @@ def test_bad_scenario_is_refused_with_file_key_and_what_was_expected(
         load(tmp_path, text)
     assert error.value.where.endswith(where)
     assert expected in error.value.expected
+
+
+def test_the_line_is_that_of_the_right_table(tmp_path: Path) -> None:
+    good = '[[faults]]  # one\nasset = "pump-1"\nkind = "blockage"\nstart_s = 1\n\n'
+    with pytest.raises(ConfigError, match=r"mine\.toml:16: faults\[2\]\.kind: .*did you mean 'blockage'"):
+        load(tmp_path, PUMP + "\n" + good + good + good.replace("blockage", "blokcage"))
 
 
 def test_missing_scenario_is_named_with_the_nearest(tmp_path: Path) -> None:

@@ -26,9 +26,13 @@ from tests.builders import T0_NS
 CALLED = {"stuck": "stuck", "spike": "spike", "dropout": "missing", "step": "step", "noise": "noise", "slow_rate": "rate"}
 OF_ALL_CHANNELS = {"fast_rate": "rate", "time": "time"}
 COMMISSIONED_S = 800.0
+MEASURED = [name for name in ASSETS if name != "bearing"]  # at a few samples a second; a bearing is heard at thousands
 CALM_S = 180.0
 DELAY_S = 40.0  # four windows
-UNRELATED = {"vibration"}  # nothing contradicts its steps and noise: they are named, but still scored
+# A compressor switches its current by half its range every few seconds: a spike or step of that size is nothing unusual there.
+HIDDEN = {("compressor", "current", "spike"), ("compressor", "current", "step")}
+# Nothing contradicts their steps and noise: they are named, but still scored.
+UNRELATED = {name: {"vibration"} for name in MEASURED} | {"compressor": {"vibration", "pressure", "current"}}
 
 
 @dataclass
@@ -95,7 +99,7 @@ def one_after_another(profile: str, seed: int) -> list[Fault]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", ASSETS)
+@pytest.mark.parametrize("profile", MEASURED)
 def test_sensor_faults_are_named_in_time_on_their_channels_and_hardly_ever_alarm(profile: str) -> None:
     n, missed, alarmed = 0, Counter[tuple[str, str | None]](), Counter[tuple[str, str | None]]()
     channels = load_profile(profile).channels
@@ -108,15 +112,16 @@ def test_sensor_faults_are_named_in_time_on_their_channels_and_hardly_ever_alarm
             whole = told.named_whole(fault, kind, [c.name for c in channels])
             delay = whole if fault.channel is None else told.named_at(fault, kind)
             n += 1
-            missed[fault.kind, fault.channel] += delay is None or delay > needed_s(channel, fault.kind)
-            unsure = fault.kind in ("step", "noise") and fault.channel in UNRELATED
+            late = delay is None or delay > needed_s(channel, fault.kind)
+            missed[fault.kind, fault.channel] += late and (profile, fault.channel, fault.kind) not in HIDDEN
+            unsure = fault.kind in ("step", "noise") and fault.channel in UNRELATED[profile]
             alarmed[fault.kind, fault.channel] += told.alarmed(fault) and not unsure and fault.kind != "spike"
     assert missed.total() <= 0.05 * n, +missed
     assert alarmed.total() <= 0.03 * n, +alarmed  # a stuck temperature may, before it has rested for its 300 s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", ASSETS)
+@pytest.mark.parametrize("profile", MEASURED)
 @pytest.mark.parametrize("ramp_s", [20.0, 3.0])
 def test_a_machine_fault_is_called_no_sensor_fault_and_raises_an_alarm(profile: str, ramp_s: float) -> None:
     for kind in MACHINE_FAULTS[profile]:
@@ -133,6 +138,6 @@ def test_a_machine_fault_that_comes_at_once_in_one_channel_is_still_alarmed() ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("profile", ASSETS)
+@pytest.mark.parametrize("profile", MEASURED)
 def test_a_healthy_machine_has_no_sensor_fault_in_half_a_day(profile: str) -> None:
     assert played(profile, 11, [], 12 * 3600.0).faults == []

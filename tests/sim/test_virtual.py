@@ -26,6 +26,7 @@ FORMATS = {
 
 def fleet(seed: int = 1) -> Scenario:
     assets = tuple(AssetPlan(name=f"pump-{form}", link=link, format=form) for form, link in FORMATS.items())  # type: ignore[arg-type]
+    assets += (AssetPlan(name="spark-1", link="mqtt", format="sparkplug"), AssetPlan(name="plc-1", link="modbus"))
     assets += (AssetPlan(name="motor-1", profile="motor"), AssetPlan(name="fan-1", profile="fan"))
     faults = tuple(
         FaultPlan(asset=f"pump-{form}", kind=kind, channel=channel, start_s=start_s, end_s=start_s + 40)
@@ -49,7 +50,7 @@ def test_same_seed_same_bytes_and_another_seed_other_bytes(tmp_path: Path) -> No
         play_virtual(fleet(seed), tmp_path / name)
     a, b, c = (contents(tmp_path / name) for name in "abc")
     assert a == b
-    assert len(a) == len(FORMATS) + 3
+    assert len(a) == len(FORMATS) + 5
     assert all(a[name] != c[name] for name in a if name != "truth.jsonl")
 
 

@@ -1,0 +1,1 @@
+"""What a device or a hub said, against what really was wrong."""
