@@ -107,6 +107,17 @@ def test_a_check_in_passes_on_the_hub_s_time_and_how_far_it_may_be_off(room: Roo
     assert 0 <= hub_ns - T0_NS == error_ns <= took_ns / 2
 
 
+def test_a_root_that_the_hub_sends_is_passed_on_with_its_signature(room: Room) -> None:
+    heard: list[tuple[bytes, bytes]] = []
+    room.uplink.heard_root = lambda root, signature: heard.append((root, signature))
+    room.uplink.run_checkin()
+    assert heard == []
+    reply = msgspec.structs.replace(REPLY, root=b"root", root_signature=b"signature")
+    room.hub.replies["/v1/checkin"] = msgspec.msgpack.encode(reply)
+    room.uplink.run_checkin()
+    assert heard == [(b"root", b"signature")]
+
+
 def test_sync_empties_the_outbox(room: Room) -> None:
     room.outbox.append([aggregate()], stamp())
     room.uplink.run_sync()

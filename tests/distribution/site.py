@@ -7,6 +7,7 @@ itself is put to the test in `test_process.py`.
 from __future__ import annotations
 
 import re
+import ssl
 import tempfile
 import threading
 from collections.abc import Callable
@@ -69,6 +70,10 @@ class Site:
         self._server.shutdown()
         self._server.server_close()
         self.engine.dispose()
+
+    def serve_tls(self, context: ssl.SSLContext) -> None:
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = self.url.replace("http:", "https:")
 
     # --- as its operator -----------------------------------------------------------------------------------------
 

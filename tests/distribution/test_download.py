@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from agent.distribution import store
 from models.contract.checkin import DesiredBundle
@@ -221,3 +230,48 @@ def test_another_hub_begins_anew(device: Device, tmp_path: Path) -> None:
         assert device.active == "rig-v5"
     finally:
         other.close()
+
+
+# --- TLS ----------------------------------------------------------------------------------------------------------
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hub")])
+    now = datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    folder.mkdir()
+    (folder / "cert.pem").write_bytes(built.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_over_tls_only_the_pinned_certificate_is_believed(device: Device, site: Site, tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path / "tls")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    site.serve_tls(context)
+    device.restart()
+    wanted = site.publish(2)
+    before = device.kept
+    other, _ = certificate(tmp_path / "other")
+    for pinned in (None, other):
+        if pinned is not None:
+            shutil.copy(pinned, device.directory / "ca.pem")
+        with pytest.raises(LinkError, match="CERTIFICATE_VERIFY_FAILED"):
+            device.ask(wanted)
+        assert (device.kept, device.reasons) == (before, {})
+    shutil.copy(cert, device.directory / "ca.pem")
+    device.ask(wanted)
+    assert (device.active, device.reasons) == ("rig-v2", {})
