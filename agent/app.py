@@ -21,6 +21,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+import msgspec
+
 from agent.actions.construct import make_actions
 from agent.asset import AssetWatch
 from agent.clock import SystemClock
@@ -28,6 +30,7 @@ from agent.committer import Committer
 from agent.config import LoadedConfig
 from agent.control import ControlSocket
 from agent.database import DamagedError, Database
+from agent.distribution.process import Distribution
 from agent.enrol import NOT_ENROLLED, Introduction, Said, check_no_downgrade
 from agent.flash import FlashMeter
 from agent.health import Vitals
@@ -89,7 +92,8 @@ class App:
         self._set_aside = SetAside(loaded.state_dir)
         self._link = make_link(config.hub.url, config.hub.timeout_s, self._identity) if config.hub else None
         spec_hashes = {watch.profile.name: watch.spec.hash for watch in self._pipeline.assets.values()}
-        self._updater = Updater(self._slots, self._link, spec_hashes, self._serve_soon)
+        self._distribution = self._make_distribution(loaded)
+        self._updater = Updater(self._slots, self._distribution, spec_hashes, self._serve_soon)
         self._survey = Survey(self._outbox, FlashMeter(loaded.state_dir), loaded.state_dir, config.device.flash_endurance_tbw)
         self._report = Report(
             version,
@@ -111,9 +115,21 @@ class App:
         self._health: Recurring | None = None
         self._control = ControlSocket(loaded.state_dir, self.status, self._command)
 
+    def _make_distribution(self, loaded: LoadedConfig) -> Distribution | None:
+        hub = loaded.config.hub
+        if hub is None:
+            return None
+        return Distribution(
+            loaded.state_dir,
+            hub.url,
+            hub.timeout_s,
+            hub_public_key=lambda: self._identity.hub_public_key,
+            now_ns=lambda: self._clock.now().wall_ns,
+        )
+
     def _make_uplink(self, loaded: LoadedConfig, version: str) -> Uplink | None:
-        hub, link = loaded.config.hub, self._link
-        if hub is None or link is None:
+        hub, link, distribution = loaded.config.hub, self._link, self._distribution
+        if hub is None or link is None or distribution is None:
             return None
         if loaded.token_file is None and self._identity.enrolment is None:
             raise ConfigError(f"{loaded.path}: hub", NOT_ENROLLED)
@@ -124,9 +140,12 @@ class App:
             sync=Sync(self._outbox, link, self._clock, self._identity.device_id, self._identity.sign, self._set_aside),
             updater=self._updater,
             enrol=introduction.settle,
-            checkin_body=lambda: self._report.checkin(self._clock.now()),
+            checkin_body=lambda: msgspec.structs.replace(
+                self._report.checkin(self._clock.now()), root_version=distribution.root_version()
+            ),
             stopping=self._stop.is_set,
             heard_hub_time=self._clock.attest,
+            heard_root=distribution.adopt_root,
             pace=hub,
         )
 
@@ -253,6 +272,8 @@ class App:
         if self._uplink is not None and self._link is not None:
             self._uplink.stop(_GRACE_S)
             self._link.abort()
+            if self._distribution is not None:
+                self._distribution.abort()
             self._uplink.stop(_GRACE_S)
         for source in self._sources:
             source.stop()

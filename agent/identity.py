@@ -47,6 +47,11 @@ class Identity:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StorageError(f"{self._path}: {error}; remove it to enrol again") from None
 
+    @property
+    def hub_public_key(self) -> bytes | None:
+        """Of the hub that this device is enrolled with; None before that."""
+        return self.enrolment.hub_public_key if self.enrolment is not None else None
+
     def sign(self, message: bytes) -> bytes:
         return self._key.sign(message)
 

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 def become_agent(config_path: Path, log_level: str) -> None:
     """Does not return: this process goes on as the agent, under the same number."""
-    arguments = [*_isolation(), "-m", "agent.run", str(config_path), log_level]
+    arguments = [*isolation(), "-m", "agent.run", str(config_path), log_level]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  # what it starts is itself
 
 
-def _isolation() -> list[str]:
-    """As this interpreter was started; and where it was by a script, the working directory stays out of its path."""
+def isolation() -> list[str]:
+    """Options for another interpreter, as this one was started; where that was by a script, the working directory stays out
+    of its path."""
     if sys.flags.isolated:
         return ["-I"]
     by_module = bool(sys.path) and sys.path[0] in ("", os.getcwd())  # noqa: PTH109  # as the interpreter spells it

@@ -11,7 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 import msgspec
@@ -90,7 +90,11 @@ class SlotStore:
     def refused(self, bundle_id: str) -> bool:
         return bundle_id in self._file.failures
 
-    def forget_failures(self, still_desired: set[str]) -> None:
+    def accept(self, bundle_id: str) -> None:
+        """It was refused, and is in order now."""
+        self.forget_failures(self._file.failures.keys() - {bundle_id})
+
+    def forget_failures(self, still_desired: Set[str]) -> None:
         """Drop the failures of bundles that nobody asks for any more: should one be asked for again, it gets its chance."""
         failures = {bundle: reason for bundle, reason in self._file.failures.items() if bundle in still_desired}
         if failures != self._file.failures:

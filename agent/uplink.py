@@ -48,7 +48,8 @@ class Uplink:
     """`enrol`, `checkin_body`: what to say; the rest: how. `run_…` never raise on a failed link; they are the threads' work,
     and say in how many seconds they want to run next.
 
-    `heard_hub_time`: called with the hub's time as of now and how far off it may be, ns."""
+    `heard_hub_time`: called with the hub's time as of now and how far off it may be, ns. `heard_root`: called with the TUF root
+    that the hub sends to a device which has none, and the hub's signature."""
 
     identity: Identity
     link: HubLink
@@ -59,6 +60,7 @@ class Uplink:
     stopping: Callable[[], bool]
     pace: Pace
     heard_hub_time: Callable[[int, int], None] = lambda _hub_ns, _error_ns: None
+    heard_root: Callable[[bytes, bytes], object] = lambda _root, _signature: None
     drawn: Callable[[], float] = random.random
     sync_attempts: Attempts = field(init=False)
     checkin_attempts: Attempts = field(init=False)
@@ -153,6 +155,8 @@ class Uplink:
             raise LinkError(f"the hub's answer is no check-in reply: {error}") from None
         travel_ns = (time.monotonic_ns() - asked_ns) // 2
         self.heard_hub_time(reply.hub_time_ns + travel_ns, travel_ns)
+        if reply.root:
+            self.heard_root(reply.root, reply.root_signature)
         self._desired = reply.slots
         return min(max(reply.next_checkin_s, 0.0), _MAX_PAUSE_S)
 
@@ -160,5 +164,5 @@ class Uplink:
         """What was swapped before a download fails stays."""
         desired, enrolment = self._desired, self.identity.enrolment
         if desired and enrolment is not None:
-            self.updater.reconcile(desired, enrolment.hub_public_key)
+            self.updater.reconcile(desired)
         return 0.0

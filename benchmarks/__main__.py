@@ -30,6 +30,7 @@ CASES = (
     "rollout_decision",
     "tls",
     "simulator",
+    "distribution",
 )
 
 

@@ -35,6 +35,8 @@ from hub.audit.log import head_of
 from hub.devices.checkin import CheckIns
 from hub.devices.keys import DeviceKeys
 from hub.devices.routes import IdentityApi
+from hub.distribution.repository import Repository
+from hub.distribution.routes import DistributionApi
 from hub.erasure.erasure import Eraser
 from hub.ingest.committer import LEDGER, Committer
 from hub.ingest.consumer import Follower, check_not_older
@@ -71,6 +73,7 @@ from models.contract.checkin import EnrolReply
 
 _audit_log = logging.getLogger("hub.audit")
 PRUNE_EVERY_S: Final = 60.0
+TEND_EVERY_S: Final = 60.0
 LAKE_UPKEEP_EVERY_S: Final = 900.0
 ERASE_EVERY_S: Final = 2.0  # how soon an erasure that was asked for begins
 PROJECTOR_REST_S: Final = 0.1  # between batches: their statements cost more than their records
@@ -93,7 +96,9 @@ def build_app(hub: Hub) -> FastAPI:
     access = Access(engine, hub.admin_token, sessions)
     passwords = Passwords()
     signin = SignIn(engine, sessions, passwords, hub.admin_token)
-    registry = Registry(engine, hub.paths.bundles, hub.key)
+    repository = hub.repository()
+    repository.tend(engine, time.time_ns())
+    registry = Registry(engine, hub.paths.bundles, repository)
     rollouts = RolloutService(engine)
     training = TrainingProcesses(hub.paths.root, hub.paths.logs, hub.profiles_dir, lambda: _end_dead_runs(engine))
     stopping = threading.Event()
@@ -116,10 +121,10 @@ def build_app(hub: Hub) -> FastAPI:
         committer.look_again()
 
     eraser = Eraser(engine, log, lake, [follower.paused for follower in followers], forget, ingest.flush)
-    scheduler = _scheduler(rollouts, hub.config.rollout_tick_s, engine, log, followers, upkeep, eraser)
+    scheduler = _scheduler(repository, rollouts, hub.config.rollout_tick_s, engine, log, followers, upkeep, eraser)
 
     identity = EnrolReply(hub_id=hub.config.hub_id, hub_public_key=hub.key.public_bytes)
-    device_api = DeviceApi(engine, keys, ingest, checkins, registry, identity, hub.join_token, hub.tls.ca_pem())
+    device_api = DeviceApi(engine, keys, ingest, checkins, hub.key.sign, identity, hub.join_token, hub.tls.ca_pem())
     operator_api = OperatorApi(
         engine, access, registry, rollouts, training, backlog, LakeCounter(lake), hub.config.hub_id, online_for_s
     )
@@ -150,7 +155,8 @@ def build_app(hub: Hub) -> FastAPI:
     app.add_middleware(CountRequests, meters=meters)
     app.state.stopping = stopping
     add_problem_handlers(app)
-    app.router.routes.extend(device_api.routes())  # before the operators': a bundle's digest is no bundle's name
+    app.router.routes.extend(device_api.routes())
+    app.router.routes.extend(DistributionApi(engine, registry.path).routes())
     app.include_router(operator_api.router())
     app.include_router(IdentityApi(engine, access, hub, keys).router())
     app.include_router(accounts_api.router())
@@ -183,6 +189,7 @@ def _wake(followers: list[Follower]) -> None:
 
 
 def _scheduler(
+    repository: Repository,
     rollouts: RolloutService,
     rollout_tick_s: float,
     engine: Engine,
@@ -203,6 +210,9 @@ def _scheduler(
         timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
     )
     scheduler.add_job(lambda: rollouts.tick(time.time_ns()), "interval", seconds=rollout_tick_s, name="rollout tick")
+    scheduler.add_job(
+        lambda: repository.tend(engine, time.time_ns()), "interval", seconds=TEND_EVERY_S, name="renew signed metadata"
+    )
     scheduler.add_job(prune, "interval", seconds=PRUNE_EVERY_S, name="prune ingest log")
     scheduler.add_job(lambda: upkeep.run(time.time_ns()), "interval", seconds=LAKE_UPKEEP_EVERY_S, name="lake upkeep")
     scheduler.add_job(lambda: eraser.run(time.time_ns()), "interval", seconds=ERASE_EVERY_S, name="erasures")

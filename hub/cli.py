@@ -30,6 +30,9 @@ _COMMANDS = {
     "ledger": ("hub.ledger.cli", "ledger"),
     "lake": ("hub.lake.cli", "lake"),
     "erase": ("hub.erasure.cli", "erase"),
+    "keys": ("hub.distribution.cli", "keys"),
+    "sign": ("hub.distribution.cli", "sign"),
+    "countersign": ("hub.distribution.cli", "countersign"),
     "audit": ("hub.audit.cli", "audit"),
     "token": ("hub.devices.cli", "token"),
     "tokens": ("hub.devices.cli", "tokens"),
@@ -71,7 +74,9 @@ def init(join_token: bool, data: Path, as_json: bool) -> None:
     from hub.state.database import open_state
 
     made = init_hub(data, join_token=join_token)
-    open_state(made.state_url).dispose()
+    engine = open_state(made.state_url)
+    made.repository().tend(engine, time.time_ns())
+    engine.dispose()
     if as_json:
         paths = {"data": made.paths.root, "admin_token": made.paths.admin_token, "ca": made.tls.ca}
         if made.join_token:

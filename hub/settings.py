@@ -1,7 +1,8 @@
 """A hub lives in one directory: its settings, keys, tokens, state, ingest log, lake and bundles.
 
     DIR/hub.toml          settings; a key that is not there has its default, an unknown key is refused
-    DIR/keys/hub.key      Ed25519, 0600: signs the bundles that devices load
+    DIR/keys/hub.key      Ed25519, 0600: devices know the hub by it, and take the first TUF root on its word
+    DIR/keys/*/           the keys that sign bundles (hub/distribution/keys.py)
     DIR/keys/ca.*, tls.*  the hub's own CA and its certificate: see `hub/tls/files.py`
     DIR/admin.token       0600: opens everything: the first way in, and the last one
     DIR/join.token        0600: lets any device enrol, where it is there; `tocsin hub token` makes better ones
@@ -16,7 +17,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
@@ -27,6 +28,9 @@ from models.contract.names import Name
 from models.contract.signing import SigningKey
 from models.errors import ConfigError
 from models.files import write_durably
+
+if TYPE_CHECKING:
+    from hub.distribution.repository import Repository
 
 DEFAULT_DIR = "./tocsin-hub"
 Hours = Annotated[float, Meta(ge=0.05, le=8784)]
@@ -82,8 +86,12 @@ class HubPaths:
         return self.root / "hub.toml"
 
     @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
     def key(self) -> Path:
-        return self.root / "keys" / "hub.key"
+        return self.keys / "hub.key"
 
     @property
     def admin_token(self) -> Path:
@@ -131,6 +139,13 @@ class Hub:
     @property
     def tls(self) -> TlsFiles:
         return TlsFiles(self.paths.root, self.config)
+
+    def repository(self, elsewhere: Path | None = None) -> Repository:
+        """What signs bundles; `elsewhere`: a folder with keys that are not kept here."""
+        from hub.distribution.keys import KeyRing
+        from hub.distribution.repository import Repository
+
+        return Repository(KeyRing(self.paths.keys, elsewhere))
 
     @property
     def state_url(self) -> str:
@@ -208,7 +223,7 @@ def load_hub(root: Path) -> Hub:
             raise ConfigError(str(paths.config), f"no such file; `tocsin hub init --data {root}` makes a hub")
         config = read_toml(paths.config, HubConfig)
         if not paths.key.is_file():
-            raise ConfigError(str(paths.key), "no such file; restore it: devices accept only bundles that this key signed")
+            raise ConfigError(str(paths.key), "no such file; restore it: devices that are enrolled know this hub by it")
         key = SigningKey.load_or_create(paths.key)
     except OSError as error:
         raise ConfigError(str(error.filename or root), f"a file that can be read: {error.strerror}") from None

@@ -10,11 +10,12 @@
     │   └── LinkTimeout        what was to be carried did not get through in time: retry later, with less at once
     ├── BundleError            refuse the bundle and keep the current slot
     │   ├── BundleCorrupt      not the archive it says it is
-    │   ├── BundleUntrusted    not signed by the hub that this device is enrolled with
+    │   ├── BundleUntrusted    not what the hub that this device is enrolled with has signed, or not provably
     │   ├── BundleIncompatible this device cannot compute what it needs
     │   └── SelfTestFailed     it loads, but its golden vectors do not score as they should
     ├── TrainingError          the hub makes no bundle, and says why
     ├── RolloutError           the hub changes no assignment, and says why
+    ├── SigningError           the hub signs nothing, and says which key it needs
     ├── InstallError           the service is not installed, and says what to do
     └── StorageError           stop safely: state on disk cannot be used as it is
 
@@ -82,7 +83,8 @@ class BundleCorrupt(BundleError):
 
 
 class BundleUntrusted(BundleError):
-    """The signature is missing or is not the enrolled hub's."""
+    """The repository's metadata does not vouch for it: a signature, a version, an expiry, or it is not listed. What is served
+    may be in order later, so this alone is tried again, now and then."""
 
     reason = "untrusted"
 
@@ -105,6 +107,10 @@ class TrainingError(TocsinError):
 
 class RolloutError(TocsinError):
     """An unknown bundle or rollout, or a step that its present state does not allow."""
+
+
+class SigningError(TocsinError):
+    """A key is not at hand, or there is nothing that it could sign."""
 
 
 class InstallError(TocsinError):

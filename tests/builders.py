@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from models.bundle.archive import Golden, digest, pack_bundle
 from models.bundle.manifest import Manifest
-from models.bundle.signature import bundle_message
 from models.contract.checkin import DesiredBundle
 from models.contract.clock import NS_PER_S, Stamp
 from models.contract.envelope import Batch
@@ -240,10 +239,6 @@ def wrong_golden(bundle_id: str = "rig-bad") -> bytes:
     return BundleParts(bundle_id=bundle_id, golden=golden).pack()
 
 
-def desired(archive: bytes, bundle_id: str, key: SigningKey) -> DesiredBundle:
-    """How the hub asks for `archive`, signed by `key`."""
-    sha256 = digest(archive)
-    return DesiredBundle(
-        bundle_id=bundle_id, sha256=sha256, size=len(archive), path=f"/v1/bundles/{bundle_id}",
-        signature=key.sign(bundle_message(sha256)),
-    )  # fmt: skip
+def desired(archive: bytes, bundle_id: str) -> DesiredBundle:
+    """How the hub asks for `archive`."""
+    return DesiredBundle(bundle_id, digest(archive), len(archive))

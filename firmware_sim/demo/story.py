@@ -189,7 +189,7 @@ def cut_off(run: DemoRun) -> None:
 
 def bad_model(run: DemoRun) -> None:
     good = run.hub.get(f"/v1/bundles/{run.facts['first_model']}")
-    archive = spoil(run.hub.get_bytes(f"/v1/bundles/{good['sha256']}"), good["version"] + 1)
+    archive = spoil(run.hub.get_bytes(_archive(good)), good["version"] + 1)
     bad_id = run.hub.post_bytes("/v1/bundles", archive)["bundle_id"]
     run.facts["bad_model"] = bad_id
     run.screen.done(f"{bad_id} published: one threshold for the whole fleet; its golden vectors pass")
@@ -202,6 +202,11 @@ def bad_model(run: DemoRun) -> None:
         lambda: _devices_on(run, run.facts["first_model"]) == run.pump_devices, 60, "the canaries to be back on the good model"
     )
     run.screen.done(f"rolled back: all {run.pump_devices} devices run {run.facts['first_model']} again, the rest never left it")
+
+
+def _archive(bundle: dict[str, Any]) -> str:
+    """Where the hub keeps what it published, for anybody to read: named by digest and id, as devices fetch it."""
+    return f"/v1/tuf/targets/{bundle['profile']}/{bundle['sha256']}.{bundle['bundle_id']}.bundle"
 
 
 CHAPTERS: Final = (

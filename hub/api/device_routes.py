@@ -5,26 +5,23 @@ POST /v1/rotate             Rotate -> Rotated           400, 401, 413
 POST /v1/ingest             Batch -> Ack                400 not an envelope, 401, 413 too large, 429 busy (Retry-After)
 POST /v1/checkin            CheckIn -> CheckInReply     400, 401, 413, 429 busy (Retry-After)
 GET  /v1/ca                 the CA's certificate, PEM   404 where devices need none; open to all: a claim token has its hash
-GET  /v1/bundles/{sha256}   the archive                 404; open to all: its digest is its name, and is signed
 
 A device that is suspended or revoked gets 403, whatever it calls.
+What a check-in tells a device to load it fetches from hub/distribution/routes.py.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
 
 import msgspec
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.routing import BaseRoute, Match, Route
-from starlette.types import Scope
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 
 from hub.api.bodies import read_body
 from hub.api.problems import Problem
@@ -33,15 +30,16 @@ from hub.devices.enrol import MAX_ENROL_BYTES, read_enrol, store_enrol
 from hub.devices.flood import EnrolFailures
 from hub.devices.keys import DeviceKeptOut, DeviceKeys, verifier
 from hub.devices.rotate import MAX_ROTATE_BYTES, read_rotation, take_rotation
+from hub.distribution.repository import newest_root
 from hub.ingest.admission import admit
 from hub.ingest.service import CheckInService, IngestService
-from hub.registry.registry import Registry
+from hub.state.database import reading
 from models.contract.checkin import CheckIn, Enrol, EnrolReply, Rotated
 from models.contract.envelope import Sealed, open_sealed, read_sealed, signed_message
 from models.contract.names import MAX_ENVELOPE_BYTES
+from models.contract.signing import root_message
 from models.errors import EnvelopeError
 
-_SHA256: Final = re.compile("[0-9a-f]{64}")
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -54,7 +52,7 @@ class DeviceApi:
         keys: DeviceKeys,
         ingest: IngestService,
         checkins: CheckInService,
-        registry: Registry,
+        sign: Callable[[bytes], bytes],
         identity: EnrolReply,
         join_token: str,
         ca_pem: bytes | None = None,
@@ -65,7 +63,7 @@ class DeviceApi:
         self._keys = keys
         self._ingest = ingest
         self._checkins = checkins
-        self._registry = registry
+        self._sign = sign
         self._identity = identity
         self._join_token = join_token
         self._ca_pem = ca_pem
@@ -80,7 +78,6 @@ class DeviceApi:
             Route("/v1/enrol", self.enrol, methods=["POST"]),
             Route("/v1/rotate", self.rotate, methods=["POST"]),
             Route("/v1/ca", self.ca, methods=["GET"]),
-            _ArchiveRoute("/v1/bundles/{sha256}", self.archive),
         ]
 
     async def ingest(self, request: Request) -> Response:
@@ -92,7 +89,12 @@ class DeviceApi:
         body = await read_body(request, MAX_CHECKIN_BYTES)
         sealed = read_sealed(body, "checkin")
         checkin = open_sealed(sealed, verifier(await self._key_of(sealed)), CheckIn)
-        return _reply(await self._checkins.submit(Told(sealed.device_id, checkin, len(body))))
+        reply = await self._checkins.submit(Told(sealed.device_id, checkin, len(body)))
+        if checkin.root_version == 0:
+            root = await run_in_threadpool(self._newest_root)
+            if root:
+                reply = msgspec.structs.replace(reply, root=root, root_signature=self._sign(root_message(root)))
+        return _reply(reply)
 
     async def enrol(self, request: Request) -> Response:
         with self._limited(request):
@@ -110,12 +112,6 @@ class DeviceApi:
         if self._ca_pem is None:
             raise Problem(404, "not-found", "this hub has no CA of its own for devices to pin")
         return Response(self._ca_pem, media_type="application/x-pem-file")
-
-    async def archive(self, request: Request) -> Response:
-        path = self._registry.path(request.path_params["sha256"])
-        if not path.is_file():
-            raise Problem(404, "not-found", "no bundle with this SHA-256")
-        return FileResponse(path, media_type="application/octet-stream", headers={"Cache-Control": "public, immutable"})
 
     @contextmanager
     def _limited(self, request: Request) -> Iterator[None]:
@@ -140,6 +136,10 @@ class DeviceApi:
             verifier(refusal.public_key)(sealed.device_id, sealed.signature, message)
             raise
 
+    def _newest_root(self) -> bytes:
+        with reading(self._engine).connect() as connection:
+            return newest_root(connection)
+
     def _store_enrol(self, device_id: str, enrol: Enrol) -> str:
         with self._engine.begin() as connection:
             site = store_enrol(connection, device_id, enrol, self._now_ns())
@@ -151,16 +151,6 @@ class DeviceApi:
             rotated = take_rotation(connection, sealed, self._now_ns())
         self._keys.forget(sealed.device_id)
         return rotated
-
-
-class _ArchiveRoute(Route):
-    """Matches digests only: names under /v1/bundles are the operators'."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, child = super().matches(scope)
-        if match is not Match.NONE and not _SHA256.fullmatch(child["path_params"]["sha256"]):
-            return Match.NONE, {}
-        return match, child
 
 
 def _reply(message: msgspec.Struct) -> Response:

@@ -64,10 +64,14 @@ def take_checkins(
     known.store()
     wanted = {profile for checkin in heard if isinstance(checkin, CheckIn) for profile in _profiles(checkin)}
     slots_of = load_desired(connection, wanted)
+
+    def answer(device_id: str, checkin: CheckIn) -> CheckInReply:
+        knows_tuf = checkin.root_version is not None  # an agent from before TUF could load nothing, and not read the reply
+        slots = slots_of(device_id, _profiles(checkin)) if knows_tuf else []
+        return CheckInReply(hub_time_ns=now_ns, next_checkin_s=next_checkin_s, slots=slots)
+
     return [
-        CheckInReply(hub_time_ns=now_ns, next_checkin_s=next_checkin_s, slots=slots_of(told.device_id, _profiles(checkin)))
-        if isinstance(checkin, CheckIn)
-        else checkin
+        answer(told.device_id, checkin) if isinstance(checkin, CheckIn) else checkin
         for told, checkin in zip(group, heard, strict=True)
     ]
 

@@ -49,7 +49,8 @@ ROUTES: Final[Mapping[str, Right]] = {
     "POST /v1/checkin": DEVICE,
     "POST /v1/rotate": DEVICE,
     "GET /v1/ca": PUBLIC,  # a device checks it against the hash in its claim token
-    "GET /v1/bundles/{sha256}": PUBLIC,  # by digest: its name is what it is
+    "GET /v1/tuf/metadata/{name}": PUBLIC,  # signed, and not secret
+    "GET /v1/tuf/targets/{profile}/{name}": PUBLIC,
     # operators: JSON
     "GET /v1/openapi.json": PUBLIC,  # what can be asked, nothing of what is answered
     "GET /v1/me": SIGNED_IN,

@@ -36,8 +36,9 @@ def list_bundles(data: Path, profile: str | None, as_json: bool) -> None:
         click.echo(json.dumps(found))
         return
     for entry in found:
+        waits = "  waits for its signature" if entry["signed_ns"] is None else ""
         made = datetime.fromtimestamp(entry["created_ns"] // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        click.echo(f"{entry['bundle_id']:<28} {made}  {entry['size']:>7} bytes  {entry['sha256'][:16]}")
+        click.echo(f"{entry['bundle_id']:<28} {made}  {entry['size']:>7} bytes  {entry['sha256'][:16]}{waits}")
     if not found:
         click.echo("no bundles yet; `tocsin hub train` makes one")
 
@@ -62,7 +63,10 @@ def publish(file: Path, data: Path, as_json: bool) -> None:
         raise click.ClickException(f"{file}: {file.stat().st_size} bytes; a bundle has at most {MAX_BUNDLE_BYTES}")
     with _registry(data) as registry:
         bundle_id = registry.publish(file.read_bytes(), now_ns=time.time_ns(), actor=cli_actor())
+        waits = registry.get(bundle_id)["signed_ns"] is None
     click.echo(json.dumps({"bundle_id": bundle_id}) if as_json else bundle_id)
+    if waits:
+        click.echo("it waits for its profile's key: `tocsin hub sign --keys FOLDER`", err=True)
 
 
 @contextmanager
@@ -70,6 +74,6 @@ def _registry(data: Path) -> Iterator[Registry]:
     hub = load_hub(data)
     engine = open_state(hub.state_url)
     try:
-        yield Registry(engine, hub.paths.bundles, hub.key)
+        yield Registry(engine, hub.paths.bundles, hub.repository())
     finally:
         engine.dispose()

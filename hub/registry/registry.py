@@ -5,6 +5,8 @@ Invariants:
 2. A bundle's file is durable before its row exists, and is named by its SHA-256: a row always has its file, and a file
    is never overwritten by another content.
 3. An id or a version, once given, never means another archive.
+4. Its row and what is signed of it are one transaction. Where its profile's key is not at hand it waits (`signed_ns` is None),
+   and no device is sent to it.
 """
 
 from __future__ import annotations
@@ -16,30 +18,30 @@ import msgspec
 from sqlalchemy import Connection, Engine, Row, func, insert, or_, select, tuple_
 
 from hub.audit.log import record
+from hub.distribution.repository import Repository
 from hub.state.database import reading
 from hub.state.schema import bundles
 from models.bundle.archive import Bundle, read_bundle
 from models.bundle.selftest import load_detector, self_test
-from models.bundle.signature import bundle_message
-from models.contract.signing import SigningKey
 from models.errors import BundleCorrupt, BundleError
 from models.files import write_durably
 
-_ENTRY: Final = ("bundle_id", "profile", "version", "spec_hash", "sha256", "size", "created_ns", "run_id")
+_ENTRY: Final = ("bundle_id", "profile", "version", "spec_hash", "sha256", "size", "created_ns", "signed_ns", "run_id")
 
 
 class Registry:
     """Safe to use from several threads and processes."""
 
-    def __init__(self, engine: Engine, bundles_dir: Path, key: SigningKey) -> None:
+    def __init__(self, engine: Engine, bundles_dir: Path, repository: Repository) -> None:
         self._engine = engine
         self._dir = bundles_dir
-        self._key = key
+        self._repository = repository
 
     def publish(self, archive: bytes, run_id: str | None = None, *, now_ns: int, actor: str = "hub") -> str:
         """Check, store and sign a bundle; its id. The same archive again changes nothing.
 
-        Raises BundleError: BundleCorrupt, BundleIncompatible, SelfTestFailed, or its id or version is another archive's.
+        Raises BundleError: BundleCorrupt, BundleIncompatible, SelfTestFailed, or its id or version is another archive's;
+        SigningError: the keys that sign what is newest are not there.
         """
         bundle = read_bundle(archive)
         self_test(bundle, load_detector(bundle, bundle.manifest.spec_hash))
@@ -50,10 +52,11 @@ class Registry:
         write_durably(self.path(bundle.sha256), archive)
         with self._engine.begin() as connection:
             if not _published(connection, bundle):
-                connection.execute(insert(bundles).values(self._row(bundle, len(archive), run_id, now_ns)))
+                connection.execute(insert(bundles).values(_row(bundle, len(archive), run_id, now_ns)))
                 told = {"profile": bundle.manifest.profile, "sha256": bundle.sha256, "run": run_id}
                 what = bundle.manifest.bundle_id
                 record(connection, at_ns=now_ns, actor=actor, action="bundle.publish", subject=what, details=told)
+                self._repository.sign_waiting(connection, actor=actor, now_ns=now_ns)
         return bundle.manifest.bundle_id
 
     def path(self, sha256: str) -> Path:
@@ -99,21 +102,21 @@ class Registry:
         with reading(self._engine).begin() as connection:
             return int(connection.execute(query).scalar() or 0) + 1
 
-    def _row(self, bundle: Bundle, size: int, run_id: str | None, now_ns: int) -> dict[str, Any]:
-        manifest = bundle.manifest
-        return {
-            "bundle_id": manifest.bundle_id,
-            "profile": manifest.profile,
-            "version": manifest.version,
-            "spec_hash": manifest.spec_hash,
-            "sha256": bundle.sha256,
-            "size": size,
-            "signature": self._key.sign(bundle_message(bundle.sha256)),
-            "created_ns": now_ns,
-            "run_id": run_id,
-            "manifest": msgspec.to_builtins(manifest),
-            "card": bundle.card,
-        }
+
+def _row(bundle: Bundle, size: int, run_id: str | None, now_ns: int) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "bundle_id": manifest.bundle_id,
+        "profile": manifest.profile,
+        "version": manifest.version,
+        "spec_hash": manifest.spec_hash,
+        "sha256": bundle.sha256,
+        "size": size,
+        "created_ns": now_ns,
+        "run_id": run_id,
+        "manifest": msgspec.to_builtins(manifest),
+        "card": bundle.card,
+    }
 
 
 def _published(connection: Connection, bundle: Bundle) -> bool:

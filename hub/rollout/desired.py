@@ -36,6 +36,7 @@ def load_desired(connection: Connection, profiles: Collection[str]) -> Callable[
         return [
             DesiredSlots(profile=profile, active=known.get(active or ""), shadow=known.get(shadow or ""))
             for profile, (active, shadow) in sorted(pairs.items())
+            if active is None or active in known  # no device gives up its model for one that it could not load
         ]
 
     return slots
@@ -50,15 +51,7 @@ def _pair(rollout: Rollout, device_id: str) -> Pair:
 
 
 def _bundles(connection: Connection, bundle_ids: Iterable[str]) -> dict[str, DesiredBundle]:
-    columns = (bundles.c.bundle_id, bundles.c.sha256, bundles.c.size, bundles.c.signature)
-    rows = connection.execute(select(*columns).where(bundles.c.bundle_id.in_(sorted(bundle_ids))))
-    return {
-        row.bundle_id: DesiredBundle(
-            bundle_id=row.bundle_id,
-            sha256=row.sha256,
-            size=row.size,
-            path=f"/v1/bundles/{row.sha256}",
-            signature=row.signature,
-        )
-        for row in rows
-    }
+    """Those that devices can load: what waits for its signature is left out."""
+    query = select(bundles.c.bundle_id, bundles.c.sha256, bundles.c.size)
+    query = query.where(bundles.c.bundle_id.in_(sorted(bundle_ids)), bundles.c.signed_ns.is_not(None))
+    return {row.bundle_id: DesiredBundle(row.bundle_id, row.sha256, row.size) for row in connection.execute(query)}

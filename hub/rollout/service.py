@@ -44,10 +44,12 @@ class RolloutService:
     ) -> str:
         """Begin to bring `bundle_id` to its profile's devices; the rollout's id.
 
-        Raises RolloutError: unknown bundle, another rollout open, already what the fleet runs, no device to roll out to.
+        Raises RolloutError: unknown or unsigned bundle, another rollout open, already what the fleet runs, no device for it.
         """
         with self._engine.begin() as connection:
             bundle = store.bundle_row(connection, bundle_id)
+            if bundle.signed_ns is None:
+                raise RolloutError(f"{bundle_id} waits for its profile's key: `tocsin hub sign` signs it")
             _claim_profile(connection, bundle.profile, now_ns)
             incumbent_id = store.fleet_bundle(connection, bundle.profile)
             _refuse_needless(connection, bundle.profile, bundle_id, incumbent_id)

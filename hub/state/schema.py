@@ -271,12 +271,19 @@ bundles = Table(
     Column("spec_hash", String(64), nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("size", Integer, nullable=False),
-    Column("signature", LargeBinary, nullable=False),
     Column("created_ns", BigInteger, nullable=False),
+    Column("signed_ns", BigInteger),  # when its profile's role first listed it; None = it waits for that key
     Column("run_id", String(64)),
     Column("manifest", JSON, nullable=False),
     Column("card", JSON, nullable=False),
     Index("bundles_by_profile", "profile", "version", unique=True),
+)
+tuf_metadata = Table(  # the TUF repository (hub/distribution)
+    "tuf_metadata",
+    metadata,
+    Column("role", String(80), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),  # the file as it is served
 )
 fleet_bundles = Table(  # what a profile's devices should run when no rollout says otherwise
     "fleet_bundles",

@@ -53,7 +53,7 @@ def train(data: Path, profile: str, seed: int, min_windows: int, model: Architec
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a run that is told to end says so in its row
     hub = load_hub(data)
     engine = open_state(hub.state_url)
-    registry = Registry(engine, hub.paths.bundles, hub.key)
+    registry = Registry(engine, hub.paths.bundles, hub.repository())
     trainer = trainer_of(model, load_profile(profile, hub.profiles_dir))
     if not for_the_hub:
         told = {"pid": os.getpid(), "seed": seed, "model": model}

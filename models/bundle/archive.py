@@ -8,7 +8,7 @@
 Invariants:
 1. Members are stored, not compressed, in this order, with a fixed date: equal content, equal SHA-256.
 2. A reader believes nothing: sizes are bounded before they are read, and model and golden vectors must match the digests
-   in the manifest. The archive's own digest is what the hub signs (`signature.py`).
+   in the manifest. The archive's own digest is what the hub signs (`hub/distribution`).
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Enrol(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnrolReply(msgspec.Struct, frozen=True, kw_only=True):
-    """`hub_public_key`: Ed25519, 32 bytes; the device pins it and accepts only bundles signed by it. `site`: where the hub
+    """`hub_public_key`: Ed25519, 32 bytes; the device pins it and takes the TUF root from nobody else. `site`: where the hub
     has it stand, which a claim token decides; empty = where the device says."""
 
     hub_id: Name
@@ -135,6 +135,7 @@ class CheckIn(msgspec.Struct, frozen=True, kw_only=True):
     """A device's state at one moment. `backlog` is what waits for sync; `survival_days`: `days` of `survival`.
 
     `storage`: why the disk takes nothing, empty while it does. `unstored_items`: what is in memory only for that, or was lost.
+    `root_version`: of the TUF root that it trusts, 0 = none yet; None = an agent from before TUF, which is sent no bundles.
     """
 
     at: Stamp
@@ -154,16 +155,15 @@ class CheckIn(msgspec.Struct, frozen=True, kw_only=True):
     survival: Survival | None = None
     storage: Text = ""
     unstored_items: int = 0
+    root_version: int | None = None
 
 
-class DesiredBundle(msgspec.Struct, frozen=True, kw_only=True):
-    """A bundle to hold. `path`: relative to the hub's address. `signature`: the hub's Ed25519 over the archive's SHA-256."""
+class DesiredBundle(msgspec.Struct, frozen=True):
+    """A bundle to hold: `target_path` of its profile and id in the hub's TUF repository, where alone it is to be had."""
 
     bundle_id: Name
     sha256: Hash
     size: int
-    path: str
-    signature: bytes
 
 
 class DesiredSlots(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,8 +175,13 @@ class DesiredSlots(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckInReply(msgspec.Struct, frozen=True, kw_only=True):
-    """`slots` lists every profile that the hub has an opinion on; others stay as they are."""
+    """`slots` lists every profile that the hub has an opinion on; others stay as they are.
+
+    `root`: the TUF root for a device that has none, signed with the hub's key (`root_message`); for others empty.
+    """
 
     hub_time_ns: int
     next_checkin_s: float
     slots: list[DesiredSlots] = []
+    root: bytes = b""
+    root_signature: bytes = b""

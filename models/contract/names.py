@@ -40,6 +40,11 @@ def is_hash(text: str) -> bool:
     return re.match(_HASH, text) is not None
 
 
+def target_path(profile: str, bundle_id: str) -> str:
+    """What a bundle is called where it is signed; of two `Name`s, so that it leads nowhere else."""
+    return f"{profile}/{bundle_id}.bundle"
+
+
 def stable_id(prefix: str, *parts: object) -> str:
     """A `Name` made of what it names: the same event gets the same id in a replay. `prefix`: at most 40 characters are kept."""
     digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=6).hexdigest()

@@ -1,4 +1,4 @@
-"""Ed25519 keys (RFC 8032): a device signs what it sends, the hub signs what devices may load."""
+"""Ed25519 keys (RFC 8032): a device signs what it sends, the hub signs the TUF root that a device begins with."""
 
 from __future__ import annotations
 
@@ -65,6 +65,12 @@ def verified(public_key: bytes, signature: bytes, message: bytes) -> bool:
 def _loaded(public_key: bytes) -> Ed25519PublicKey:
     """Kept, for a fleet's keys come again and again. Raises ValueError."""
     return Ed25519PublicKey.from_public_bytes(public_key)
+
+
+def root_message(root: bytes) -> bytes:
+    """What the hub's key signs of the TUF root that a device begins with; under a name of its own so that no other signature
+    fits."""
+    return b"tocsin-tuf-root\0" + root
 
 
 def join_proof(token: str, device_id: str, public_key: bytes) -> bytes:

@@ -51,10 +51,10 @@ class Room:
         identity.enrolment = HUB
         self.hub.device_key = identity._key.public_bytes
         self.outbox = outbox
-        self.wished: list[tuple[list[DesiredSlots], bytes]] = []
+        self.wished: list[list[DesiredSlots]] = []
         self.stopping = False
         self.enrol: Callable[[], Enrolment] = lambda: HUB
-        updater = SimpleNamespace(reconcile=lambda slots, key: self.wished.append((slots, key)))
+        updater = SimpleNamespace(reconcile=self.wished.append)
         self.uplink = Uplink(
             identity=identity,
             link=self.hub,
@@ -94,7 +94,7 @@ def test_a_check_in_says_how_things_stand_and_the_next_update_works_on_what_is_d
     ((path, body),) = room.hub.posts
     assert path == "/v1/checkin"
     assert open_sealed(read_sealed(body, "checkin"), room.hub._verify, CheckIn) == CHECK_IN
-    assert room.wished == [(REPLY.slots, HUB.hub_public_key)]
+    assert room.wished == [REPLY.slots]
 
 
 def test_a_check_in_passes_on_the_hub_s_time_and_how_far_it_may_be_off(room: Room) -> None:
@@ -105,6 +105,17 @@ def test_a_check_in_passes_on_the_hub_s_time_and_how_far_it_may_be_off(room: Roo
     took_ns = time.monotonic_ns() - began_ns
     ((hub_ns, error_ns),) = heard
     assert 0 <= hub_ns - T0_NS == error_ns <= took_ns / 2
+
+
+def test_a_root_that_the_hub_sends_is_passed_on_with_its_signature(room: Room) -> None:
+    heard: list[tuple[bytes, bytes]] = []
+    room.uplink.heard_root = lambda root, signature: heard.append((root, signature))
+    room.uplink.run_checkin()
+    assert heard == []
+    reply = msgspec.structs.replace(REPLY, root=b"root", root_signature=b"signature")
+    room.hub.replies["/v1/checkin"] = msgspec.msgpack.encode(reply)
+    room.uplink.run_checkin()
+    assert heard == [(b"root", b"signature")]
 
 
 def test_sync_empties_the_outbox(room: Room) -> None:

@@ -115,7 +115,7 @@ def _recording() -> NDArray[np.float64]:
 def _trained_bundle(folder: Path) -> bytes:
     hub = init_hub(folder)
     engine, lake = open_state(hub.state_url), open_lake(hub.lake_url)
-    registry = Registry(engine, hub.paths.bundles, hub.key)
+    registry = Registry(engine, hub.paths.bundles, hub.repository())
     PumpFleet().fill(engine, lake)
     job = TrainingJob(engine, lake, registry, KerasDense(max_epochs=25), lambda: T0_NS)
     outcome = job.run(PUMP.name, seed=1, rules=Rules(min_windows=200), progress=lambda _: None)

@@ -174,6 +174,7 @@ class SimulatedDevice:
             "peak_rss_bytes": 2,
             "backlog_items": 3,
             "backlog_bytes": 4,
+            "root_version": 1,
             "assets": [AssetReport(asset="p1", profile="pump", spec_hash=SPEC, state="normal", p_value=0.5)],
             "slots": [SlotReport(profile="pump", slot="active", bundle_id="pump-1")],
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from models.contract.checkin import (
     AssetReport,
     BundleFailure,
     CheckInReply,
+    DesiredBundle,
     EnrolReply,
     FlashWear,
     LaneBacklog,
@@ -24,6 +26,7 @@ from models.contract.checkin import (
     Survival,
     Unsent,
 )
+from models.contract.signing import root_message, verified
 from tests.hub.conftest import HubClient, running
 from tests.hub.simulated_device import NOW_NS, SPEC, SimulatedDevice, aggregates
 
@@ -230,18 +233,58 @@ def test_a_device_is_told_its_bundle_and_can_fetch_it(client: HubClient) -> None
     engine = connect_state(client.hub.state_url)
     row = {"bundle_id": "pump-7", "profile": "pump", "version": 7, "spec_hash": SPEC, "sha256": sha256, "size": len(archive)}
     with engine.begin() as connection:
-        connection.execute(insert(bundles).values(**row, signature=b"s" * 64, created_ns=1, manifest={}, card={}))
+        connection.execute(insert(bundles).values(**row, created_ns=1, signed_ns=1, manifest={}, card={}))
         connection.execute(insert(fleet_bundles).values(profile="pump", bundle_id="pump-7", since_ns=1))
     engine.dispose()
     device = client.enrolled()
     [slots] = checkin(client, device.checkin()).slots
     assert slots.active is not None
-    assert (slots.active.bundle_id, slots.active.signature) == ("pump-7", b"s" * 64)
-    reply = client.http.get(slots.active.path)
+    assert slots.active == DesiredBundle("pump-7", sha256, len(archive))
+    path = f"/v1/tuf/targets/pump/{sha256}.pump-7.bundle"
+    reply = client.http.get(path)
     assert reply.content == archive
-    assert client.http.get(f"/v1/bundles/{'0' * 64}").status_code == 404
+    part = client.http.get(path, headers={"Range": "bytes=9000-"})
+    assert (part.status_code, part.content) == (206, archive[9000:])
+    assert client.http.get(path.replace(sha256, "0" * 64)).status_code == 404
+
+
+def test_a_device_of_before_tuf_is_told_nothing_that_it_could_not_read(client: HubClient) -> None:
+    engine = connect_state(client.hub.state_url)
+    with engine.begin() as connection:
+        connection.execute(insert(fleet_bundles).values(profile="pump", bundle_id=None, since_ns=1))
+    engine.dispose()
+    device = client.enrolled()
+    assert checkin(client, device.checkin(root_version=None)).slots == []
+    assert len(checkin(client, device.checkin()).slots) == 1
+
+
+def test_a_bundle_that_waits_for_its_signature_is_told_to_nobody(client: HubClient) -> None:
+    engine = connect_state(client.hub.state_url)
+    row = {"bundle_id": "pump-7", "profile": "pump", "version": 7, "spec_hash": SPEC, "sha256": "a" * 64, "size": 1}
+    with engine.begin() as connection:
+        connection.execute(insert(bundles).values(**row, created_ns=1, manifest={}, card={}))
+        connection.execute(insert(fleet_bundles).values(profile="pump", bundle_id="pump-7", since_ns=1))
+    engine.dispose()
+    assert checkin(client, client.enrolled().checkin()).slots == []
+
+
+def test_a_device_without_a_root_is_sent_one_that_the_hub_has_signed(client: HubClient) -> None:
+    device = client.enrolled()
+    reply = checkin(client, device.checkin(root_version=0))
+    assert verified(client.hub.key.public_bytes, reply.root_signature, root_message(reply.root))
+    assert json.loads(reply.root)["signed"]["_type"] == "root"
+    assert checkin(client, device.checkin(root_version=1)).root == b""
+
+
+def test_metadata_is_there_by_version_and_its_path_leads_nowhere_else(client: HubClient) -> None:
+    newest = client.http.get("/v1/tuf/metadata/timestamp.json")
+    assert json.loads(newest.content)["signed"]["_type"] == "timestamp"
+    assert client.http.get("/v1/tuf/metadata/1.root.json").status_code == 200
+    for name in ("root.json", "2.root.json", "1.timestamp.json", "0.root.json", "..%2f..%2fhub.toml", "%2e%2e", "1.x%00.json"):
+        assert client.http.get(f"/v1/tuf/metadata/{name}").status_code in (401, 404)
 
 
 def test_a_bundles_path_leads_nowhere_else(client: HubClient) -> None:
-    for path in ("/v1/bundles/..%2Fhub.toml", "/v1/bundles/%2e%2e/admin.token", "/v1/bundles/" + "A" * 64):
+    names = ("..%2Fhub.toml", "%2e%2e/admin.token", "A" * 64, "a" * 64 + "..%2f.bundle", "a" * 64 + ".x.bundle")
+    for path in [f"/v1/tuf/targets/{profile}/{name}" for profile in ("pump", "%2e%2e") for name in names]:
         assert client.http.get(path).status_code in (401, 404)

@@ -177,5 +177,5 @@ def add_bundle(client: HubClient) -> None:
     row = {"bundle_id": "pump-7", "profile": "pump", "version": 7, "spec_hash": SPEC, "size": 10}
     sha256 = hashlib.sha256(b"x").hexdigest()
     with engine.begin() as connection:
-        connection.execute(insert(bundles).values(**row, sha256=sha256, signature=b"s", created_ns=1, manifest={}, card={}))
+        connection.execute(insert(bundles).values(**row, sha256=sha256, created_ns=1, signed_ns=1, manifest={}, card={}))
     engine.dispose()

@@ -36,7 +36,8 @@ COVERED = {
     "GET /v1/quarantine": "quarantine",
     "GET /v1/bundles": "bundles list",
     "GET /v1/bundles/{bundle_id}": "bundles show",
-    "GET /v1/bundles/{sha256}": "",  # the file is in bundles/ under that name
+    "GET /v1/tuf/metadata/{name}": "",  # for devices
+    "GET /v1/tuf/targets/{profile}/{name}": "",
     "POST /v1/bundles": "bundles publish",
     "GET /v1/training-runs": "training-runs",
     "POST /v1/training-runs": "train",

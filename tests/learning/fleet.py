@@ -86,8 +86,8 @@ class Fleet:
             "spec_hash": PUMP.spec_hash,
             "sha256": f"{version:064x}",
             "size": 1000,
-            "signature": b"s" * 64,
             "created_ns": self.now_ns,
+            "signed_ns": self.now_ns,
             "manifest": {},
             "card": {},
         }
@@ -147,6 +147,7 @@ class Fleet:
         ]
         asset = AssetReport(asset="pump-1", profile=PUMP.name, spec_hash=PUMP.spec_hash, state="normal")
         return CheckIn(
+            root_version=1,
             at=Stamp(self.now_ns, self.now_ns, f"boot-{device.starts}", True),
             epoch="e1",
             agent_version="0.1.0",

@@ -15,8 +15,11 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from click.testing import CliRunner
 from sqlalchemy import Engine, insert, select
+from tuf.api.metadata import Metadata, Targets
 
 from hub.cli import hub as hub_command
+from hub.distribution.keys import role_of
+from hub.distribution.metadata import load
 from hub.lake.lake import DeltaLake, open_lake
 from hub.registry.registry import Registry
 from hub.settings import Hub, init_hub
@@ -30,8 +33,6 @@ from hub.training.linear import CrossChannel, Whitening
 from hub.training.trainer import DenseWeights, Floats, Progress, Trainer, forward
 from models.bundle.archive import Golden, pack_bundle, read_bundle
 from models.bundle.selftest import load_detector, self_test
-from models.bundle.signature import bundle_message
-from models.contract.signing import verified
 from models.detectors.autoencoder import TfliteAutoencoder
 from models.detectors.detector import DEFAULT_CLIP
 from models.errors import BundleCorrupt, BundleError, SelfTestFailed, TrainingError
@@ -64,7 +65,7 @@ class LearningHub:
 def _open(root: Path) -> LearningHub:
     hub = init_hub(root)
     engine = open_state(hub.state_url)
-    return LearningHub(hub, engine, open_lake(hub.lake_url), Registry(engine, hub.paths.bundles, hub.key))
+    return LearningHub(hub, engine, open_lake(hub.lake_url), Registry(engine, hub.paths.bundles, hub.repository()))
 
 
 @pytest.fixture
@@ -92,7 +93,11 @@ def test_a_bundle_comes_out_that_passes_its_self_test_and_is_signed(trained: tup
     assert self_test(bundle, load_detector(bundle, PUMP.spec_hash)).worst < 1e-6
     with opened.engine.begin() as connection:
         row = connection.execute(select(bundles).where(bundles.c.bundle_id == outcome.bundle_id)).one()
-    assert verified(opened.hub.key.public_bytes, row.signature, bundle_message(bundle.sha256))
+        role = load(connection, role_of("pump"))
+    assert row.signed_ns is not None
+    assert role is not None
+    listed = Metadata[Targets].from_bytes(role[1]).signed.targets[f"pump/{outcome.bundle_id}.bundle"]
+    assert (listed.hashes["sha256"], listed.length) == (bundle.sha256, len(archive))
 
 
 def test_it_sees_faults_and_int8_costs_almost_nothing(trained: tuple[LearningHub, Outcome]) -> None:
@@ -267,7 +272,7 @@ def test_the_registry_refuses_what_is_damaged_or_fails_its_golden_vectors(traine
 def test_a_damaged_file_in_the_registry_is_not_handed_out(trained: tuple[LearningHub, Outcome], tmp_path: Path) -> None:
     opened, outcome = trained
     entry = opened.registry.get(outcome.bundle_id)
-    elsewhere = Registry(opened.engine, tmp_path, opened.hub.key)
+    elsewhere = Registry(opened.engine, tmp_path, opened.hub.repository())
     with pytest.raises(BundleCorrupt, match="No such file"):
         elsewhere.read(outcome.bundle_id)
     elsewhere.path(entry["sha256"]).write_bytes(b"garbage")

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from models.bundle.archive import Golden, digest, pack_bundle, read_bundle
 from models.bundle.manifest import Tail
 from models.bundle.selftest import load_detector, self_test
-from models.bundle.signature import bundle_message
 from models.errors import BundleCorrupt, BundleError, BundleIncompatible, SelfTestFailed
 from models.runtime import Int8Model
 from tests.builders import DATA, BundleParts, bundle, rig, tiny_model, wrong_golden
@@ -171,10 +170,6 @@ def test_a_model_of_another_width_is_refused() -> None:
 def test_what_is_no_model_is_incompatible(model: bytes) -> None:
     with pytest.raises(BundleIncompatible):
         Int8Model(model)
-
-
-def test_the_signature_covers_the_digest_under_a_name_of_its_own() -> None:
-    assert bundle_message("ab" * 32) == b"tocsin-bundle\0" + b"ab" * 32
 
 
 def test_the_tiny_models_are_a_few_kilobytes() -> None:

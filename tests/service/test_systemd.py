@@ -55,6 +55,14 @@ name = "memory_used"
 unit = "%"
 """
 _PROBE = """
+CHILD = '''
+import os, resource
+from agent.distribution.child import end_with, limit
+end_with(os.getppid())
+limit()
+import agent.distribution.client
+print(resource.getrlimit(resource.RLIMIT_AS)[0] >> 20, open("/proc/self/oom_score_adj").read().strip())
+'''
 import ctypes
 from pathlib import Path
 
@@ -74,6 +82,9 @@ for path in ("/etc/tocsin/new", "/opt/tocsin/new", "/usr/new"):
     except OSError as error:
         print("write", path, error.strerror)
 nodes = (path for path in Path("/dev").iterdir() if not path.is_symlink())
+import subprocess, sys
+said = subprocess.run([sys.executable, "-I", "-c", CHILD], capture_output=True, text=True)
+print("child", said.stdout, said.stderr[-300:])
 print("devices", sorted(path.name for path in nodes if path.is_char_device() or path.is_block_device()))
 """
 _OPEN_PORTS = """
@@ -239,6 +250,7 @@ def test_an_int8_model_scores_under_the_same_restrictions_and_nothing_else_is_op
     unit = running.run("/opt/tocsin/bin/tocsin", "agent", "install", "--dry-run").stdout
     told = _run_as_the_service(running, unit, _PROBE)
     assert "scored (18,)" in told
+    assert "child 256 1000" in told, "what verifies bundles must be able to limit itself, and to load what it needs"
     assert re.search(r"clock state [0-5]\n", told), "0..5: what the kernel says of its clock; -1: it may not be asked"
     assert "clock set -1" in told
     assert told.count("Read-only file system") == 3

@@ -98,8 +98,8 @@ def add_bundle(connection: Connection, profile: str, version: int, created_ns: i
         spec_hash=SPEC,
         sha256="ab" * 32,
         size=24_180,
-        signature=b"s" * 64,
         created_ns=created_ns,
+        signed_ns=created_ns,
         manifest={"bundle_id": bundle_id},
         card=card or {},
     )
