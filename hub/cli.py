@@ -28,6 +28,8 @@ _COMMANDS = {
     "rollout": ("hub.rollout.cli", "rollout"),
     "bundles": ("hub.registry.cli", "bundles"),
     "audit": ("hub.audit.cli", "audit"),
+    "feedback": ("hub.training.feedback_cli", "feedback"),
+    "dataset": ("hub.training.dataset_cli", "dataset"),
 }
 
 
