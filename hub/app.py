@@ -50,6 +50,7 @@ from hub.rollout.evidence import StageEvidence
 from hub.rollout.service import RolloutService
 from hub.settings import Hub
 from hub.state.database import open_state, reading
+from hub.training.routes import LearningApi
 from hub.training.runs import end_dead_runs
 from hub.web.routes import web_routes
 from models.contract.checkin import EnrolReply
@@ -69,7 +70,7 @@ def build_app(hub: Hub) -> FastAPI:
     lake = open_lake(hub.lake_url)
     access = Access(hub.admin_token)
     registry = Registry(engine, hub.paths.bundles, hub.key)
-    rollouts = RolloutService(engine)
+    rollouts = RolloutService(engine, require_approval=hub.config.require_approval)
     training = TrainingProcesses(hub.paths.root, hub.paths.logs, hub.profiles_dir, lambda: _end_dead_runs(engine))
     stopping = threading.Event()
     online_for_s = 3 * hub.config.checkin_s
@@ -102,6 +103,7 @@ def build_app(hub: Hub) -> FastAPI:
     add_problem_handlers(app)
     app.router.routes.extend(device_api.routes())  # before the operators': a bundle's digest is no bundle's name
     app.include_router(operator_api.router())
+    app.include_router(LearningApi(engine, access, registry).router())
     _add_probes(app, backlog)
     app.router.routes.extend(pages)
     return app

@@ -35,6 +35,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     `checkin_s`: how often devices are asked to check in. `lake_commit_s`: how long windows are gathered before they are
     committed to the lake. `rollout_tick_s`: how often gates are judged. `profiles_dir`: profiles beside the built-in ones.
+    `require_approval`: no rollout starts before somebody has approved its bundle.
     """
 
     hub_id: Name = "hub"
@@ -46,6 +47,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     checkin_s: Seconds = 30.0
     lake_commit_s: Seconds = 5.0
     rollout_tick_s: Seconds = 5.0
+    require_approval: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ _HUB_TOML = """\
 # checkin_s = 30.0          # how often devices check in
 # lake_commit_s = 5.0       # how long windows are gathered before they go to the lake
 # rollout_tick_s = 5.0      # how often gates are judged
+# require_approval = false  # whether a bundle must be approved before it is rolled out
 """
 
 

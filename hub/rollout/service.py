@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, insert, select
 
+from hub.registry.approval import approval_of
 from hub.rollout import store
 from hub.rollout.figures import eligible_members, returning, stage_figures, starts_of
 from hub.rollout.gates import GateSettings, judge, overall
@@ -27,8 +28,9 @@ from models.errors import RolloutError
 class RolloutService:
     """Safe to use from several threads and processes: every method is one transaction, or one per rollout."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, require_approval: bool = False) -> None:
         self._engine = engine
+        self._require_approval = require_approval
 
     def start(
         self,
@@ -43,10 +45,12 @@ class RolloutService:
     ) -> str:
         """Begin to bring `bundle_id` to its profile's devices; the rollout's id.
 
-        Raises RolloutError: unknown bundle, another rollout open, already what the fleet runs, no device to roll out to.
+        Raises RolloutError: unknown bundle, not approved where that is required, another rollout open, already what the fleet runs, no device to roll out to.
         """
         with self._engine.begin() as connection:
             bundle = store.bundle_row(connection, bundle_id)
+            if self._require_approval and approval_of(connection, bundle_id) is None:
+                raise RolloutError(f"nobody has approved {bundle_id}; `tocsin hub bundles approve {bundle_id} --by NAME` does")
             _claim_profile(connection, bundle.profile, now_ns)
             incumbent_id = store.fleet_bundle(connection, bundle.profile)
             _refuse_needless(connection, bundle.profile, bundle_id, incumbent_id)

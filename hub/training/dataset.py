@@ -54,7 +54,8 @@ class Windows:
     @property
     def abnormal(self) -> Mask:
         """In alarm or in a fault that was confirmed, and nobody called it a false alarm."""
-        return (self.alarm & (self.label != "false-alarm")) | (self.label == "confirm")
+        found: Mask = (self.alarm & (self.label != "false-alarm")) | (self.label == "confirm")
+        return found
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -186,7 +187,7 @@ def _near_alarm(windows: Windows, guard: int) -> Mask:
     return near
 
 
-def _asset_slices(windows: Windows) -> list[tuple[tuple[str, str], slice]]:
+def asset_slices(windows: Windows) -> list[tuple[tuple[str, str], slice]]:
     """((device_id, asset), its rows) in order; `windows` are sorted."""
     changes = (windows.device_id[1:] != windows.device_id[:-1]) | (windows.asset[1:] != windows.asset[:-1])
     edges = [0, *(np.flatnonzero(changes) + 1).tolist(), len(windows)]
@@ -196,7 +197,7 @@ def _asset_slices(windows: Windows) -> list[tuple[tuple[str, str], slice]]:
 def _normalize(windows: Windows, normals: Normals) -> Floats:
     """(n, n_features); NaN where a feature is absent, was never seen while commissioning, or the asset was not commissioned."""
     z = np.full_like(windows.features, np.nan)
-    for pair, rows in _asset_slices(windows):
+    for pair, rows in asset_slices(windows):
         if pair in normals:
             z[rows] = normals[pair].apply(windows.features[rows])
     return np.where(np.isfinite(z), z, np.float32(np.nan))
@@ -206,14 +207,14 @@ def _follow(windows: Windows, normals: Normals, pace: Pace) -> tuple[Floats, Fle
     """(n, n_features) as `_normalize`, from levels that follow; and what the assets' drift has in common."""
     z = np.full_like(windows.features, np.nan)
     learned = {}
-    for pair, rows in _asset_slices(windows):
+    for pair, rows in asset_slices(windows):
         own = windows.features[rows][windows.commissioning[rows] & ~windows.faulty[rows]]
         if pair in normals and len(own) >= MIN_SCORES:
             learned[pair] = learn_in_order(own).reference
     if not learned:
         return z, None
     common = fleet_drift([DriftModel.learn(vectors, pace) for vectors in learned.values()])
-    for pair, rows in _asset_slices(windows):
+    for pair, rows in asset_slices(windows):
         if pair in learned:
             drift = Drift(DriftModel.learn(learned[pair], pace, common))
             for i in range(rows.start, rows.stop):
@@ -231,7 +232,7 @@ def _split(windows: Windows, rules: Rules, seed: int) -> tuple[NDArray[np.str_],
     if len(device_ids) >= rules.holdout_devices_from:
         held_out = [str(np.random.default_rng(seed).choice(device_ids))]
     split = np.full(len(windows), TRAIN, dtype="<U10")
-    for (device_id, _), rows in _asset_slices(windows):
+    for (device_id, _), rows in asset_slices(windows):
         n = rows.stop - rows.start
         n_time = round(n * rules.time_share)
         n_validation = round((n - n_time) * rules.validation_share)
@@ -257,7 +258,7 @@ def _time_span(windows: Windows, split: NDArray[np.str_]) -> dict[str, int] | No
     held = split == TIME
     if not held.any():
         return None
-    begins = [int(windows.start_ns[rows][held[rows]].min()) for _, rows in _asset_slices(windows) if held[rows].any()]
+    begins = [int(windows.start_ns[rows][held[rows]].min()) for _, rows in asset_slices(windows) if held[rows].any()]
     return {"begins_first_ns": min(begins), "begins_last_ns": max(begins), "end_ns": int(windows.start_ns[held].max())}
 
 

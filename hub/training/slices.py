@@ -6,7 +6,8 @@ on average; the average is what it hides behind.
 
 Invariants:
 1. A group with fewer than `MIN_WINDOWS` held-out windows is neither passed nor failed: it is named as too small.
-2. Windows of a flood come in runs, so n windows count as n / `RUN_WINDOWS`; bounds are Wilson's (1927) on that.
+2. A group that is alone on its axis has nobody to be compared with, and is named as that.
+3. Windows of a flood come in runs, so n windows count as n / `RUN_WINDOWS`; bounds are Wilson's (1927) on that.
 """
 
 from __future__ import annotations
@@ -82,6 +83,6 @@ def _judged(flags: list[int], everything: tuple[int, int]) -> dict[str, Any]:
     share, others = n_low / n if n else 0.0, low_others / n_others if n_others else 0.0
     limit = max(FLOOD_SHARE, FLOOD_RATIO * others)
     bound = wilson(share, n / RUN_WINDOWS, _Z)[0]
-    verdict = "too small" if n < MIN_WINDOWS else "fails" if bound > limit else "passes"
+    verdict = "too small" if n < MIN_WINDOWS else "alone" if not n_others else "fails" if bound > limit else "passes"
     figures = {"share": share, "lower_bound": bound, "others_share": others, "limit": limit}
     return {"windows": n, **{name: round(value, 5) for name, value in figures.items()}, "verdict": verdict}
