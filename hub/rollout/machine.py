@@ -63,13 +63,14 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What was decided when the rollout began. `absent_after_s`: unseen for so long, a device is not waited for any more.
 
-    `starts`: how often each device's agent had started when the present stage began.
+    `starts`, `rss_bytes`: how often each device's agent had started when the present stage began, and what it held in memory.
     """
 
     stages: list[Stage]
     gates: GateSettings = GateSettings()
     absent_after_s: float = 300.0
     starts: dict[str, int] = {}
+    rss_bytes: dict[str, int] = {}
 
     def to_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = msgspec.to_builtins(self)

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Engine, func, insert, select
 
 from hub.registry.approval import approval_of
 from hub.rollout import store
-from hub.rollout.figures import eligible_members, returning, stage_figures, starts_of
+from hub.rollout.figures import agents_of, eligible_members, returning, stage_figures
 from hub.rollout.gates import GateSettings, judge, overall
 from hub.rollout.machine import ASSIGNING, Event, Plan, State, make_plan, next_state
 from hub.rollout.store import Rollout
@@ -45,7 +46,8 @@ class RolloutService:
     ) -> str:
         """Begin to bring `bundle_id` to its profile's devices; the rollout's id.
 
-        Raises RolloutError: unknown bundle, not approved where that is required, another rollout open, already what the fleet runs, no device to roll out to.
+        Raises RolloutError: unknown bundle, not approved where that is required, another rollout open, already what the fleet
+        runs, no device to roll out to.
         """
         with self._engine.begin() as connection:
             bundle = store.bundle_row(connection, bundle_id)
@@ -216,8 +218,10 @@ def _new_id(connection: Connection, profile: str, version: int, bundle_id: str) 
 
 
 def _with_starts(connection: Connection, plan: Plan, stage: int) -> Plan:
-    starts = starts_of(connection, plan.stages[stage].devices)
-    return Plan(stages=plan.stages, gates=plan.gates, absent_after_s=plan.absent_after_s, starts=starts)
+    told = agents_of(connection, plan.stages[stage].devices)
+    starts = {device_id: agent.starts for device_id, agent in told.items()}
+    rss_bytes = {device_id: agent.rss_bytes for device_id, agent in told.items()}
+    return msgspec.structs.replace(plan, starts=starts, rss_bytes=rss_bytes)
 
 
 def _cohorts(plan: Plan) -> dict[str, Any]:

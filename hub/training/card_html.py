@@ -11,13 +11,16 @@ from html import escape
 from typing import Any, Final
 
 _STYLE: Final = """
-:root{color-scheme:light dark;--ink:#1c2127;--dim:#5b6570;--line:#d8dde2;--paper:#fff;--bar:#2f6f9f;--other:#a9b6c2;--bad:#b3261e}
+:root{color-scheme:light dark;--ink:#1c2127;--dim:#5b6570;--line:#d8dde2;--paper:#fff;--bar:#2f6f9f;--other:#a9b6c2;
+--bad:#b3261e}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ec;--dim:#9aa5b0;--line:#39424b;--paper:#14181c;--bar:#6cb2e0;--other:#56636f;
 --bad:#ff8a80}}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:52rem;margin:2rem auto;padding:0 1rem}
+body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:52rem;margin:2rem auto;
+padding:0 1rem}
 h1{font-size:1.6rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem;border-top:1px solid var(--line);padding-top:1rem}
 p{margin:.4rem 0}.dim{color:var(--dim)}.bad{color:var(--bad);font-weight:600}
-table{border-collapse:collapse;width:100%;font-size:.92rem}th,td{text-align:left;padding:.25rem .75rem .25rem 0;vertical-align:top}
+table{border-collapse:collapse;width:100%;font-size:.92rem}th,td{text-align:left;vertical-align:top;
+padding:.25rem .75rem .25rem 0}
 th{font-weight:500;color:var(--dim);white-space:nowrap}td{overflow-wrap:anywhere}
 svg{width:100%;height:auto;max-width:44rem}text{fill:var(--ink);font:13px system-ui,sans-serif}.v{fill:var(--dim)}
 rect.own{fill:var(--bar)}rect.other{fill:var(--other)}rect.fails{fill:var(--bad)}line{stroke:var(--bad);stroke-width:1.5}
@@ -133,7 +136,8 @@ def _bars(bars: Sequence[Bar], scale: float) -> str:
         y, width = i * 24, 300 * min(1.0, max(0.0, value / scale))
         rows.append(
             f"<text x=0 y={y + 15}>{escape(_short(name))}</text>"
-            f"<rect class={look} x=210 y={y + 4} width={width:.1f} height=14 rx=2 /><text class=v x=520 y={y + 15}>{escape(text)}</text>"
+            f"<rect class={look} x=210 y={y + 4} width={width:.1f} height=14 rx=2 />"
+            f"<text class=v x=520 y={y + 15}>{escape(text)}</text>"
         )
         if mark is not None:
             x = 210 + 300 * min(1.0, mark / scale)

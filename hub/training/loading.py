@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
 from hub.lake.lake import Lake
+from hub.rollout.cohorts import age_group
 from hub.state.schema import commissionings, devices
 from hub.training.dataset import Normals, Windows
 from hub.training.feedback import LabelledSpan, lay_over
-from hub.training.slices import Groups, age_group
+from hub.training.slices import Groups
 from models.contract.items import unpack_floats
 from models.errors import TrainingError
 from models.features.normal import LocalNormal

@@ -26,16 +26,6 @@ FLOOD_SHARE: Final = 0.08
 FLOOD_RATIO: Final = 3.0
 RUN_WINDOWS: Final = 2.0
 _Z: Final = 2.326
-_DAY_NS: Final = 86_400 * 1_000_000_000
-_AGES: Final = ((7, "under 7 days"), (30, "7 to 30 days"), (180, "30 to 180 days"))
-
-
-def age_group(commissioned_ns: int | None, now_ns: int) -> str:
-    """How long ago an asset was commissioned, roughly. `now_ns`: the dataset's end, not today."""
-    if commissioned_ns is None:
-        return "unknown"
-    days = (now_ns - commissioned_ns) / _DAY_NS
-    return next((name for limit, name in _AGES if days < limit), "over 180 days")
 
 
 def bias_report(low: Mapping[Asset, list[int]], groups: Groups) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hub.training.slices import MIN_WINDOWS, age_group, bias_report, flood_reasons
+from hub.rollout.cohorts import age_group
+from hub.training.slices import MIN_WINDOWS, bias_report, flood_reasons
 
 DAY_NS = 86_400 * 1_000_000_000
 
