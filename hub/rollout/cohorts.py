@@ -1,8 +1,8 @@
 """Which devices go first. Pure, and the same for the same rollout.
 
 Invariants:
-1. Devices are chosen by stratum (site, hardware and the age of its asset), never as "the first N": a canary made of one site's oldest devices
-   says nothing about the others.
+1. Devices are chosen by stratum (site, hardware and the age of its oldest asset), never as "the first N": a canary made of
+   one site's oldest devices says nothing about the others.
 2. The choice depends on the rollout's id and on the set of devices only, not on the order in which they are given.
 3. Waves are a partition: each device is in exactly one cohort.
 """
@@ -23,7 +23,8 @@ _AGES: Final = ((7, "under 7 days"), (30, "7 to 30 days"), (180, "30 to 180 days
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A device as far as cohorts care. `age`: of its oldest asset, see `age_group`. `recent`: seen lately; a canary that is offline could only keep everyone waiting."""
+    """A device as far as cohorts care. `age`: of its oldest asset, see `age_group`. `recent`: seen lately; a canary that is
+    offline could only keep everyone waiting."""
 
     device_id: str
     site: str

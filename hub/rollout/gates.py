@@ -34,8 +34,8 @@ class GateSettings(msgspec.Struct, frozen=True, kw_only=True):
     `alarm_ratio`, `alarm_margin`: the candidate may be in alarm in ratio x (incumbent's share) + margin of the windows;
     `low_p_ratio`, `low_p_margin`: the same for windows with a p-value <= 0.01. `confidence_z`: of one-sided bounds, 99 %,
     because a stage is judged again and again. `max_restarts`: of one device's agent in one stage.
-    `max_rss_growth_bytes`: of one device's agent since the stage began. `max_faulty_share`: of windows with sensor faults; above
-    it nothing passes, for what is left is no fair sample.
+    `max_rss_growth_bytes`: of one device's agent since the stage began. `max_faulty_share`: of windows with sensor faults;
+    above it nothing passes, for what is left is no fair sample.
     """
 
     min_windows: int = 60
@@ -71,7 +71,8 @@ class DeviceFigures:
     """One device of the stage. `present`: it has checked in since the stage began and holds the candidate as it should.
 
     `score_us`: its median time to score a window, None = not told yet. `restarts`: of its agent since the stage began.
-    `rss_growth_bytes`: of its agent since the stage began, None = not known. `failure`: why it refused the candidate, "" = it did not.
+    `rss_growth_bytes`: of its agent since the stage began, None = not known. `failure`: why it refused the candidate, "" = it
+    did not.
     """
 
     device_id: str

@@ -21,7 +21,7 @@ h1{font-size:1.6rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem;border-top:
 p{margin:.4rem 0}.dim{color:var(--dim)}.bad{color:var(--bad);font-weight:600}
 table{border-collapse:collapse;width:100%;font-size:.92rem}th,td{text-align:left;vertical-align:top;
 padding:.25rem .75rem .25rem 0}
-th{font-weight:500;color:var(--dim);white-space:nowrap}td{overflow-wrap:anywhere}
+th{font-weight:500;color:var(--dim);width:14rem}td{overflow-wrap:anywhere}
 svg{width:100%;height:auto;max-width:44rem}text{fill:var(--ink);font:13px system-ui,sans-serif}.v{fill:var(--dim)}
 rect.own{fill:var(--bar)}rect.other{fill:var(--other)}rect.fails{fill:var(--bad)}line{stroke:var(--bad);stroke-width:1.5}
 """
@@ -68,7 +68,7 @@ def _detection(evaluation: Mapping[str, Any]) -> str:
     aucs = dict(_part(evaluation, "auc"))
     champion = _part(evaluation, "champion")
     if champion:
-        aucs[f"champion {champion.get('bundle_id')}"] = _part(champion, "auc")
+        aucs["champion"] = _part(champion, "auc")
     names = [name for name in ("int8", "float", "baseline", *aucs) if name in aucs]
     bars: list[Bar] = [
         (f"{fault}, {name}", float(aucs[name][fault]), f"{aucs[name][fault]:.3f}", "own" if name == "int8" else "other", None)
@@ -102,6 +102,9 @@ def _figures(evaluation: Mapping[str, Any]) -> str:
         for name in ("held_out_windows", "auc_loss", "score_correlation", "latency_us_median")
         if name in evaluation
     ]
+    champion = _part(evaluation, "champion")
+    rows += [("champion, on the same windows", champion.get("bundle_id"))] if champion else []
+    rows += [("champion's false alarms", champion["false_alarm_share"])] if "false_alarm_share" in champion else []
     rows += [("false alarms", _part(evaluation, "false_alarms").get("share"))] if "false_alarms" in evaluation else []
     rows += [
         (f"operators said: {label}", f"{f['share_low_p']:.1%} of {f['windows']} windows have p \u2264 0.01")
@@ -147,7 +150,7 @@ def _bars(bars: Sequence[Bar], scale: float) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 30 else f"{name[:29]}\u2026"
+    return name if len(name) <= 26 else f"{name[:25]}\u2026"
 
 
 def _text(title: str, text: Any) -> str:
