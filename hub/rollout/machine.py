@@ -105,7 +105,8 @@ def make_plan(
         raise RolloutError("no device of this profile and feature spec is known; nothing to roll out to")
     count = default_canary_count(members) if canaries is None else canaries
     first = choose_canaries(members, count, seed)
-    rest = [member for member in members if member.device_id not in set(first)]
+    chosen = set(first)
+    rest = [member for member in members if member.device_id not in chosen]
     stages = [] if skip_shadow else [Stage(name="shadow", mode="shadow", devices=first)]
     stages.append(Stage(name="canary", mode="active", devices=first))
     for number, wave in enumerate(split_waves(rest, waves, seed), start=1):
