@@ -67,6 +67,7 @@ from hub.rollout.evidence import StageEvidence
 from hub.rollout.service import RolloutService
 from hub.settings import Hub
 from hub.state.database import open_state, reading
+from hub.training.routes import LearningApi
 from hub.training.runs import end_dead_runs
 from hub.web.routes import web_routes
 from models.contract.checkin import EnrolReply
@@ -91,15 +92,14 @@ def build_app(hub: Hub) -> FastAPI:
     engine = open_state(hub.state_url)
     log = SqliteIngestLog(hub.paths.ingest)
     lake = open_lake(hub.lake_url)
-    lifetime = Lifetime(idle_s=hub.config.session_idle_h * 3600, max_s=hub.config.session_max_h * 3600)
-    sessions = Sessions(engine, hub.admin_token, lifetime)
+    sessions = _sessions(engine, hub)
     access = Access(engine, hub.admin_token, sessions)
     passwords = Passwords()
     signin = SignIn(engine, sessions, passwords, hub.admin_token)
     repository = hub.repository()
     repository.tend(engine, time.time_ns())
     registry = Registry(engine, hub.paths.bundles, repository)
-    rollouts = RolloutService(engine)
+    rollouts = RolloutService(engine, require_approval=hub.config.require_approval)
     training = TrainingProcesses(hub.paths.root, hub.paths.logs, hub.profiles_dir, lambda: _end_dead_runs(engine))
     stopping = threading.Event()
     online_for_s = 3 * hub.config.checkin_s
@@ -161,11 +161,17 @@ def build_app(hub: Hub) -> FastAPI:
     app.include_router(IdentityApi(engine, access, hub, keys).router())
     app.include_router(accounts_api.router())
     app.include_router(LedgerApi(engine, access, lake).router())
+    app.include_router(LearningApi(engine, access, registry).router())
     _add_probes(app, backlog)
     app.router.routes.append(metrics_route(access, counted, fleet))
     app.router.routes.extend(pages)
     describe(app)
     return app
+
+
+def _sessions(engine: Engine, hub: Hub) -> Sessions:
+    lifetime = Lifetime(idle_s=hub.config.session_idle_h * 3600, max_s=hub.config.session_max_h * 3600)
+    return Sessions(engine, hub.admin_token, lifetime)
 
 
 def _followers(engine: Engine, log: IngestLog, lake: Lake, lake_commit_s: float) -> list[Follower]:

@@ -43,6 +43,8 @@ _COMMANDS = {
     "summary": ("hub.api.cli", "summary"),
     "sensor-faults": ("hub.api.cli", "sensor_faults"),
     "training-runs": ("hub.api.cli", "training_runs"),
+    "feedback": ("hub.training.feedback_cli", "feedback"),
+    "dataset": ("hub.training.dataset_cli", "dataset"),
 }
 
 

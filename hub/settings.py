@@ -44,6 +44,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     `checkin_s`: how often devices are asked to check in. `lake_commit_s`: how long windows are gathered before they are
     committed to the lake. `rollout_tick_s`: how often gates are judged. `session_idle_h`, `session_max_h`: how long a browser
     stays signed in, unused and at all. `profiles_dir`: profiles beside the built-in ones.
+    `require_approval`: no rollout starts before somebody has approved its bundle.
     `keep_..._days`: how many days a table of the lake is kept, 0 = for ever. `keep_versions_h`: how long the lake's older
     versions stay readable.
 
@@ -73,6 +74,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     keep_evidence_days: Days = 0
     keep_health_days: Days = 365
     keep_versions_h: Annotated[int, Meta(ge=1, le=87_600)] = 168
+    require_approval: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ _HUB_TOML = """\
 # keep_evidence_days = 0
 # keep_health_days = 365
 # keep_versions_h = 168     # how long older versions of the lake stay readable
+# require_approval = false  # whether a bundle must be approved before it is rolled out
 """
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 Role = Literal["viewer", "operator", "admin"]
-Scope = Literal["read", "metrics", "audit", "publish", "train", "rollout", "devices", "admin"]
+Scope = Literal["read", "metrics", "audit", "publish", "train", "rollout", "feedback", "devices", "admin"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)  # each may do what those before it may
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
@@ -34,6 +34,7 @@ METRICS: Final = Right("metrics", "viewer", frozenset({"metrics", "read"}))
 PUBLISH: Final = Right("publish", "operator", frozenset({"publish"}))
 TRAIN: Final = Right("train", "operator", frozenset({"train"}))
 ROLLOUT: Final = Right("rollout", "operator", frozenset({"rollout"}))
+FEEDBACK: Final = Right("feedback", "operator", frozenset({"feedback"}))
 DEVICES: Final = Right("devices", "operator", frozenset({"devices"}))
 AUDIT: Final = Right("audit", "admin", frozenset({"audit"}))
 ADMIN: Final = Right("admin", "admin", frozenset({"admin"}))
@@ -70,6 +71,9 @@ ROUTES: Final[Mapping[str, Right]] = {
     "GET /v1/bundles": READ,
     "GET /v1/bundles/{bundle_id}": READ,
     "POST /v1/bundles": PUBLISH,
+    "GET /v1/bundles/{bundle_id}/card.html": READ,
+    "POST /v1/bundles/{bundle_id}/approval": ROLLOUT,
+    "POST /v1/alerts/{device_id}/{alert_id}/feedback": FEEDBACK,
     "GET /v1/training-runs": READ,
     "POST /v1/training-runs": TRAIN,
     "GET /v1/rollouts": READ,

@@ -12,10 +12,14 @@ from pathlib import Path
 import click
 
 from hub.audit.log import cli_actor
+from hub.registry.approval import approval_of
+from hub.registry.approval import approve as give_approval
 from hub.registry.registry import Registry
 from hub.settings import load_hub
-from hub.state.database import open_state
+from hub.state.database import open_state, reading
 from hub.terminal import data_option, json_option
+from hub.training.card_html import card_html
+from hub.training.routes import devices_holding
 from models.contract.names import MAX_BUNDLE_BYTES
 
 
@@ -67,6 +71,41 @@ def publish(file: Path, data: Path, as_json: bool) -> None:
     click.echo(json.dumps({"bundle_id": bundle_id}) if as_json else bundle_id)
     if waits:
         click.echo("it waits for its profile's key: `tocsin hub sign --keys FOLDER`", err=True)
+
+
+@bundles.command()
+@click.argument("bundle_id")
+@click.option("--by", required=True, help="Who answers for it.")
+@click.option("--note", default="", help="On what grounds.")
+@data_option
+def approve(bundle_id: str, by: str, note: str, data: Path) -> None:
+    """Approve BUNDLE_ID; where hub.toml has `require_approval`, no rollout starts without."""
+    engine = open_state(load_hub(data).state_url)
+    try:
+        with engine.begin() as connection:
+            give_approval(connection, bundle_id, approver=by, actor=cli_actor(), note=note, now_ns=time.time_ns())
+    finally:
+        engine.dispose()
+    click.echo(f"{bundle_id} approved by {by}")
+
+
+@bundles.command()
+@click.argument("bundle_id")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it there as one HTML file.")
+@data_option
+def card(bundle_id: str, html: Path | None, data: Path) -> None:
+    """The model card of BUNDLE_ID, as JSON or HTML."""
+    engine = open_state(load_hub(data).state_url)
+    with _registry(data) as registry, reading(engine).begin() as connection:
+        entry, approval = registry.get(bundle_id), approval_of(connection, bundle_id)
+        n_holding = devices_holding(connection, bundle_id)
+    engine.dispose()
+    if html is None:
+        lineage = {"sha256": entry["sha256"], "run_id": entry["run_id"], "devices_holding": n_holding}
+        click.echo(json.dumps({**entry["card"], "approval": approval, "bundle": lineage}, indent=2))
+        return
+    html.write_text(card_html(entry, approval, n_holding), encoding="utf-8")
+    click.echo(f"{html}")
 
 
 @contextmanager

@@ -126,9 +126,10 @@ def _steer(data: Path, rollout_id: str, step: str, outcome: str, as_json: bool) 
 
 @contextmanager
 def _service(data: Path) -> Iterator[RolloutService]:
-    engine = open_state(load_hub(data).state_url)
+    hub = load_hub(data)
+    engine = open_state(hub.state_url)
     try:
-        yield RolloutService(engine)
+        yield RolloutService(engine, require_approval=hub.config.require_approval)
     finally:
         engine.dispose()
 

@@ -1,8 +1,8 @@
 """Which devices go first. Pure, and the same for the same rollout.
 
 Invariants:
-1. Devices are chosen by stratum (site and hardware), never as "the first N": a canary made of one site's oldest devices
-   says nothing about the others.
+1. Devices are chosen by stratum (site, hardware and the age of its oldest asset), never as "the first N": a canary made of
+   one site's oldest devices says nothing about the others.
 2. The choice depends on the rollout's id and on the set of devices only, not on the order in which they are given.
 3. Waves are a partition: each device is in exactly one cohort.
 """
@@ -17,20 +17,32 @@ from dataclasses import dataclass
 from typing import Final
 
 CANARY_SHARE: Final = 0.1
+_DAY_NS: Final = 86_400 * 1_000_000_000
+_AGES: Final = ((7, "under 7 days"), (30, "7 to 30 days"), (180, "30 to 180 days"))
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A device as far as cohorts care. `recent`: seen lately; a canary that is offline could only keep everyone waiting."""
+    """A device as far as cohorts care. `age`: of its oldest asset, see `age_group`. `recent`: seen lately; a canary that is
+    offline could only keep everyone waiting."""
 
     device_id: str
     site: str
     hardware: str
     recent: bool = True
+    age: str = ""
 
     @property
-    def stratum(self) -> tuple[str, str]:
-        return self.site, self.hardware
+    def stratum(self) -> tuple[str, str, str]:
+        return self.site, self.hardware, self.age
+
+
+def age_group(commissioned_ns: int | None, now_ns: int) -> str:
+    """How long ago an asset was commissioned, roughly."""
+    if commissioned_ns is None:
+        return "unknown"
+    days = (now_ns - commissioned_ns) / _DAY_NS
+    return next((name for limit, name in _AGES if days < limit), "over 180 days")
 
 
 def default_canary_count(members: Sequence[Member]) -> int:
@@ -60,7 +72,7 @@ def _by_turns(members: Sequence[Member], seed: str) -> list[str]:
     The k-th of a stratum of n is due at (k + 1/2) / n, so every prefix holds each stratum about in proportion, after
     one of each has been drawn.
     """
-    strata: dict[tuple[str, str], list[Member]] = defaultdict(list)
+    strata: dict[tuple[str, str, str], list[Member]] = defaultdict(list)
     for member in members:
         strata[member.stratum].append(member)
     due: list[tuple[bool, float, str, str]] = []

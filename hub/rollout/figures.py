@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, func, select
 
-from hub.rollout.cohorts import Member
+from hub.rollout.cohorts import Member, age_group
 from hub.rollout.gates import Counts, DeviceFigures, StageFigures
 from hub.rollout.machine import reached_devices
 from hub.rollout.store import Rollout
-from hub.state.schema import assets, bundle_failures, device_slots, devices, stage_evidence
+from hub.state.schema import assets, bundle_failures, commissionings, device_slots, devices, stage_evidence
 
 RECENT_NS = 15 * 60 * 1_000_000_000
 
@@ -26,19 +26,36 @@ def eligible_members(connection: Connection, profile: str, spec_hash: str, now_n
         .distinct()
         .order_by(devices.c.device_id)
     )
+    own = commissionings.c
+    oldest = select(own.device_id, func.min(own.start_ns)).where(own.profile == profile).group_by(own.device_id)
+    since = dict(connection.execute(oldest).tuples().all())
     return [
-        Member(row.device_id, row.site, row.hardware, recent=row.last_seen_ns >= now_ns - RECENT_NS)
+        Member(
+            row.device_id,
+            row.site,
+            row.hardware,
+            recent=row.last_seen_ns >= now_ns - RECENT_NS,
+            age=age_group(since.get(row.device_id), now_ns),
+        )
         for row in connection.execute(query)
     ]
 
 
-def starts_of(connection: Connection, device_ids: Sequence[str]) -> dict[str, int]:
-    """How often each device's agent had started by its latest check-in; devices that never checked in are left out."""
-    starts = devices.c.checkin[
-        "starts"
-    ].as_integer()  # taken out by the database: to decode ten thousand check-ins takes a second
-    query = select(devices.c.device_id, starts).where(devices.c.device_id.in_(device_ids))
-    return {device_id: n for device_id, n in connection.execute(query).tuples() if n is not None}
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """What a device's agent said of itself at its latest check-in. `starts`: how often it had started."""
+
+    starts: int
+    rss_bytes: int
+
+
+def agents_of(connection: Connection, device_ids: Sequence[str]) -> dict[str, Agent]:
+    """By device; devices that never checked in are left out. The database picks the two numbers from the JSON: for thousands
+    of devices, reading whole check-ins here would take most of a decision's time."""
+    told = devices.c.checkin
+    starts, rss = told["starts"].as_integer().label("starts"), told["rss_bytes"].as_integer().label("rss")
+    query = select(devices.c.device_id, starts, rss).where(devices.c.device_id.in_(device_ids), told.is_not(None))
+    return {row.device_id: Agent(row.starts, row.rss or 0) for row in connection.execute(query) if row.starts is not None}
 
 
 def stage_figures(connection: Connection, rollout: Rollout) -> StageFigures:
@@ -48,11 +65,12 @@ def stage_figures(connection: Connection, rollout: Rollout) -> StageFigures:
     slots = _slots(connection, rollout)
     counts = _counts(connection, rollout)
     failures = _failures(connection, rollout)
-    starts = starts_of(connection, stage.devices)
+    agents = agents_of(connection, stage.devices)
     figures = []
     for device_id in stage.devices:
         slot = slots.get(device_id)
-        before = rollout.plan.starts.get(device_id)
+        agent = agents.get(device_id)
+        starts, rss = rollout.plan.starts.get(device_id), rollout.plan.rss_bytes.get(device_id)
         figures.append(
             DeviceFigures(
                 device_id=device_id,
@@ -60,7 +78,8 @@ def stage_figures(connection: Connection, rollout: Rollout) -> StageFigures:
                 counts=counts.get(device_id, Counts()),
                 score_us=slot.score_us_median if slot is not None else None,
                 n_timed=slot.n_windows if slot is not None else 0,
-                restarts=0 if before is None else max(0, starts.get(device_id, before) - before),
+                restarts=0 if agent is None or starts is None else max(0, agent.starts - starts),
+                rss_growth_bytes=None if agent is None or rss is None else agent.rss_bytes - rss,
                 failure=failures.get(device_id, ""),
             )
         )

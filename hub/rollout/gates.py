@@ -34,6 +34,8 @@ class GateSettings(msgspec.Struct, frozen=True, kw_only=True):
     `alarm_ratio`, `alarm_margin`: the candidate may be in alarm in ratio x (incumbent's share) + margin of the windows;
     `low_p_ratio`, `low_p_margin`: the same for windows with a p-value <= 0.01. `confidence_z`: of one-sided bounds, 99 %,
     because a stage is judged again and again. `max_restarts`: of one device's agent in one stage.
+    `max_rss_growth_bytes`: of one device's agent since the stage began. `max_faulty_share`: of windows with sensor faults;
+    above it nothing passes, for what is left is no fair sample.
     """
 
     min_windows: int = 60
@@ -48,6 +50,8 @@ class GateSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_score_us: float = 20_000.0
     min_timed_windows: int = 5
     max_restarts: int = 2
+    max_rss_growth_bytes: int = 48 * 1024 * 1024
+    max_faulty_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ class DeviceFigures:
     """One device of the stage. `present`: it has checked in since the stage began and holds the candidate as it should.
 
     `score_us`: its median time to score a window, None = not told yet. `restarts`: of its agent since the stage began.
-    `failure`: why it refused the candidate, "" = it did not.
+    `rss_growth_bytes`: of its agent since the stage began, None = not known. `failure`: why it refused the candidate, "" = it
+    did not.
     """
 
     device_id: str
@@ -77,6 +82,7 @@ class DeviceFigures:
     n_timed: int = 0
     restarts: int = 0
     failure: str = ""
+    rss_growth_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,26 @@ def judge_restarts(stage: StageFigures) -> Judgement:
     return ("pass" if stage.present >= stage.needed else "wait"), reason, figures
 
 
+def judge_memory(stage: StageFigures) -> Judgement:
+    """No agent has grown by more than a model may cost; a device that did not tell its memory before is not compared."""
+    limit = stage.settings.max_rss_growth_bytes
+    grown = [(d.rss_growth_bytes, d.device_id) for d in stage.devices if d.present and d.rss_growth_bytes is not None]
+    worst, who = max(grown, default=(0, ""))
+    figures = {"told": len(grown), "worst_bytes": worst, "max_bytes": limit, "device": who}
+    reason = f"most by {worst / 2**20:.1f} MiB{f' on {who}' if who else ''}, at most {limit / 2**20:.0f}"
+    if worst > limit:
+        return "halt", reason, figures
+    return ("pass" if stage.present >= stage.needed else "wait"), reason, figures
+
+
+def judge_sensor_faults(stage: StageFigures) -> Judgement:
+    """A control, for no model makes sensors fail: where too many windows are faulty, the rest says little, and it waits."""
+    n, faulty, limit = stage.total("n_windows"), stage.total("n_faulty"), stage.settings.max_faulty_share
+    share = faulty / (n + faulty) if n + faulty else 0.0
+    figures = {"windows": n + faulty, "faulty": faulty, "share": round(share, 4), "max_share": limit}
+    return ("pass" if share <= limit else "wait"), f"{share:.1%} of {n + faulty} windows have sensor faults", figures
+
+
 def judge_latency(stage: StageFigures) -> Judgement:
     """Scoring a window stays within its budget on every device that reports a median over enough windows."""
     enough, limit_us = stage.settings.min_timed_windows, stage.settings.max_score_us
@@ -211,8 +237,10 @@ GATES: Final[dict[str, Callable[[StageFigures], Judgement]]] = {
     "presence": judge_presence,
     "self_test": judge_self_test,
     "restarts": judge_restarts,
+    "memory": judge_memory,
     "latency": judge_latency,
     "evidence": judge_evidence,
+    "sensor_faults": judge_sensor_faults,
     "low_p": judge_low_p,
     "alarm_rate": judge_alarm_rate,
 }

@@ -63,13 +63,14 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What was decided when the rollout began. `absent_after_s`: unseen for so long, a device is not waited for any more.
 
-    `starts`: how often each device's agent had started when the present stage began.
+    `starts`, `rss_bytes`: how often each device's agent had started when the present stage began, and what it held in memory.
     """
 
     stages: list[Stage]
     gates: GateSettings = GateSettings()
     absent_after_s: float = 300.0
     starts: dict[str, int] = {}
+    rss_bytes: dict[str, int] = {}
 
     def to_json(self) -> dict[str, Any]:
         plain: dict[str, Any] = msgspec.to_builtins(self)
@@ -104,7 +105,8 @@ def make_plan(
         raise RolloutError("no device of this profile and feature spec is known; nothing to roll out to")
     count = default_canary_count(members) if canaries is None else canaries
     first = choose_canaries(members, count, seed)
-    rest = [member for member in members if member.device_id not in set(first)]
+    chosen = set(first)
+    rest = [member for member in members if member.device_id not in chosen]
     stages = [] if skip_shadow else [Stage(name="shadow", mode="shadow", devices=first)]
     stages.append(Stage(name="canary", mode="active", devices=first))
     for number, wave in enumerate(split_waves(rest, waves, seed), start=1):

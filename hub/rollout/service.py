@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Engine, func, insert, select
 
+from hub.registry.approval import approval_of
 from hub.rollout import store
-from hub.rollout.figures import eligible_members, returning, stage_figures, starts_of
+from hub.rollout.figures import agents_of, eligible_members, returning, stage_figures
 from hub.rollout.gates import GateSettings, judge, overall
 from hub.rollout.machine import ASSIGNING, Event, Plan, State, make_plan, next_state
 from hub.rollout.store import HUB, Rollout
@@ -27,8 +29,9 @@ from models.errors import RolloutError
 class RolloutService:
     """Safe to use from several threads and processes: every method is one transaction, or one per rollout."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, require_approval: bool = False) -> None:
         self._engine = engine
+        self._require_approval = require_approval
 
     def start(
         self,
@@ -44,12 +47,15 @@ class RolloutService:
     ) -> str:
         """Begin to bring `bundle_id` to its profile's devices; the rollout's id.
 
-        Raises RolloutError: unknown or unsigned bundle, another rollout open, already what the fleet runs, no device for it.
+        Raises RolloutError: unknown or unsigned bundle, not approved where that is required, another rollout open, already what
+        the fleet runs, no device to roll out to.
         """
         with self._engine.begin() as connection:
             bundle = store.bundle_row(connection, bundle_id)
             if bundle.signed_ns is None:
                 raise RolloutError(f"{bundle_id} waits for its profile's key: `tocsin hub sign` signs it")
+            if self._require_approval and approval_of(connection, bundle_id) is None:
+                raise RolloutError(f"nobody has approved {bundle_id}; `tocsin hub bundles approve {bundle_id} --by NAME` does")
             _claim_profile(connection, bundle.profile, now_ns)
             incumbent_id = store.fleet_bundle(connection, bundle.profile)
             _refuse_needless(connection, bundle.profile, bundle_id, incumbent_id)
@@ -223,8 +229,10 @@ def _new_id(connection: Connection, profile: str, version: int, bundle_id: str) 
 
 
 def _with_starts(connection: Connection, plan: Plan, stage: int) -> Plan:
-    starts = starts_of(connection, plan.stages[stage].devices)
-    return Plan(stages=plan.stages, gates=plan.gates, absent_after_s=plan.absent_after_s, starts=starts)
+    told = agents_of(connection, plan.stages[stage].devices)
+    starts = {device_id: agent.starts for device_id, agent in told.items()}
+    rss_bytes = {device_id: agent.rss_bytes for device_id, agent in told.items()}
+    return msgspec.structs.replace(plan, starts=starts, rss_bytes=rss_bytes)
 
 
 def _cohorts(plan: Plan) -> dict[str, Any]:

@@ -285,6 +285,25 @@ tuf_metadata = Table(  # the TUF repository (hub/distribution)
     Column("version", Integer, primary_key=True),
     Column("content", LargeBinary, nullable=False),  # the file as it is served
 )
+bundle_approvals = Table(
+    "bundle_approvals",
+    metadata,
+    Column("bundle_id", String(64), primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),  # who entered it, as in the audit log
+    Column("approver", Text, nullable=False),  # who answers for it, as they are called
+    Column("note", Text, nullable=False),
+)
+alert_feedback = Table(  # nothing is overwritten: a training run is repeated with what was said before it began
+    "alert_feedback",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("alert_id", String(64), primary_key=True),
+    Column("at_ns", BigInteger, primary_key=True, autoincrement=False),
+    Column("label", String(16), nullable=False),  # confirm, false-alarm, maintenance
+    Column("actor", Text, nullable=False),
+    Column("note", Text, nullable=False),
+)
 fleet_bundles = Table(  # what a profile's devices should run when no rollout says otherwise
     "fleet_bundles",
     metadata,

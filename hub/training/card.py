@@ -13,6 +13,7 @@ _TITLES: Final[dict[Architecture, str]] = {
     "dense-autoencoder": "Dense autoencoder",
     "cross-channel": "Cross-channel regression",
     "whitening": "Whitening (Hotelling's T2)",
+    "pca": "Principal components",
 }
 _LIMITS = (
     "Knows the machines of its profile and feature spec only. Scores are comparable only within this model; p-values come "

@@ -1,8 +1,9 @@
 """A dataset: a pinned selection of the lake, each machine's windows measured by its own yardstick, and split.
 
 Invariants:
-1. Only normal running trains: windows with a sensor fault, in alarm or next to one, or with too many missing features are
-   left out, and each reason is counted in the record.
+1. Only normal running trains: windows with a sensor fault, in an alert that an operator confirmed or during maintenance, in
+   alarm or next to one, or with too many missing features are left out, and each reason is counted in the record. An alarm
+   that an operator called false is normal running: it trains.
 2. Splits are by device and by time, never by chance among neighbours: windows that touch each other look alike, and a
    random split would grade the model on what it has nearly seen.
 3. Trimming touches what is learned from, never what is graded on.
@@ -48,6 +49,13 @@ class Windows:
     faulty: Mask
     commissioning: Mask
     alarm: Mask
+    label: NDArray[np.str_]  # of the alert that it is within, by operators' feedback; "" = none
+
+    @property
+    def abnormal(self) -> Mask:
+        """In alarm or in a fault that was confirmed, and nobody called it a false alarm."""
+        found: Mask = (self.alarm & (self.label != "false-alarm")) | (self.label == "confirm")
+        return found
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -77,6 +85,14 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """Windows that operators spoke of, kept apart to grade on. `z`: (n, n_features) normalized. `label`: (n,) their word."""
+
+    windows: Windows
+    z: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
     """`windows`: usable ones, sorted. `z`: (n, n_features) locally normalized. `split`: (n,) of the names above.
 
@@ -90,6 +106,7 @@ class Dataset:
     record: dict[str, Any]
     fleet_drift: FleetDrift | None = None
     pace: Pace | None = None
+    labelled: Labelled | None = None
 
     def part(self, *names: str) -> Mask:
         """(n,) mask of the windows in any of the splits `names`."""
@@ -105,6 +122,8 @@ def build_dataset(
     n_found = len(windows)
     z, common = (_normalize(windows, normals), None) if pace is None else _follow(windows, normals, pace)
     keep, dropped = _filter(windows, z, normals, rules)
+    spoken_of = (windows.label != "") & np.isfinite(z).any(axis=1) & ~windows.faulty
+    labelled = Labelled(windows.take(spoken_of), z[spoken_of])
     windows, z = windows.take(keep), z[keep]
     if len(windows) < rules.min_windows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
@@ -127,12 +146,14 @@ def build_dataset(
         "start_ns": int(windows.start_ns.min()),
         "end_ns": int(windows.start_ns.max()),
         "held_out_devices": held_out,
+        "held_out_time": _time_span(windows, split),
+        "labels": {str(label): int((labelled.windows.label == label).sum()) for label in np.unique(labelled.windows.label)},
         "splits": {name: int((split == name).sum()) for name in (TRAIN, VALIDATION, TIME, DEVICE, TRIMMED)},
         "rules": asdict(rules),
         "seed": seed,
         "sha256": _hash(windows, z, split),
     }
-    return Dataset(windows, z, split, record, common, pace)
+    return Dataset(windows, z, split, record, common, pace, labelled)
 
 
 def _filter(windows: Windows, z: Floats, normals: Normals, rules: Rules) -> tuple[Mask, dict[str, int]]:
@@ -140,7 +161,9 @@ def _filter(windows: Windows, z: Floats, normals: Normals, rules: Rules) -> tupl
     pairs = zip(windows.device_id.tolist(), windows.asset.tolist(), strict=True)
     reasons = {
         "sensor fault": windows.faulty,
-        "alarm": windows.alarm,
+        "confirmed alert": windows.label == "confirm",
+        "maintenance": windows.label == "maintenance",
+        "alarm": windows.abnormal,
         "next to an alarm": _near_alarm(windows, rules.guard_windows),
         "asset not commissioned": np.array([pair not in normals for pair in pairs], dtype=bool),
         "too many missing features": np.isnan(z).mean(axis=1) > rules.max_missing_share,
@@ -155,15 +178,16 @@ def _filter(windows: Windows, z: Floats, normals: Normals, rules: Rules) -> tupl
 
 def _near_alarm(windows: Windows, guard: int) -> Mask:
     """Windows within `guard` places of an alarm window of the same asset; `windows` are sorted."""
-    near = windows.alarm.copy()
+    abnormal = windows.abnormal
+    near = abnormal.copy()
     for offset in range(1, guard + 1):
         same = (windows.device_id[offset:] == windows.device_id[:-offset]) & (windows.asset[offset:] == windows.asset[:-offset])
-        near[offset:] |= windows.alarm[:-offset] & same
-        near[:-offset] |= windows.alarm[offset:] & same
+        near[offset:] |= abnormal[:-offset] & same
+        near[:-offset] |= abnormal[offset:] & same
     return near
 
 
-def _asset_slices(windows: Windows) -> list[tuple[tuple[str, str], slice]]:
+def asset_slices(windows: Windows) -> list[tuple[tuple[str, str], slice]]:
     """((device_id, asset), its rows) in order; `windows` are sorted."""
     changes = (windows.device_id[1:] != windows.device_id[:-1]) | (windows.asset[1:] != windows.asset[:-1])
     edges = [0, *(np.flatnonzero(changes) + 1).tolist(), len(windows)]
@@ -173,7 +197,7 @@ def _asset_slices(windows: Windows) -> list[tuple[tuple[str, str], slice]]:
 def _normalize(windows: Windows, normals: Normals) -> Floats:
     """(n, n_features); NaN where a feature is absent, was never seen while commissioning, or the asset was not commissioned."""
     z = np.full_like(windows.features, np.nan)
-    for pair, rows in _asset_slices(windows):
+    for pair, rows in asset_slices(windows):
         if pair in normals:
             z[rows] = normals[pair].apply(windows.features[rows])
     return np.where(np.isfinite(z), z, np.float32(np.nan))
@@ -183,14 +207,14 @@ def _follow(windows: Windows, normals: Normals, pace: Pace) -> tuple[Floats, Fle
     """(n, n_features) as `_normalize`, from levels that follow; and what the assets' drift has in common."""
     z = np.full_like(windows.features, np.nan)
     learned = {}
-    for pair, rows in _asset_slices(windows):
+    for pair, rows in asset_slices(windows):
         own = windows.features[rows][windows.commissioning[rows] & ~windows.faulty[rows]]
         if pair in normals and len(own) >= MIN_SCORES:
             learned[pair] = learn_in_order(own).reference
     if not learned:
         return z, None
     common = fleet_drift([DriftModel.learn(vectors, pace) for vectors in learned.values()])
-    for pair, rows in _asset_slices(windows):
+    for pair, rows in asset_slices(windows):
         if pair in learned:
             drift = Drift(DriftModel.learn(learned[pair], pace, common))
             for i in range(rows.start, rows.stop):
@@ -208,7 +232,7 @@ def _split(windows: Windows, rules: Rules, seed: int) -> tuple[NDArray[np.str_],
     if len(device_ids) >= rules.holdout_devices_from:
         held_out = [str(np.random.default_rng(seed).choice(device_ids))]
     split = np.full(len(windows), TRAIN, dtype="<U10")
-    for (device_id, _), rows in _asset_slices(windows):
+    for (device_id, _), rows in asset_slices(windows):
         n = rows.stop - rows.start
         n_time = round(n * rules.time_share)
         n_validation = round((n - n_time) * rules.validation_share)
@@ -227,6 +251,15 @@ def _trim(z: Floats, split: NDArray[np.str_], rules: Rules) -> NDArray[np.str_]:
         return split
     limit = np.quantile(distance[trained], 1 - rules.trim_share)
     return np.where(trained & (distance > limit), TRIMMED, split)
+
+
+def _time_span(windows: Windows, split: NDArray[np.str_]) -> dict[str, int] | None:
+    """Where the held-out time begins, over the assets, and where it ends; None where there is none."""
+    held = split == TIME
+    if not held.any():
+        return None
+    begins = [int(windows.start_ns[rows][held[rows]].min()) for _, rows in asset_slices(windows) if held[rows].any()]
+    return {"begins_first_ns": min(begins), "begins_last_ns": max(begins), "end_ns": int(windows.start_ns[held].max())}
 
 
 def _hash(windows: Windows, z: Floats, split: NDArray[np.str_]) -> str:

@@ -3,7 +3,12 @@
 A model is refused when
 - quantizing it cost more than 0.01 of AUC on injected faults, all kinds together, or
 - on shifts or on variance faults its AUC is below 0.6: a coin toss has 0.5, and a detector that is hardly better than one
-  only costs attention.
+  only costs attention, or
+- it floods one site, one kind of hardware or one age of assets with false alarms (`hub.training.slices`).
+
+The champion, what the fleet runs now, is graded on the same windows and the same injected faults. It does not refuse a
+challenger: it may have been trained on windows that are held out here, which flatters it. Rollouts compare the two on windows
+that neither has seen.
 """
 
 from __future__ import annotations
@@ -15,9 +20,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hub.training.dataset import DEVICE, TIME, Dataset
+from hub.training.dataset import DEVICE, TIME, Dataset, asset_slices
 from hub.training.injection import FAULTS, Fault, FeatureMap, inject
+from hub.training.labels import LOW_P, graded_on_labels
+from hub.training.slices import Asset, Groups, bias_report, flood_reasons
 from hub.training.trainer import DenseWeights, Floats, float_scores
+from models.bundle.manifest import Tail
 from models.detectors.autoencoder import TfliteAutoencoder
 from models.detectors.calibration import MIN_SCORES, cross_scores, fit_tail, own_scores, p_value
 from models.detectors.commissioning import learn_in_order
@@ -28,9 +36,16 @@ from models.features.drift import DriftModel
 
 MAX_AUC_LOSS: Final = 0.01
 MIN_AUC: Final = 0.6
-LOW_P: Final = 0.01
 _MAX_WINDOWS: Final = 1500  # to grade on; more would only take longer
 Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Champion:
+    """What the fleet runs now."""
+
+    bundle_id: str
+    detector: Detector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,8 +74,9 @@ def evaluate(
     weights: DenseWeights,
     detector: TfliteAutoencoder,
     features: FeatureMap,
-    sites: dict[str, str],
+    groups: Groups,
     seed: int,
+    champion: Champion | None = None,
 ) -> Evaluation:
     """Grade `detector`, the int8 export of `weights`, on held-out devices and times; `refuse_bad` judges the figures."""
     rng = np.random.default_rng(seed)
@@ -72,15 +88,33 @@ def evaluate(
     by_int8 = _graded(detector_scores(detector, normal), {f: detector_scores(detector, z) for f, z in injected.items()})
     robust = RobustDetector()
     by_robust = _graded(detector_scores(robust, normal), {f: detector_scores(robust, z) for f, z in injected.items()})
-    record = {
+    alarms = false_alarms(dataset, detector)
+    record: dict[str, Any] = {
         "held_out_windows": len(held),
         "auc": {"int8": by_int8.auc, "float": by_float.auc, "baseline": by_robust.auc},
         "auc_loss": round(by_float.auc["all"] - by_int8.auc["all"], 5),
         "score_correlation": _correlation(by_float.scores, by_int8.scores),
-        "false_alarms": false_alarms(dataset, detector, sites),
+        "false_alarms": alarms.record,
+        "bias": bias_report(alarms.low, groups),
+        "labelled": graded_on_labels(dataset.labelled, detector, alarms.tails),
         "latency_us_median": _latency_us(detector, normal),
     }
+    if champion is not None:
+        record["champion"] = _graded_champion(champion, dataset, normal, injected)
     return Evaluation(record, normal, injected)
+
+
+def _graded_champion(champion: Champion, dataset: Dataset, normal: Floats, injected: dict[Fault, Floats]) -> dict[str, Any]:
+    detector = champion.detector
+    grade = _graded(detector_scores(detector, normal), {f: detector_scores(detector, z) for f, z in injected.items()})
+    alarms = false_alarms(dataset, detector)
+    return {
+        "bundle_id": champion.bundle_id,
+        "auc": grade.auc,
+        "false_alarm_share": alarms.record["share"],
+        "latency_us_median": _latency_us(detector, normal),
+        "labelled": graded_on_labels(dataset.labelled, detector, alarms.tails),
+    }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,34 +143,47 @@ def refuse_bad(record: dict[str, Any]) -> None:
         raise TrainingError(
             f"AUC on injected faults: shift {seen['shift']:.2f}, variance {seen['variance']:.2f}; at least {MIN_AUC} is needed"
         )
+    reasons = flood_reasons(record["bias"])
+    if reasons:
+        raise TrainingError(f"it floods a group with false alarms: {'; '.join(reasons)}")
 
 
-def false_alarms(dataset: Dataset, detector: Detector, sites: dict[str, str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, eq=False)
+class FalseAlarms:
+    """`low`: by (device_id, asset), 1 for each held-out normal window with p <= 0.01, else 0. `tails`: their calibration."""
+
+    low: dict[Asset, list[int]]
+    tails: dict[Asset, Tail]
+    record: dict[str, Any]
+
+
+def false_alarms(dataset: Dataset, detector: Detector) -> FalseAlarms:
     """Share of held-out normal windows with p <= 0.01, each asset calibrated on its own commissioning windows as its device
-    does it; by device and site, with their spread. Assets with too few commissioning windows in the lake are counted only.
+    does it; by device, with their spread. Assets with too few commissioning windows in the lake are counted only.
     """
     windows = dataset.windows
     held, commissioning = dataset.part(TIME, DEVICE), windows.commissioning
-    low: dict[str, list[int]] = {}
+    low: dict[Asset, list[int]] = {}
+    tails: dict[Asset, Tail] = {}
     uncalibrated = 0
-    for device_id, asset in sorted(set(zip(windows.device_id.tolist(), windows.asset.tolist(), strict=True))):
-        own = (windows.device_id == device_id) & (windows.asset == asset)
-        learned, judged = windows.features[own & commissioning], dataset.z[own & held & ~commissioning]
+    for pair, rows in asset_slices(windows):
+        learned = windows.features[rows][commissioning[rows]]
+        judged = dataset.z[rows][held[rows] & ~commissioning[rows]]
         if len(learned) < MIN_SCORES or not len(judged):
             uncalibrated += 1
             continue
-        tail = fit_tail(_commissioning_scores(dataset, detector, learned))
-        low.setdefault(device_id, []).extend(int(p_value(tail, s) <= LOW_P) for s in detector_scores(detector, judged))
-    by_site: dict[str, list[int]] = {}
-    for device_id, flags in low.items():
-        by_site.setdefault(sites.get(device_id, "unknown"), []).extend(flags)
-    return {
+        tails[pair] = fit_tail(_commissioning_scores(dataset, detector, learned))
+        low[pair] = [int(p_value(tails[pair], s) <= LOW_P) for s in detector_scores(detector, judged)]
+    by_device: dict[str, list[int]] = {}
+    for (device_id, _), flags in low.items():
+        by_device.setdefault(device_id, []).extend(flags)
+    record = {
         "share": _share([flag for flags in low.values() for flag in flags]),
         "windows": sum(map(len, low.values())),
         "assets_not_calibrated": uncalibrated,
-        "by_device": _slices(low),
-        "by_site": _slices(by_site),
+        "by_device": _slices(by_device),
     }
+    return FalseAlarms(low, tails, record)
 
 
 def _commissioning_scores(dataset: Dataset, detector: Detector, learned: Floats) -> Scores:

@@ -6,6 +6,8 @@ Invariants:
 1. Each run has a row from its beginning, and the row says how it ended, also when it failed or was interrupted.
 2. The same dataset and seed give the same model, byte for byte, on the same libraries.
 3. Nothing reaches the registry that has not passed its evaluation; nothing reaches a device without a rollout.
+4. A run's record holds what it takes to do it again: lake version, rules, seed, the digest of the dataset, versions of the
+   code. `repeat` does, and says whether the same model came out; it publishes nothing.
 """
 
 from __future__ import annotations
@@ -19,26 +21,31 @@ from typing import Any, Final
 import numpy as np
 from sqlalchemy import Engine, insert, update
 
+from hub.audit.log import JsonValue
+from hub.audit.log import record as audit
 from hub.lake.lake import Lake
 from hub.registry.registry import Registry
 from hub.state.database import reading
 from hub.state.schema import training_runs
 from hub.training.card import library_versions, model_card
-from hub.training.dataset import TRAIN, VALIDATION, Dataset, Rules, build_dataset
+from hub.training.champion import champion_of
+from hub.training.dataset import TRAIN, VALIDATION, Dataset, Rules
 from hub.training.evaluate import Evaluation, detector_scores, evaluate, refuse_bad
 from hub.training.exporter import export_int8
 from hub.training.framework import native_silence
 from hub.training.injection import FeatureMap
-from hub.training.loading import load_normals, load_sites, load_windows
+from hub.training.loading import load_groups
+from hub.training.pin import Pin, pinned_dataset, pinned_run, refuse_other
 from hub.training.runs import end_dead_runs, mark_of_this_process
-from hub.training.trainer import Floats, Progress, Trainer
+from hub.training.trainer import DenseWeights, Floats, Progress, Trainer
 from models.bundle.archive import Golden, pack_bundle
 from models.bundle.manifest import Manifest
 from models.contract.config import load_profile
 from models.contract.profile import Profile
 from models.detectors.autoencoder import TfliteAutoencoder
 from models.detectors.detector import DEFAULT_CLIP
-from models.features.drift import FleetDrift, pace_of
+from models.errors import TrainingError
+from models.features.drift import FleetDrift
 from models.features.spec import FeatureSpec
 
 _N_GOLDEN_NORMAL: Final = 12
@@ -49,11 +56,22 @@ _TOLERANCE: Final = 0.1  # LiteRT and tflite-runtime 2.14 were seen 2.3 % apart;
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run brought. `record`: as in `training_runs`."""
+    """What a run brought. `record`: as in `training_runs`. `bundle_id`: "" where the run repeated another."""
 
     run_id: str
     bundle_id: str
     record: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fitted:
+    """A model and what it was made from."""
+
+    spec: FeatureSpec
+    dataset: Dataset
+    weights: DenseWeights
+    model: bytes
+    sha256: str
 
 
 class TrainingJob:
@@ -75,53 +93,97 @@ class TrainingJob:
         self._clock_ns = clock_ns
         self._profiles_dir = profiles_dir
 
-    def run(self, profile_name: str, *, seed: int, rules: Rules, progress: Progress) -> Outcome:
+    def run(self, profile_name: str, *, seed: int, rules: Rules, progress: Progress, actor: str | None = "hub") -> Outcome:
         """Train, judge and publish. Raises TrainingError: too little data, or the model is refused; ConfigError: profile."""
         profile = load_profile(profile_name, self._profiles_dir)
+        record: dict[str, Any] = {"seed": seed}
+
+        def work(run_id: str) -> str:
+            pin = Pin(self._lake.version("aggregates"), self._clock_ns(), rules, seed)
+            fitted = self._fit(profile, pin, record, progress)
+            return self._judge_and_publish(profile, run_id, fitted, record, progress)
+
+        return self._recorded(profile, record, actor, work)
+
+    def repeat(self, run_id: str, *, progress: Progress, actor: str | None = "hub") -> Outcome:
+        """Do a run again from its record, and compare; nothing is published. `record["repeats"]` says which run.
+
+        Raises TrainingError: no such run, one that never came to its model, a dataset that is not what it was (the lake's
+        version is gone, or what an asset learned has changed), other versions of the code, or another model.
+        """
+        first = pinned_run(self._engine, run_id)
+        profile = load_profile(first.profile, self._profiles_dir)
+        pin = Pin.of(first.record)
+        record: dict[str, Any] = {"seed": pin.seed, "repeats": run_id}
+
+        def work(_: str) -> None:
+            fitted = self._fit(profile, pin, record, progress, first.record)
+            if fitted.sha256 != first.record["model_sha256"]:
+                raise TrainingError(f"{run_id}: another model came out, {fitted.sha256}, not {first.record['model_sha256']}")
+            progress(f"the same dataset and the same model, {fitted.sha256}")
+
+        return self._recorded(profile, record, actor, work)
+
+    def _recorded(
+        self, profile: Profile, record: dict[str, Any], actor: str | None, work: Callable[[str], str | None]
+    ) -> Outcome:
+        """Do `work(run_id)` between a run's beginning and its end, which the audit log is told unless `actor` is None.
+
+        It gives the bundle's id, and fills `record` as it goes, so that a failed run tells how far it came.
+        """
         end_dead_runs(self._engine, self._clock_ns())
         run_id = f"{profile.name}-{self._clock_ns():x}"
-        record: dict[str, Any] = {"seed": seed, **mark_of_this_process()}
-        row = {"run_id": run_id, "profile": profile.name, "state": "running", "started_ns": self._clock_ns(), "record": record}
+        record.update(mark_of_this_process())
+        started_ns = self._clock_ns()
+        row = {"run_id": run_id, "profile": profile.name, "state": "running", "started_ns": started_ns, "record": record}
         with self._engine.begin() as connection:
             connection.execute(insert(training_runs).values(row))
+            if actor is not None:
+                details: dict[str, JsonValue] = {name: record[name] for name in ("seed", "repeats") if name in record}
+                audit(connection, at_ns=started_ns, actor=actor, action="training.start", subject=run_id, details=details)
         try:
-            bundle_id = self._train(profile, run_id, seed, rules, record, progress)
+            bundle_id = work(run_id)
         except BaseException as error:  # also Ctrl-C: a run that ended must not look as if it were running
             told_to_end = isinstance(error, KeyboardInterrupt | SystemExit)
             self._end(run_id, "failed", record, error="interrupted" if told_to_end else str(error) or type(error).__name__)
             raise
         self._end(run_id, "done", record, bundle_id=bundle_id)
-        return Outcome(run_id, bundle_id, record)
+        return Outcome(run_id, bundle_id or "", record)
 
-    def _train(self, profile: Profile, run_id: str, seed: int, rules: Rules, record: dict[str, Any], progress: Progress) -> str:
-        """The run itself; fills `record` as it goes, so that a failed run tells how far it came."""
+    def _fit(
+        self, profile: Profile, pin: Pin, record: dict[str, Any], progress: Progress, same_as: dict[str, Any] | None = None
+    ) -> _Fitted:
+        """Dataset, weights, int8. `same_as`: the record of a run whose dataset and code these must be."""
         spec = FeatureSpec(profile)
-        dataset, sites = self._dataset(profile, spec, rules, seed)
+        dataset = pinned_dataset(self._engine, self._lake, profile, pin)
         record["dataset"] = dataset.record
-        progress(_told(dataset))
-        train, validation = dataset.z[dataset.part(TRAIN)], dataset.z[dataset.part(VALIDATION)]
         record["trainer"] = self._trainer.describe()
         record["versions"] = library_versions()
-        weights = self._trainer.fit(train, validation, seed, progress)
+        if same_as is not None:
+            refuse_other(record, same_as)
+        progress(_told(dataset))
+        train, validation = dataset.z[dataset.part(TRAIN)], dataset.z[dataset.part(VALIDATION)]
+        weights = self._trainer.fit(train, validation, pin.seed, progress)
         model = export_int8(weights, representative(train))
         progress(f"int8 model of {len(model)} bytes")
+        record["model_sha256"] = hashlib.sha256(model).hexdigest()
+        return _Fitted(spec, dataset, weights, model, record["model_sha256"])
+
+    def _judge_and_publish(
+        self, profile: Profile, run_id: str, fitted: _Fitted, record: dict[str, Any], progress: Progress
+    ) -> str:
+        dataset = fitted.dataset
+        with reading(self._engine).begin() as connection:
+            groups = load_groups(connection, profile.name, profile.spec_hash, dataset.record["end_ns"])
         with native_silence():
-            detector = TfliteAutoencoder(model, DEFAULT_CLIP)
-        judged = evaluate(dataset, weights, detector, FeatureMap(spec.names), sites, seed)
+            detector = TfliteAutoencoder(fitted.model, DEFAULT_CLIP)
+        champion = champion_of(self._engine, self._registry, profile)
+        judged = evaluate(dataset, fitted.weights, detector, FeatureMap(fitted.spec.names), groups, record["seed"], champion)
         record["evaluation"] = judged.record
         progress(_graded(judged))
         refuse_bad(judged.record)
-        return self._publish(profile, spec, run_id, model, golden_vectors(judged, detector), record, dataset.fleet_drift)
-
-    def _dataset(self, profile: Profile, spec: FeatureSpec, rules: Rules, seed: int) -> tuple[Dataset, dict[str, str]]:
-        version = self._lake.version("aggregates")
-        windows = load_windows(self._lake, profile.name, profile.spec_hash, spec.n_features, version)
-        with reading(self._engine).begin() as connection:
-            normals = load_normals(connection, profile.spec_hash, spec.n_features)
-            sites = load_sites(connection)
-        dataset = build_dataset(profile.name, windows, normals, rules, seed, pace_of(profile))
-        dataset.record.update(lake_version=version, spec_hash=profile.spec_hash)
-        return dataset, sites
+        golden = golden_vectors(judged, detector)
+        return self._publish(profile, fitted.spec, run_id, fitted.model, golden, record, dataset.fleet_drift)
 
     def _publish(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,8 +12,11 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
 from hub.lake.lake import Lake
+from hub.rollout.cohorts import age_group
 from hub.state.schema import commissionings, devices
 from hub.training.dataset import Normals, Windows
+from hub.training.feedback import LabelledSpan, lay_over
+from hub.training.slices import Groups
 from models.contract.items import unpack_floats
 from models.errors import TrainingError
 from models.features.normal import LocalNormal
@@ -23,6 +27,7 @@ _COLUMNS: Final = (
     "epoch",
     "seq",
     "start_ns",
+    "end_ns",
     "features",
     "faulty",
     "commissioning",
@@ -31,7 +36,9 @@ _COLUMNS: Final = (
 )
 
 
-def load_windows(lake: Lake, profile: str, spec_hash: str, n_features: int, version: int) -> Windows:
+def load_windows(
+    lake: Lake, profile: str, spec_hash: str, n_features: int, version: int, spans: Sequence[LabelledSpan] = ()
+) -> Windows:
     """All whole windows of a profile and spec at one version of the lake. Raises TrainingError on another width than the
     spec's."""
     table = lake.aggregates(profile, spec_hash, columns=_COLUMNS, version=version)
@@ -42,16 +49,19 @@ def load_windows(lake: Lake, profile: str, spec_hash: str, n_features: int, vers
         raise TrainingError(f"{profile}: {int((widths != n_features).sum())} windows are not of {n_features} features")
     flat = lists.flatten().to_numpy(zero_copy_only=False)
     faults = table.column("faulty").to_pylist()
+    device_id, asset = _strings(table, "device_id"), _strings(table, "asset")
+    start_ns, end_ns = (table.column(name).to_numpy().astype(np.int64) for name in ("start_ns", "end_ns"))
     return Windows(
-        device_id=_strings(table, "device_id"),
-        asset=_strings(table, "asset"),
+        device_id=device_id,
+        asset=asset,
         epoch=_strings(table, "epoch"),
         seq=table.column("seq").to_numpy().astype(np.int64),
-        start_ns=table.column("start_ns").to_numpy().astype(np.int64),
+        start_ns=start_ns,
         features=np.asarray(flat, dtype=np.float32).reshape(-1, n_features),
         faulty=np.array([bool(channels) for channels in faults], dtype=bool),
         commissioning=np.asarray(table.column("commissioning").to_pylist(), dtype=bool),
         alarm=np.asarray(table.column("alarm").to_pylist(), dtype=bool),
+        label=lay_over(spans, device_id, asset, start_ns, end_ns),
     )
 
 
@@ -62,9 +72,17 @@ def load_normals(connection: Connection, spec_hash: str, n_features: int) -> Nor
     return {pair: normal for pair, normal in found.items() if len(normal.location) == len(normal.scale) == n_features}
 
 
-def load_sites(connection: Connection) -> dict[str, str]:
-    """device_id -> site."""
-    return {row.device_id: row.site for row in connection.execute(select(devices.c.device_id, devices.c.site))}
+def load_groups(connection: Connection, profile: str, spec_hash: str, end_ns: int) -> Groups:
+    """Each asset's site, hardware and age at `end_ns`, for the bias report."""
+    own = commissionings.c
+    query = select(own.device_id, own.asset, own.start_ns, devices.c.site, devices.c.hardware)
+    query = query.join(devices, devices.c.device_id == own.device_id, isouter=True)
+    rows = connection.execute(query.where(own.profile == profile, own.spec_hash == spec_hash)).all()
+    return {
+        "site": {(row.device_id, row.asset): row.site or "unknown" for row in rows},
+        "hardware": {(row.device_id, row.asset): row.hardware or "unknown" for row in rows},
+        "asset age": {(row.device_id, row.asset): age_group(row.start_ns, end_ns) for row in rows},
+    }
 
 
 def _strings(table: pa.Table, column: str) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from models.contract.names import MAX_FEATURES, Hash, Name, Text
 from models.features.drift import FleetDrift
 
 FORMAT: Final = 1
-Architecture = Literal["dense-autoencoder", "cross-channel", "whitening"]
+Architecture = Literal["dense-autoencoder", "cross-channel", "whitening", "pca"]
 
 
 class Tail(msgspec.Struct, frozen=True, kw_only=True):

@@ -179,3 +179,22 @@ def add_bundle(client: HubClient) -> None:
     with engine.begin() as connection:
         connection.execute(insert(bundles).values(**row, sha256=sha256, created_ns=1, signed_ns=1, manifest={}, card={}))
     engine.dispose()
+
+
+def test_an_operator_says_what_an_alert_was(client: HubClient) -> None:
+    device = client.enrolled()
+    client.ingest(device.batch([item(alert("a1"), 1)]))
+    path = f"/v1/alerts/{device.device_id}/a1/feedback"
+    said = {"label": "confirm", "note": "bearing"}
+    wait_until(lambda: len(client.get("/v1/alerts")) == 1)
+    assert client.http.post(path, json=said).status_code == 401
+    assert client.http.post(path, json=said, headers=client.auth).status_code == 204
+    assert client.http.post(path, json={"label": "perhaps"}, headers=client.auth).status_code == 422
+    missing = client.http.post(path.replace("a1", "a2"), json=said, headers=client.auth)
+    assert (missing.status_code, missing.headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_a_bundle_that_is_not_there_has_neither_card_nor_approval(client: HubClient) -> None:
+    assert client.http.get("/v1/bundles/x/card.html", headers=client.auth).status_code == 404
+    assert client.http.post("/v1/bundles/x/approval", json={"by": "A"}, headers=client.auth).status_code == 404
+    assert client.http.get("/v1/bundles/x/card.html").status_code == 401

@@ -39,6 +39,9 @@ COVERED = {
     "GET /v1/tuf/metadata/{name}": "",  # for devices
     "GET /v1/tuf/targets/{profile}/{name}": "",
     "POST /v1/bundles": "bundles publish",
+    "GET /v1/bundles/{bundle_id}/card.html": "bundles card",
+    "POST /v1/bundles/{bundle_id}/approval": "bundles approve",
+    "POST /v1/alerts/{device_id}/{alert_id}/feedback": "feedback",
     "GET /v1/training-runs": "training-runs",
     "POST /v1/training-runs": "train",
     "GET /v1/rollouts": "rollout list",

@@ -35,6 +35,7 @@ class Device:
     online: bool = True
     starts: int = 1
     score_us: float = 40.0
+    rss_bytes: int = 60 * 2**20
     active: str | None = None
     shadow: str | None = None
     refuses: set[str] = field(default_factory=set)
@@ -153,7 +154,7 @@ class Fleet:
             agent_version="0.1.0",
             starts=device.starts,
             uptime_s=10.0,
-            rss_bytes=1,
+            rss_bytes=device.rss_bytes,
             peak_rss_bytes=1,
             backlog_items=0,
             backlog_bytes=0,

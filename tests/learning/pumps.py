@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,6 +53,7 @@ class PumpFleet:
     n_devices: int = 5
     n_windows: int = 300
     seed: int = 7
+    site_of: Callable[[int], str] = lambda number: f"site-{number % 2}"
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -85,7 +87,7 @@ class PumpFleet:
         lake.append("aggregates", rows_of("aggregates", records), "log", len(records))
         with engine.begin() as connection:
             for number, (device_id, vectors) in enumerate(self.vectors.items()):
-                connection.execute(insert(devices).values(device_row(device_id, f"site-{number % 2}")))
+                connection.execute(insert(devices).values(device_row(device_id, self.site_of(number))))
                 connection.execute(insert(commissionings).values(_commissioning_row(device_id, vectors)))
 
 

@@ -16,6 +16,7 @@ _members = st.lists(
         st.sampled_from("AB"),
         st.sampled_from(["pi4", "pi5"]),
         st.booleans(),
+        st.sampled_from(["under 7 days", "over 180 days"]),
     ),
     min_size=1,
     max_size=40,

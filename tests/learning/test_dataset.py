@@ -29,6 +29,7 @@ def _windows(n_devices: int = 4, n: int = 100, seed: int = 0) -> Windows:
         faulty=np.zeros(total, dtype=bool),
         commissioning=np.tile(np.arange(n) < 30, n_devices),
         alarm=np.zeros(total, dtype=bool),
+        label=np.full(total, "", dtype="<U12"),
     )
 
 

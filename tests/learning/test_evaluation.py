@@ -56,7 +56,7 @@ def test_missing_features_count_neither_for_nor_against() -> None:
     ],
 )
 def test_a_bad_model_is_refused_with_its_figures(changed: dict[str, object], message: str) -> None:
-    good = {"auc_loss": 0.001, "auc": {"int8": {"shift": 0.9, "variance": 0.9}}}
+    good = {"auc_loss": 0.001, "auc": {"int8": {"shift": 0.9, "variance": 0.9}}, "bias": {"axes": {}}}
     refuse_bad(good)
     with pytest.raises(TrainingError, match=message):
         refuse_bad({**good, **changed})

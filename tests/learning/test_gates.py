@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +41,7 @@ _device_figures = st.builds(
     n_timed=st.integers(0, 50),
     restarts=st.integers(0, 5),
     failure=st.sampled_from(["", "self-test"]),
+    rss_growth_bytes=st.none() | st.integers(-(2**30), 2**30),
 )
 _stages = st.builds(
     StageFigures, st.just(SETTINGS), st.lists(_device_figures, max_size=6, unique_by=lambda d: d.device_id), st.floats(0.05, 1)
@@ -145,3 +148,17 @@ def test_an_absent_canary_is_waited_for_but_one_device_of_a_wave_is_not() -> Non
     devices = [_device(f"gw-{i}", n_windows=30) for i in range(3)] + [DeviceFigures("gone")]
     assert _verdict(*devices, share=1.0)[0] == "wait"
     assert _verdict(*devices, share=0.75)[0] == "pass"
+
+
+def test_an_agent_that_grows_halts_and_one_that_never_told_its_memory_does_not() -> None:
+    grown = replace(_device(n_windows=200), rss_growth_bytes=SETTINGS.max_rss_growth_bytes + 1)
+    verdict, reason = _verdict(grown)
+    assert verdict == "halt"
+    assert reason.startswith("memory: most by 48.0 MiB on gw-0")
+    assert _verdict(replace(grown, rss_growth_bytes=None))[0] == "pass"
+
+
+def test_many_sensor_faults_make_it_wait_and_never_halt() -> None:
+    verdict, reason = _verdict(_device(n_windows=100, n_faulty=101))
+    assert (verdict, reason) == ("wait", "sensor_faults: 50.2% of 201 windows have sensor faults")
+    assert _verdict(_device(n_windows=100, n_faulty=100))[0] == "pass"

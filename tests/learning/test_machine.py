@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +77,11 @@ def test_a_plan_survives_its_json() -> None:
 def test_no_devices_is_refused() -> None:
     with pytest.raises(RolloutError, match="no device"):
         make_plan([], "r")
+
+
+def test_ten_thousand_devices_are_planned_in_a_second() -> None:
+    members = [Member(f"gw-{i}", f"site-{i % 20}", "pi4") for i in range(10_000)]
+    began = time.process_time()
+    plan = make_plan(members, "r1", canaries=5_000)
+    assert time.process_time() - began < 1.0
+    assert [len(stage.devices) for stage in plan.stages] == [5_000, 5_000, 5_000]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, select
 
+from hub.audit.log import read_entries
+from hub.registry.approval import approve
 from hub.rollout.desired import desired_slots
 from hub.rollout.service import RolloutService
 from hub.state.schema import fleet_bundles, stage_evidence
-from models.errors import RolloutError
-from tests.learning.fleet import Device, Fleet
+from models.errors import BundleError, RolloutError
+from tests.learning.fleet import Device, Fleet, S
 
 GOOD, BETTER, FLOOD = "pump-v1-00000001", "pump-v2-00000002", "pump-v3-00000003"
 
@@ -354,3 +356,60 @@ def test_killed_in_the_middle_of_any_decision_it_ends_the_same(
     assert set(fleet.active().values()) == {GOOD if bundle_id == GOOD else None}
     decided = [event["event"] for event in fleet.service.get(rollout_id)["events"] if event["event"] != "wait"]
     assert decided == (["started", "pass", "pass", "done"] if bundle_id == GOOD else ["started", "halt", "rolled_back"])
+
+
+def test_a_model_that_makes_agents_grow_is_halted(fleet: Fleet) -> None:
+    rollout_id = _start(fleet, GOOD)
+    fleet.step()
+    for device in fleet.devices.values():
+        device.rss_bytes += 100 * 2**20 if device.shadow == GOOD else 0
+    fleet.run(rollout_id, "rolled_back")
+    assert "memory: most by 100.0 MiB" in fleet.service.get(rollout_id)["reason"]
+
+
+def test_where_approval_is_required_no_rollout_starts_without(fleet: Fleet) -> None:
+    service = RolloutService(fleet.engine, require_approval=True)
+    with pytest.raises(RolloutError, match=f"nobody has approved {GOOD}"):
+        service.start(GOOD, now_ns=fleet.now_ns)
+    assert service.list() == []
+    with fleet.engine.begin() as connection:
+        approve(connection, GOOD, approver="the shift's engineer", actor="user:a", now_ns=5)
+        with pytest.raises(BundleError, match="was approved already, by the shift's engineer"):
+            approve(connection, GOOD, approver="somebody", actor="user:b", now_ns=6)
+        (entry,) = read_entries(connection)
+    assert (entry.action, entry.subject, entry.actor) == ("bundle.approve", GOOD, "user:a")
+    assert service.start(GOOD, now_ns=fleet.now_ns)
+
+
+class _Killed(BaseException):
+    """The process is gone: nobody handles it."""
+
+
+def test_a_hub_killed_in_any_transaction_of_a_rollout_ends_where_one_that_never_was_killed_does(fleet: Fleet) -> None:
+    """Each step is tried, cut off just before its commit, and done again by a service that knows only the database."""
+    rollout_id = _start(fleet, GOOD)
+    cut_off = 0
+    for _ in range(60):
+        fleet.now_ns += 10 * S
+        fleet.check_in()
+        fleet.send_windows(5)
+        before = fleet.service.get(rollout_id)
+
+        def die(connection: object) -> None:
+            raise _Killed
+
+        event.listen(fleet.engine, "commit", die)
+        try:
+            fleet.service.tick(fleet.now_ns)
+        except _Killed:
+            cut_off += 1
+        finally:
+            event.remove(fleet.engine, "commit", die)
+        assert fleet.service.get(rollout_id) == before, "half a decision stayed"
+        fleet.service.tick(fleet.now_ns)
+        if fleet.service.get(rollout_id)["ended"]:
+            break
+    fleet.step()
+    assert cut_off > 3
+    assert set(fleet.active().values()) == {GOOD}
+    assert [event for _, event in _events(fleet, rollout_id) if event != "wait"] == ["started", "pass", "pass", "pass", "done"]

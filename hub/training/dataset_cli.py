@@ -1,0 +1,46 @@
+"""`tocsin hub dataset`: what a training of a profile would take now, and what it would leave out."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from hub.lake.lake import open_lake
+from hub.settings import load_hub
+from hub.state.database import open_state
+from hub.terminal import data_option, json_option
+from hub.training.dataset import Rules
+from hub.training.pin import Pin, pinned_dataset
+from models.contract.config import load_profile
+
+
+@click.command()
+@click.argument("profile")
+@click.option("--seed", type=int, default=1, show_default=True, help="Chooses the device that is held out.")
+@data_option
+@json_option
+def dataset(profile: str, seed: int, data: Path, as_json: bool) -> None:
+    """Show what a training of PROFILE would take, and why windows are left out. Nothing is trained."""
+    hub = load_hub(data)
+    engine, lake = open_state(hub.state_url), open_lake(hub.lake_url)
+    try:
+        pin = Pin(lake.version("aggregates"), time.time_ns(), Rules(), seed)
+        found = pinned_dataset(engine, lake, load_profile(profile, hub.profiles_dir), pin).record
+    finally:
+        engine.dispose()
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    click.echo(
+        f"{found['usable']} of {found['windows_found']} windows, {found['assets']} assets, lake version {found['lake_version']}"
+    )
+    for reason, count in found["left_out"].items():
+        if count:
+            click.echo(f"  left out {count:>8}  {reason}")
+    for name, count in found["splits"].items():
+        click.echo(f"  {name:<10} {count:>7}")
+    click.echo(f"  held-out devices: {', '.join(found['held_out_devices']) or 'none'}")
+    click.echo(f"  SHA-256 {found['sha256']}")
