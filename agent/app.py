@@ -50,6 +50,7 @@ from agent.tail import blocks_for
 from agent.timeline import told
 from agent.update import Updater
 from agent.uplink import Uplink
+from models.bundle.selftest import Sizes
 from models.contract.items import Action, Alert, Body, SensorFault
 from models.errors import ConfigError
 
@@ -87,7 +88,8 @@ class App:
         self._set_aside = SetAside(loaded.state_dir)
         self._link = HttpHubLink(config.hub.url, config.hub.timeout_s) if config.hub else None
         spec_hashes = {watch.profile.name: watch.spec.hash for watch in self._pipeline.assets.values()}
-        self._updater = Updater(self._slots, self._link, spec_hashes, self._serve_soon)
+        sizes = {profile.name: Sizes.of(profile) for profile in loaded.profiles.values()}
+        self._updater = Updater(self._slots, self._link, spec_hashes, self._serve_soon, sizes)
         self._survey = Survey(self._outbox, FlashMeter(loaded.state_dir), loaded.state_dir, config.device.flash_endurance_tbw)
         self._report = Report(
             version,

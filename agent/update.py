@@ -18,7 +18,7 @@ from agent.hub_link import HubLink
 from agent.judges import Serving, serving_of
 from agent.slots import Held, ProfileSlots, SlotStore
 from models.bundle.archive import Bundle, digest, read_bundle
-from models.bundle.selftest import load_detector, self_test
+from models.bundle.selftest import Sizes, load_detector, self_test
 from models.bundle.signature import bundle_message
 from models.contract.checkin import DesiredBundle, DesiredSlots
 from models.contract.names import MAX_BUNDLE_BYTES
@@ -30,13 +30,21 @@ Serve = Callable[[str, Serving | None, Serving | None], None]  # (profile, activ
 
 
 class Updater:
-    """Works towards what the hub desires. `spec_hashes`: by profile. `serve`: hands models to the pipeline."""
+    """Works towards what the hub desires. `spec_hashes`, `sizes`: by profile. `serve`: hands models to the pipeline."""
 
-    def __init__(self, slots: SlotStore, link: HubLink | None, spec_hashes: Mapping[str, str], serve: Serve) -> None:
+    def __init__(
+        self,
+        slots: SlotStore,
+        link: HubLink | None,
+        spec_hashes: Mapping[str, str],
+        serve: Serve,
+        sizes: Mapping[str, Sizes] | None = None,
+    ) -> None:
         self._slots = slots
         self._link = link
         self._spec_hashes = spec_hashes
         self._serve = serve
+        self._sizes = sizes or {}
 
     def resume(self) -> None:
         """After a start: put before the pipeline what the slots hold.
@@ -63,7 +71,7 @@ class Updater:
             log.warning("bundle %s cannot serve: its file is gone or damaged", held.bundle_id)
             return None
         try:
-            return _self_tested(read_bundle(archive), self._spec_hashes[profile])[0]
+            return _self_tested(read_bundle(archive), self._spec_hashes[profile], self._sizes.get(profile))[0]
         except BundleError as error:
             log.warning("bundle %s refused at start: %s", held.bundle_id, error)
             self._slots.refuse(held.bundle_id, f"{error.reason}: {error}")
@@ -123,7 +131,7 @@ class Updater:
                 raise BundleIncompatible(
                     f"{wanted.bundle_id} for {profile} is {bundle.manifest.bundle_id} for {bundle.manifest.profile}"
                 )
-            serving, score_us = _self_tested(bundle, self._spec_hashes[profile])
+            serving, score_us = _self_tested(bundle, self._spec_hashes[profile], self._sizes.get(profile))
         except BundleError as error:
             log.warning("bundle %s refused: %s", wanted.bundle_id, error)
             self._slots.refuse(wanted.bundle_id, f"{error.reason}: {error}")
@@ -139,9 +147,9 @@ class Updater:
         return self._link.get(wanted.path, wanted.size)
 
 
-def _self_tested(bundle: Bundle, spec_hash: str) -> tuple[Serving, float]:
+def _self_tested(bundle: Bundle, spec_hash: str, sizes: Sizes | None) -> tuple[Serving, float]:
     """The bundle's detector after its golden vectors have passed here, and the median time of a score, µs."""
-    detector = load_detector(bundle, spec_hash)
+    detector = load_detector(bundle, spec_hash, sizes)
     result = self_test(bundle, detector)
     return serving_of(bundle, detector), result.score_us
 

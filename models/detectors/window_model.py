@@ -1,0 +1,35 @@
+"""The int8 autoencoder over a whole window: what it cannot rebuild of a channel's course is anomalous."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.detectors.autoencoder import TfliteAutoencoder
+from models.detectors.detector import FARTHEST_SHARE, mean_of_farthest
+
+
+class WindowAutoencoder(TfliteAutoencoder):
+    """As `TfliteAutoencoder`, over (n_samples * n_channels,) values of a window, row by row, oldest first.
+
+    A channel's part is the mean of Huber's loss over its samples that are there; the score is the mean over the share of the
+    channels that are rebuilt worst, at least one. So a short knock counts by how long it lasts, and one channel that leaves its
+    course is not diluted by the others.
+    """
+
+    def __init__(
+        self, model: bytes, clip: float, detector_id: str = "model", *, n_channels: int, share: float = FARTHEST_SHARE
+    ) -> None:
+        super().__init__(model, clip, detector_id, share)
+        self._n_channels = n_channels
+
+    def _reduce(self, contributions: NDArray[np.float32]) -> float:
+        by_channel = contributions.reshape(-1, self._n_channels)
+        there = ~np.isnan(by_channel)
+        n = there.sum(axis=0)
+        if n.min() < len(by_channel):  # np.nanmean costs as much as all the rest
+            sums = np.where(there, by_channel, np.float32(0)).sum(axis=0)
+            means = np.where(n > 0, sums / np.maximum(n, 1), np.nan)
+        else:
+            means = by_channel.mean(axis=0)
+        return mean_of_farthest(np.asarray(means, dtype=np.float32), self._share)
