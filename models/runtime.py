@@ -49,13 +49,7 @@ class Int8Model:
     """
 
     def __init__(self, model: bytes) -> None:
-        interpreter_class, self.runtime = _interpreter_class()
-        try:
-            self._interpreter = interpreter_class(model_content=model, num_threads=1)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            said = str(error).strip().splitlines()[0][:200]
-            raise BundleIncompatible(f"{self.runtime} cannot load the model: {said}") from error
+        self._interpreter, self.runtime = _loaded(model)
         self.input = _tensor(self._interpreter.get_input_details())
         self.output = _tensor(self._interpreter.get_output_details())
         self.n_inputs, self.n_outputs = math.prod(self.input.shape), math.prod(self.output.shape)
@@ -69,6 +63,35 @@ class Int8Model:
         self._interpreter.invoke()
         out = self._interpreter.get_tensor(came.index).ravel()
         return np.asarray((out.astype(np.float32) - came.zero) * came.scale)
+
+
+class FloatModel:
+    """A float32 model with one input and one output, to compare an int8 one with; no device serves one."""
+
+    def __init__(self, model: bytes) -> None:
+        self._interpreter, runtime = _loaded(model)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1 or inputs[0]["dtype"] is not np.float32:
+            raise BundleIncompatible(f"{runtime}: a float32 model with one input and one output is expected to compare with")
+        self._input, self._output = inputs[0], outputs[0]
+        self.n_inputs = math.prod(int(n) for n in self._input["shape"])
+
+    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n_inputs,) in, (n_outputs,) out."""
+        self._interpreter.set_tensor(self._input["index"], x.astype(np.float32).reshape(self._input["shape"]))
+        self._interpreter.invoke()
+        return np.array(self._interpreter.get_tensor(self._output["index"]), dtype=np.float32).ravel()
+
+
+def _loaded(model: bytes) -> tuple[Any, str]:
+    interpreter_class, runtime = _interpreter_class()
+    try:
+        interpreter = interpreter_class(model_content=model, num_threads=1)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        said = str(error).strip().splitlines()[0][:200]
+        raise BundleIncompatible(f"{runtime} cannot load the model: {said}") from error
+    return interpreter, runtime
 
 
 def _tensor(details: list[dict[str, Any]]) -> Tensor8:

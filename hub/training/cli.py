@@ -17,6 +17,7 @@ from hub.state.database import open_state
 from hub.terminal import data_option, json_option
 from hub.training.dataset import Rules
 from hub.training.job import TrainingJob
+from hub.training.keras_conv import KerasConv
 from hub.training.keras_dense import KerasDense
 from hub.training.linear import CrossChannel, Whitening
 from hub.training.trainer import Trainer
@@ -39,7 +40,7 @@ from models.features.spec import FeatureSpec
 )
 @click.option(
     "--model",
-    type=click.Choice(["dense-autoencoder", "cross-channel", "whitening"]),
+    type=click.Choice(["dense-autoencoder", "cross-channel", "whitening", "conv-autoencoder"]),
     default="dense-autoencoder",
     show_default=True,
     help="What kind of model to fit.",
@@ -63,8 +64,10 @@ def train(data: Path, profile: str, seed: int, min_windows: int, model: Architec
     click.echo(json.dumps(found) if as_json else outcome.bundle_id)
 
 
-def trainer_of(model: Architecture, profile: Profile) -> Trainer:
+def trainer_of(model: Architecture, profile: Profile) -> Trainer | KerasConv:
     """What fits that kind of model for windows of `profile`."""
+    if model == "conv-autoencoder":
+        return KerasConv()
     if model == "cross-channel":
         return CrossChannel(FeatureSpec(profile).related)
     return Whitening() if model == "whitening" else KerasDense()

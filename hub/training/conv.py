@@ -122,7 +122,7 @@ def _shorten(layer: ConvLayer, x: Floats) -> Floats:
     width = len(layer.kernel)
     padded = np.pad(x, ((0, 0), _padding(x.shape[1], layer.n_samples, width, layer.stride), (0, 0)))
     views = sliding_window_view(padded, width, axis=1)[:, :: layer.stride]  # (n, n_samples, n_in, width)
-    return np.einsum("ntcw,wco->nto", views, layer.kernel, optimize=True)
+    return np.asarray(np.einsum("ntcw,wco->nto", views, layer.kernel, optimize=True), dtype=np.float32)
 
 
 def _lengthen(layer: ConvLayer, x: Floats) -> Floats:

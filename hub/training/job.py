@@ -11,11 +11,12 @@ Invariants:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from sqlalchemy import Engine, insert, update
 
@@ -29,9 +30,11 @@ from hub.training.evaluate import Evaluation, detector_scores, evaluate, refuse_
 from hub.training.exporter import export_int8
 from hub.training.framework import native_silence
 from hub.training.injection import FeatureMap
+from hub.training.keras_conv import KerasConv
 from hub.training.loading import load_normals, load_sites, load_windows
 from hub.training.runs import end_dead_runs, mark_of_this_process
 from hub.training.trainer import Floats, Progress, Trainer
+from hub.training.window_job import train_on_windows
 from models.bundle.archive import Golden, pack_bundle
 from models.bundle.manifest import Manifest
 from models.contract.config import load_profile
@@ -64,7 +67,7 @@ class TrainingJob:
         engine: Engine,
         lake: Lake,
         registry: Registry,
-        trainer: Trainer,
+        trainer: Trainer | KerasConv,
         clock_ns: Callable[[], int],
         profiles_dir: Path | None = None,
     ) -> None:
@@ -96,6 +99,8 @@ class TrainingJob:
     def _train(self, profile: Profile, run_id: str, seed: int, rules: Rules, record: dict[str, Any], progress: Progress) -> str:
         """The run itself; fills `record` as it goes, so that a failed run tells how far it came."""
         spec = FeatureSpec(profile)
+        if isinstance(self._trainer, KerasConv):
+            return self._train_on_windows(self._trainer, profile, spec, run_id, seed, rules, record, progress)
         dataset, sites = self._dataset(profile, spec, rules, seed)
         record["dataset"] = dataset.record
         progress(_told(dataset))
@@ -112,6 +117,23 @@ class TrainingJob:
         progress(_graded(judged))
         refuse_bad(judged.record)
         return self._publish(profile, spec, run_id, model, golden_vectors(judged, detector), record, dataset.fleet_drift)
+
+    def _train_on_windows(
+        self,
+        trainer: KerasConv,
+        profile: Profile,
+        spec: FeatureSpec,
+        run_id: str,
+        seed: int,
+        rules: Rules,
+        record: dict[str, Any],
+        progress: Progress,
+    ) -> str:
+        with reading(self._engine).begin() as connection:
+            made = train_on_windows(
+                trainer, profile, self._lake, connection, seed=seed, rules=rules, record=record, progress=progress
+            )
+        return self._publish(profile, spec, run_id, made.model, made.golden, record, None, made.manifest)
 
     def _dataset(self, profile: Profile, spec: FeatureSpec, rules: Rules, seed: int) -> tuple[Dataset, dict[str, str]]:
         version = self._lake.version("aggregates")
@@ -132,7 +154,9 @@ class TrainingJob:
         golden: Golden,
         record: dict[str, Any],
         drift: FleetDrift | None,
+        changes: Mapping[str, Any] = {},
     ) -> str:
+        """`changes`: to the manifest, where the model takes something else than features."""
         version = self._registry.next_version(profile.name)
         now_ns = self._clock_ns()
         digest = hashlib.sha256(model).hexdigest()
@@ -146,7 +170,7 @@ class TrainingJob:
             trainer=record["trainer"],
             lineage=lineage,
             model_bytes=len(model),
-            n_features=spec.n_features,
+            n_features=changes.get("n_features", spec.n_features),
         )
         manifest = Manifest(
             bundle_id=f"{profile.name}-v{version}-{digest[:8]}",
@@ -163,6 +187,7 @@ class TrainingJob:
             golden_sha256=hashlib.sha256(golden.encode()).hexdigest(),
             description=f"trained on {record['dataset']['usable']} windows of {len(record['dataset']['devices'])} devices",
         )
+        manifest = msgspec.structs.replace(manifest, **changes)
         return self._registry.publish(pack_bundle(manifest, model, golden, card), run_id, now_ns=now_ns)
 
     def _end(
