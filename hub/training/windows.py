@@ -67,7 +67,7 @@ def load_sampled(lake: Lake, connection: Connection, profile: Profile, version: 
     n_values = profile.windowing.n_samples * len(profile.channels)
     found: list[tuple[Pair, int, Any]] = []
     alerts: dict[Pair, list[tuple[int, int]]] = {}
-    left_out = {"asset not commissioned": 0, "other channels or size": 0, "next to an alert": 0}
+    left_out = {"asset not commissioned": 0, "other channels or size": 0, "without any value": 0, "next to an alert": 0}
     for row in table.to_pylist():
         pair = (row["device_id"], row["asset"])
         if not row["sample"]:
@@ -77,6 +77,8 @@ def load_sampled(lake: Lake, connection: Connection, profile: Profile, version: 
             left_out["asset not commissioned"] += 1
         elif row["channels"] != profile.channel_names or len(row["values"]) != n_values:
             left_out["other channels or size"] += 1
+        elif not np.isfinite(np.array(row["values"], dtype=np.float32)).any():
+            left_out["without any value"] += 1
         else:
             found.append((pair, row["start_ns"], row["values"]))
     window_ns = round(profile.windowing.window_s * NS_PER_S)
