@@ -25,11 +25,13 @@ class WindowAutoencoder(TfliteAutoencoder):
 
     def _reduce(self, contributions: NDArray[np.float32]) -> float:
         by_channel = contributions.reshape(-1, self._n_channels)
-        there = ~np.isnan(by_channel)
-        n = there.sum(axis=0)
-        if n.min() < len(by_channel):  # np.nanmean costs as much as all the rest
+        means: NDArray[np.float32] = np.add.reduce(by_channel) / np.float32(len(by_channel))  # np.mean costs thrice that
+        farthest = float(means.max())
+        if np.isnan(farthest):
+            there = ~np.isnan(by_channel)
+            n = there.sum(axis=0)
             sums = np.where(there, by_channel, np.float32(0)).sum(axis=0)
-            means = np.where(n > 0, sums / np.maximum(n, 1), np.nan)
-        else:
-            means = by_channel.mean(axis=0)
-        return mean_of_farthest(np.asarray(means, dtype=np.float32), self._share)
+            means = np.where(n > 0, sums / np.maximum(n, 1), np.float32(np.nan)).astype(np.float32)
+        elif self._share * self._n_channels < 2:  # the one channel that is rebuilt worst: what the general way would give
+            return farthest
+        return mean_of_farthest(means, self._share)
