@@ -89,7 +89,7 @@ class App:
         self._link = HttpHubLink(config.hub.url, config.hub.timeout_s) if config.hub else None
         spec_hashes = {watch.profile.name: watch.spec.hash for watch in self._pipeline.assets.values()}
         sizes = {profile.name: Sizes.of(profile) for profile in loaded.profiles.values()}
-        self._updater = Updater(self._slots, self._link, spec_hashes, self._serve_soon, sizes)
+        self._updater = Updater(self._slots, self._link, spec_hashes, self._serve_soon, sizes=sizes)
         self._survey = Survey(self._outbox, FlashMeter(loaded.state_dir), loaded.state_dir, config.device.flash_endurance_tbw)
         self._report = Report(
             version,

@@ -182,7 +182,7 @@ OTHER_SIZE = Sizes(n_features=18, n_samples=40, n_channels=3, keeps_windows=True
 )
 def test_a_device_that_cannot_compute_it_says_why_and_keeps_its_slots(sizes: Sizes, reason: str, tmp_path: Path) -> None:
     slots, hub, served = SlotStore(tmp_path), MemoryHub(), []
-    updater = Updater(slots, hub, {"rig": rig().spec_hash}, lambda *them: served.append(them), {"rig": sizes})
+    updater = Updater(slots, hub, {"rig": rig().spec_hash}, lambda *them: served.append(them), sizes={"rig": sizes})
     for bundle_id, archive in (("rig-v1", bundle("rig-v1")), ("rig-w1", window_bundle())):
         wanted = desired(archive, bundle_id, HUB)
         hub.files[wanted.path] = archive
