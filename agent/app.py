@@ -55,6 +55,7 @@ from agent.timeline import told
 from agent.tls import trusting
 from agent.update import Updater
 from agent.uplink import Uplink
+from models.bundle.selftest import Sizes
 from models.contract.items import Action, Alert, Body, SensorFault
 from models.errors import ConfigError
 
@@ -93,7 +94,8 @@ class App:
         self._link = make_link(config.hub.url, config.hub.timeout_s, self._identity) if config.hub else None
         spec_hashes = {watch.profile.name: watch.spec.hash for watch in self._pipeline.assets.values()}
         self._distribution = self._make_distribution(loaded)
-        self._updater = Updater(self._slots, self._distribution, spec_hashes, self._serve_soon)
+        sizes = {profile.name: Sizes.of(profile) for profile in loaded.profiles.values()}
+        self._updater = Updater(self._slots, self._distribution, spec_hashes, self._serve_soon, sizes=sizes)
         self._survey = Survey(self._outbox, FlashMeter(loaded.state_dir), loaded.state_dir, config.device.flash_endurance_tbw)
         self._report = Report(
             version,

@@ -7,6 +7,7 @@ What a window's scores are and mean is the judges' business (`judges.py`); what 
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
 from typing import Final, Literal
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.judges import Judges, Serving
+from agent.sampling import is_sampled, sample_of
 from agent.timeline import restated
 from models.contract.clock import NS_PER_S
 from models.contract.items import (
@@ -35,9 +37,11 @@ from models.contract.profile import Profile
 from models.detectors.calibration import MIN_SCORES
 from models.detectors.commissioning import Learned, learn, learn_in_order
 from models.detectors.faults import FaultTracker
+from models.detectors.kept_windows import KeptWindows
 from models.detectors.quality import CleanWindow, QualityControl, QualityMemory
 from models.features.normal import LocalNormal
 from models.features.spec import FeatureSpec
+from models.features.window_normal import channel_shares
 from models.grid import Grid
 from models.raw_window import RawWindow
 from models.windows import Windower
@@ -56,7 +60,8 @@ class SavedState(msgspec.Struct, frozen=True, kw_only=True):
 
     `start_ns`: of the first commissioning window. `ends_ns`: of each of them. `faults`: the open ones. `quality`: what is
     usual for the asset's sensors; None in states of older versions. `level`: float32 bytes, where normal lies now; empty where
-    the profile's normal is fixed.
+    the profile's normal is fixed. `windows`, `window_ends_ns`: float32 bytes of the commissioning windows that are kept whole,
+    and their ends; empty where the profile asks for none.
     """
 
     spec_hash: str
@@ -68,6 +73,8 @@ class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     ends_ns: list[int] = []
     quality: QualityMemory | None = None
     level: bytes = b""
+    windows: bytes = b""
+    window_ends_ns: list[int] = []
 
 
 class AssetWatch:
@@ -87,6 +94,7 @@ class AssetWatch:
         self._candidates: list[NDArray[np.float32]] = []
         self._candidate_ends_ns: list[int] = []
         self._candidates_start_ns = 0
+        self._kept = KeptWindows(profile)
         self._learned: Learned | None = None
         self._judges = Judges(profile)
         self._follows = profile.features.follow_s is not None
@@ -128,6 +136,7 @@ class AssetWatch:
         """What to keep; clears `dirty`."""
         self.dirty = False
         vectors = self._learned.reference if self._learned else np.array(self._candidates, dtype=np.float32)
+        windows, window_ends_ns = self._kept.saved()
         return SavedState(
             spec_hash=self.spec.hash,
             vectors=pack_floats(vectors),
@@ -138,6 +147,8 @@ class AssetWatch:
             ends_ns=self._candidate_ends_ns,
             quality=self._quality.memory(),
             level=b"" if (level := self._judges.level) is None else pack_floats(level),
+            windows=windows,
+            window_ends_ns=window_ends_ns,
         )
 
     def restore(self, saved: SavedState) -> bool:
@@ -148,10 +159,11 @@ class AssetWatch:
         self._alert = saved.alert
         self._candidates_start_ns = saved.start_ns
         self._faults.resume(saved.faults)
+        self._kept.resume(saved.windows, saved.window_ends_ns)
         if saved.quality is not None:
             self._quality.resume(saved.quality)
         if saved.done:  # its odd windows were dropped when it was learned; to look for odd ones again would drop more
-            self._learned = Learned(LocalNormal.fit(vectors), vectors)
+            self._learned = Learned(LocalNormal.fit(vectors), vectors, self._usable_windows())
             level = unpack_floats(saved.level)
             self._calibrate(level if len(level) == self.spec.n_features else None)
         else:
@@ -214,10 +226,11 @@ class AssetWatch:
         if self._learned is None:
             bodies += self._commission(window, vector)
         elif np.isfinite(vector).any():
-            scores, deciding = self._judges.score(vector)
-            top = self.spec.channel_shares(deciding.contributions)[:3]
+            scores, deciding = self._judges.score(vector, window.matrix)
+            top = self._channel_shares(deciding.contributions)[:3]
             bodies += self._decide(window.end_ns, scores[0], top, nonce)
             self._note_level()
+            self._collect_windows(window)
         bodies.append(
             Aggregate(
                 asset=self.asset,
@@ -236,6 +249,8 @@ class AssetWatch:
                 end_mono_ns=raw.end_mono_ns,
             )
         )
+        if not window.findings and self._alert is None and is_sampled(self.asset, window.end_ns, self.profile):
+            bodies.append(sample_of(self.asset, window, self.profile))
         return bodies
 
     def _cut_short(self, raw: RawWindow) -> Aggregate:
@@ -258,6 +273,27 @@ class AssetWatch:
             end_mono_ns=raw.end_mono_ns,
         )
 
+    def _channel_shares(self, contributions: NDArray[np.float32]) -> list[tuple[str, float]]:
+        if self._judges.takes_windows:
+            return channel_shares(contributions, self.spec.channels)
+        return self.spec.channel_shares(contributions)
+
+    def _usable_windows(self) -> NDArray[np.float32] | None:
+        return self._kept.windows if self._kept.usable else None
+
+    def _collect_windows(self, window: CleanWindow) -> None:
+        """Where commissioning left too few whole windows for what the profile asks: take good ones from now on."""
+        if self._learned is None or self._learned.windows is not None or not self.profile.windows.reference:
+            return
+        if window.findings or self._alert is not None:
+            self._kept.give_up(window.since_ns)
+            return
+        self._kept.add(window.end_ns, window.matrix)
+        self.dirty = self.dirty or len(self._kept) % _SAVE_EVERY == 0
+        if self._kept.complete:
+            self._learned = dataclasses.replace(self._learned, windows=self._kept.windows)
+            self._calibrate()
+
     def _note_level(self) -> None:
         """Keep where normal lies now and then, so that a restart does not ring for what has drifted since commissioning."""
         self._since_saved += 1
@@ -275,6 +311,7 @@ class AssetWatch:
             self._candidates_start_ns = window.start_ns
         self._candidates.append(vector)
         self._candidate_ends_ns.append(window.end_ns)
+        self._kept.add(window.end_ns, window.matrix)
         self.dirty = self.dirty or len(self._candidates) % _SAVE_EVERY == 0
         enough = len(self._candidates) >= self.profile.commissioning.windows
         return self.commission_now(window.end_ns) if enough else []
@@ -285,12 +322,16 @@ class AssetWatch:
             self._candidate_ends_ns.pop()
             self._candidates.pop()
             self.dirty = True
+        self._kept.give_up(since_ns)
 
     def commission_now(self, end_ns: int) -> list[Body]:
         """Learn this asset's normal from the windows collected so far. Raises ValueError where they are fewer than 20."""
         if len(self._candidates) < MIN_SCORES:
             raise ValueError(f"{self.asset}: {len(self._candidates)} good windows; commissioning needs at least {MIN_SCORES}")
-        self._learned = (learn_in_order if self._follows else learn)(np.array(self._candidates))
+        learned = (learn_in_order if self._follows else learn)(np.array(self._candidates))
+        ends_ns = np.array(self._candidate_ends_ns)
+        self._kept.settle(set((ends_ns if learned.kept is None else ends_ns[learned.kept]).tolist()))
+        self._learned = dataclasses.replace(learned, windows=self._usable_windows())
         self._candidates, self._candidate_ends_ns = [], []
         self._calibrate()
         self.dirty = True
@@ -316,6 +357,7 @@ class AssetWatch:
             bodies.append(msgspec.structs.replace(self._alert, closed_ns=max(at_ns or 0, self._alert.opened_ns)))
         self._alert = self._learned = self.p_value = None
         self._candidates, self._candidate_ends_ns = [], []
+        self._kept.clear()
         self._judges.forget()
         self._recent.clear()
         self.since_ns = at_ns

@@ -4,7 +4,8 @@ The first decides: the active model, else the baseline. The others are scored be
 hub can compare a candidate with what it would replace.
 
 Each judge measures by its own yardstick: the asset's normal as commissioned, or, where the profile lets normal follow drift,
-levels of its own, because what a level follows depends on what its judge takes for an alarm.
+levels of its own, because what a level follows depends on what its judge takes for an alarm. A model over whole windows
+measures each channel by its commissioned spread, and where too few windows were kept to calibrate it by, it is not scored.
 """
 
 from __future__ import annotations
@@ -15,32 +16,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle.archive import Bundle
-from models.bundle.manifest import Tail
+from models.bundle.manifest import Input, Scaling, Tail
 from models.contract.items import BASELINE, SlotScore
 from models.contract.profile import Profile
-from models.detectors.calibration import cross_scores, fit_tail, own_scores, p_value
+from models.detectors.calibration import cross_scores, cross_window_scores, fit_tail, own_scores, p_value, without_odd
 from models.detectors.commissioning import Learned
 from models.detectors.decision import Hysteresis, windows_per_false_alarm
 from models.detectors.detector import Detector, Scored
 from models.detectors.robust import RobustDetector
 from models.features.drift import Drift, DriftModel, FleetDrift, pace_of
 from models.features.normal import LocalNormal
+from models.features.window_normal import WindowNormal, as_measured
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
     """A detector in a slot. `fleet_tail`: where the bundle brings its own calibration instead of the asset's.
-    `fleet_drift`: what the fleet knows of drift, where it does."""
+    `fleet_drift`: what the fleet knows of drift, where it does. `input`, `scaling`, `centered`: what the detector takes, as in
+    the manifest."""
 
     detector: Detector
     fleet_tail: Tail | None = None
     fleet_drift: FleetDrift | None = None
+    input: Input = "features"
+    scaling: Scaling = "local"
+    centered: bool = False
 
 
 def serving_of(bundle: Bundle, detector: Detector) -> Serving:
     """The detector of a bundle, with what the bundle brings of the fleet."""
     manifest = bundle.manifest
-    return Serving(detector, manifest.fleet_tail if manifest.calibration == "fleet" else None, manifest.fleet_drift)
+    tail = manifest.fleet_tail if manifest.calibration == "fleet" else None
+    return Serving(detector, tail, manifest.fleet_drift, manifest.input, manifest.scaling, manifest.centered)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,9 +59,13 @@ class _Judge:
     hysteresis: Hysteresis
     normal: LocalNormal
     drift: Drift | None
+    window: WindowNormal | None = None  # where the detector takes whole windows
 
-    def judge(self, vector: NDArray[np.float32]) -> tuple[SlotScore, Scored]:
-        z = self.drift.apply(vector) if self.drift else self.normal.apply(vector)
+    def judge(self, vector: NDArray[np.float32], matrix: NDArray[np.float64]) -> tuple[SlotScore, Scored]:
+        if self.window is not None:
+            z = self.window.apply(matrix)
+        else:
+            z = self.drift.apply(vector) if self.drift else self.normal.apply(vector)
         scored = self.detector.score(z)
         p = p_value(self.tail, scored.score)
         alarm = self.hysteresis.update(p) if self.drift is None else self._follow(self.drift, vector, z, p, scored)
@@ -95,24 +106,34 @@ class Judges:
         """
         kept = {judge.detector.detector_id: judge for judge in self._judges}
         level = self.level if level is None else level
-        self._judges = [self._judge_of(serving, learned, kept, level) for serving in self._serving]
+        judges = [self._judge_of(serving, learned, kept, level) for serving in self._serving]
+        self._judges = [judge for judge in judges if judge is not None]
         if alert_open:
             self._judges[0].hysteresis.take_over()
 
     def _judge_of(
         self, serving: Serving, learned: Learned, kept: dict[str, _Judge], level: NDArray[np.float32] | None
-    ) -> _Judge:
-        """A detector that moves from slot to slot keeps its calibration and its hysteresis."""
+    ) -> _Judge | None:
+        """A detector that moves from slot to slot keeps its calibration and its hysteresis. None: too few windows were kept."""
         known = kept.get(serving.detector.detector_id)
         if known is not None and serving.detector.detector_id != BASELINE:
             return known
         hysteresis = known.hysteresis if known else Hysteresis(self._profile)
+        if serving.input == "window":
+            return None if learned.windows is None else _window_judge(serving, learned.windows, learned.normal, hysteresis)
+        if serving.scaling == "none":
+            return _measured_judge(serving, learned.reference, hysteresis)
         if self._pace is None:
             tail = serving.fleet_tail or fit_tail(cross_scores(serving.detector, learned.reference))
             return _Judge(serving.detector, tail, hysteresis, learned.normal, None)
         model = DriftModel.learn(learned.reference, self._pace, serving.fleet_drift)
         tail = serving.fleet_tail or fit_tail(own_scores(serving.detector, model, learned.reference))
         return _Judge(serving.detector, tail, hysteresis, learned.normal, Drift(model, level))
+
+    @property
+    def takes_windows(self) -> bool:
+        """Whether the deciding judge's contributions are of a window's values, not of features."""
+        return bool(self._judges) and self._judges[0].window is not None
 
     @property
     def level(self) -> NDArray[np.float32] | None:
@@ -126,7 +147,25 @@ class Judges:
         judges = self._judges
         return judges[0].drift.moved(judges[0].normal) if judges and judges[0].drift else None
 
-    def score(self, vector: NDArray[np.float32]) -> tuple[list[SlotScore], Scored]:
-        """Every detector's verdict on (n_features,) raw features, the deciding one first; what that one looked at."""
-        scores, looked_at = zip(*[judge.judge(vector) for judge in self._judges], strict=True)
+    def score(self, vector: NDArray[np.float32], matrix: NDArray[np.float64]) -> tuple[list[SlotScore], Scored]:
+        """Every detector's verdict on (n_features,) raw features of (n_samples, n_channels), the deciding one first; what that
+        one looked at."""
+        scores, looked_at = zip(*[judge.judge(vector, matrix) for judge in self._judges], strict=True)
         return list(scores), looked_at[0]
+
+
+def _window_judge(serving: Serving, windows: NDArray[np.float32], normal: LocalNormal, hysteresis: Hysteresis) -> _Judge:
+    measured = serving.scaling == "none"
+    window = WindowNormal.none(windows.shape[-1], serving.centered) if measured else WindowNormal.fit(windows, serving.centered)
+    if serving.fleet_tail is not None:
+        tail = serving.fleet_tail
+    elif measured:
+        tail = fit_tail(without_odd(np.array([serving.detector.score(z).score for z in window.apply(windows)])))
+    else:
+        tail = fit_tail(without_odd(cross_window_scores(serving.detector, windows, serving.centered)))
+    return _Judge(serving.detector, tail, hysteresis, normal, None, window)
+
+
+def _measured_judge(serving: Serving, reference: NDArray[np.float32], hysteresis: Hysteresis) -> _Judge:
+    tail = serving.fleet_tail or fit_tail(np.array([serving.detector.score(vector).score for vector in reference]))
+    return _Judge(serving.detector, tail, hysteresis, as_measured(reference.shape[1]), None)

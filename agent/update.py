@@ -21,7 +21,7 @@ import msgspec
 from agent.judges import Serving, serving_of
 from agent.slots import Held, ProfileSlots, SlotStore
 from models.bundle.archive import Bundle, digest, read_bundle
-from models.bundle.selftest import load_detector, self_test
+from models.bundle.selftest import Sizes, load_detector, self_test
 from models.contract.checkin import DesiredBundle, DesiredSlots
 from models.errors import BundleError, BundleIncompatible, BundleUntrusted, LinkError
 
@@ -39,8 +39,8 @@ class BundleSource(Protocol):
 
 
 class Updater:
-    """Works towards what the hub desires. `spec_hashes`: by profile. `serve`: hands models to the pipeline. `source`: None for
-    a device without a hub."""
+    """Works towards what the hub desires. `spec_hashes`, `sizes`: by profile. `serve`: hands models to the pipeline. `source`:
+    None for a device without a hub."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Updater:
         source: BundleSource | None,
         spec_hashes: Mapping[str, str],
         serve: Serve,
+        sizes: Mapping[str, Sizes] | None = None,
         mono_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._slots = slots
@@ -58,6 +59,7 @@ class Updater:
         # When to ask again for what the repository did not vouch for: after a start, at once.
         reasons = {failure.bundle_id: failure.reason for failure in slots.failures}
         self._again_s = {name: 0.0 for name, reason in reasons.items() if reason.startswith(BundleUntrusted.reason)}
+        self._sizes = sizes or {}
 
     def resume(self) -> None:
         """After a start: put before the pipeline what the slots hold.
@@ -84,7 +86,7 @@ class Updater:
             log.warning("bundle %s cannot serve: its file is gone or damaged", held.bundle_id)
             return None
         try:
-            return _self_tested(read_bundle(archive), self._spec_hashes[profile])[0]
+            return _self_tested(read_bundle(archive), self._spec_hashes[profile], self._sizes.get(profile))[0]
         except BundleError as error:
             log.warning("bundle %s refused at start: %s", held.bundle_id, error)
             self._slots.refuse(held.bundle_id, f"{error.reason}: {error}")
@@ -142,7 +144,7 @@ class Updater:
                 raise BundleIncompatible(
                     f"{wanted.bundle_id} for {profile} is {bundle.manifest.bundle_id} for {bundle.manifest.profile}"
                 )
-            serving, score_us = _self_tested(bundle, self._spec_hashes[profile])
+            serving, score_us = _self_tested(bundle, self._spec_hashes[profile], self._sizes.get(profile))
         except BundleError as error:
             log.warning("bundle %s refused: %s", wanted.bundle_id, error)
             self._slots.refuse(wanted.bundle_id, f"{error.reason}: {error}")
@@ -161,9 +163,9 @@ class Updater:
         return self._source.fetch(profile, wanted)
 
 
-def _self_tested(bundle: Bundle, spec_hash: str) -> tuple[Serving, float]:
+def _self_tested(bundle: Bundle, spec_hash: str, sizes: Sizes | None) -> tuple[Serving, float]:
     """The bundle's detector after its golden vectors have passed here, and the median time of a score, µs."""
-    detector = load_detector(bundle, spec_hash)
+    detector = load_detector(bundle, spec_hash, sizes)
     result = self_test(bundle, detector)
     return serving_of(bundle, detector), result.score_us
 

@@ -19,7 +19,7 @@ class Grid:
 
     def __init__(self, profile: Profile) -> None:
         windowing = profile.windowing
-        self.n_cells = max(2, round(windowing.window_s * windowing.rate_hz))
+        self.n_cells = windowing.n_samples
         self.rate_hz = windowing.rate_hz
         self._cell_ns = NS_PER_S / windowing.rate_hz
         slow = [max(1.0, windowing.rate_hz / (c.rate_hz or windowing.rate_hz)) for c in profile.channels]

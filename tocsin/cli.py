@@ -17,6 +17,7 @@ from models.version import VERSION
 COMMANDS: dict[str, tuple[str, str, str, str]] = {
     "agent": ("agent.cli", "agent", "", "Run and inspect the device's agent."),
     "hub": ("hub.cli", "hub", "hub", "Run the hub; train models and roll them out."),
+    "models": ("models.importing.cli", "models", "", "Make bundles of models that come from elsewhere."),
     "sim": ("firmware_sim.cli", "sim", "sim", "Simulated sensors, recorded data, fleets."),
     "demo": ("firmware_sim.demo.cli", "demo", "hub,sim", "The whole loop on this machine, in a few minutes."),
     "backtest": ("agent.backtest.cli", "backtest", "", "Run the agent's pipeline over a CSV file, in event time."),

@@ -7,7 +7,8 @@ other half and all windows with the coin are told apart; the speed is not known.
 float stands that of the baseline, and of the mean of each axis alone.
 
 A trap: the sensor was taped on anew between sessions, and the mean of an axis tells which way it hung. So features are judged
-without it, too: only what is left then is the machine's.
+without it, too: only what is left then is the machine's. The same goes for whole windows, which a convolutional autoencoder
+takes: as they are, and centered, each less its own mean.
 """
 
 from __future__ import annotations
@@ -20,18 +21,24 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hub.training.conv import export_conv_int8, float_window_scores
 from hub.training.evaluate import auc, detector_scores
 from hub.training.exporter import export_int8
 from hub.training.framework import native_silence
 from hub.training.job import representative
+from hub.training.keras_conv import KerasConv
 from hub.training.linear import Whitening
 from hub.training.trainer import float_scores
+from hub.training.window_faults import window_scores
+from hub.training.window_job import representative_windows
 from models.contract.profile import Channel, Features, PerChannel, Profile, Windowing
 from models.detectors.autoencoder import TfliteAutoencoder
 from models.detectors.detector import DEFAULT_CLIP
 from models.detectors.robust import RobustDetector
+from models.detectors.window_model import WindowAutoencoder
 from models.features.normal import LocalNormal
 from models.features.spec import FeatureSpec
+from models.features.window_normal import WindowNormal
 
 _SHAPE: Final[tuple[PerChannel, ...]] = ("std", "range", "roughness", "kurtosis", "crest")
 _OCTAVES: Final[tuple[PerChannel, ...]] = ("octave1", "octave2", "octave3", "octave4", "octave5", "octave6")
@@ -74,6 +81,31 @@ def areas(recordings: Windows, per_channel: tuple[PerChannel, ...]) -> dict[str,
     }
 
 
+def window_areas(recordings: Windows, *, centered: bool, seed: int) -> dict[str, float]:
+    """The same of whole windows."""
+    balanced = [recordings[f"fan_0_{speed}_0_weight"].astype(np.float32) for speed in _SPEEDS]
+    learned = np.concatenate([w[: len(w) // 2] for w in balanced])
+    normal = WindowNormal.fit(learned, centered)
+    order, n_train = np.random.default_rng(seed).permutation(len(learned)), round(0.85 * len(learned))
+    train = _as_windows(normal, learned[order])
+    held = _as_windows(normal, np.concatenate([w[len(w) // 2 :] for w in balanced]))
+    coin = _as_windows(normal, np.concatenate([recordings[f"fan_0_{speed}_1_weight"] for speed in _SPEEDS]))
+    trainer = KerasConv(centered=centered, share=1.0)
+    weights = trainer.fit(train[:n_train], train[n_train:], seed, lambda _line: None)
+    with native_silence():
+        model = export_conv_int8(weights, representative_windows(train))
+        int8 = WindowAutoencoder(model, DEFAULT_CLIP, n_channels=3, share=trainer.share)
+    return {
+        "int8": auc(window_scores(int8, held), window_scores(int8, coin)),
+        "float": auc(*(float_window_scores(weights, z, trainer.share) for z in (held, coin))),
+        "energy": auc(*(np.mean(z.astype(np.float64) ** 2, axis=(1, 2)) for z in (held, coin))),
+    }
+
+
+def _as_windows(normal: WindowNormal, windows: NDArray[np.floating]) -> NDArray[np.float32]:
+    return normal.apply(windows).reshape(windows.shape)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.detection.fan", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds fan_accel_float32.npz")
@@ -85,6 +117,10 @@ def main() -> int:
     for name, per_channel in _SETS.items():
         told = ", ".join(f"{detector} {area:.4f}" for detector, area in areas(recordings, per_channel).items())
         print(f"{name}: {told}", flush=True)
+    for name, centered in (("whole windows", False), ("whole windows, centered", True)):
+        seeds = [window_areas(recordings, centered=centered, seed=seed) for seed in (1, 2, 3)]
+        told = ", ".join(f"{key} {' '.join(f'{each[key]:.4f}' for each in seeds)}" for key in seeds[0])
+        print(f"{name}, seeds 1 to 3: {told}", flush=True)
     return 0
 
 

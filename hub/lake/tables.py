@@ -94,6 +94,7 @@ SCHEMAS: Final[dict[TableName, pa.Schema]] = {
             ("rate_hz", pa.float64()),
             ("channels", pa.list_(pa.string())),
             ("values", pa.list_(pa.float32())),  # row-major (n, len(channels))
+            ("sample", pa.bool_()),  # a whole window of normal running, not around an alert
             *_STAMP,
         ]
     ),

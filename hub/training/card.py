@@ -12,6 +12,8 @@ from models.contract.profile import Profile
 _TITLES: Final[dict[Architecture, str]] = {
     "dense-autoencoder": "Dense autoencoder",
     "cross-channel": "Cross-channel regression",
+    "conv-autoencoder": "Convolutional autoencoder over whole windows",
+    "imported": "Imported model",
     "whitening": "Whitening (Hotelling's T2)",
     "pca": "Principal components",
 }

@@ -19,6 +19,7 @@ from hub.state.database import open_state
 from hub.terminal import data_option, json_option
 from hub.training.dataset import Rules
 from hub.training.job import TrainingJob
+from hub.training.keras_conv import KerasConv
 from hub.training.keras_dense import KerasDense
 from hub.training.linear import CrossChannel, Whitening
 from hub.training.pin import pinned_run
@@ -28,7 +29,7 @@ from models.contract.config import load_profile
 from models.contract.profile import Profile
 from models.features.spec import FeatureSpec
 
-Choice = Literal["dense-autoencoder", "cross-channel", "whitening", "pca"]
+Choice = Literal["dense-autoencoder", "cross-channel", "whitening", "pca", "conv-autoencoder"]
 _MODELS: Final[dict[str, Choice]] = {  # by the name in a run's record
     "keras-dense": "dense-autoencoder",
     "cross-channel-ridge": "cross-channel",
@@ -99,8 +100,10 @@ def _to_stderr(line: str) -> None:
     click.echo(line, err=True)
 
 
-def trainer_of(model: Choice, profile: Profile) -> Trainer:
+def trainer_of(model: Choice, profile: Profile) -> Trainer | KerasConv:
     """What fits that kind of model for windows of `profile`."""
+    if model == "conv-autoencoder":
+        return KerasConv()
     if model == "cross-channel":
         return CrossChannel(FeatureSpec(profile).related)
     if model == "pca":

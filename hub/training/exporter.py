@@ -1,6 +1,7 @@
 """From plain dense weights to a full-integer int8 TFLite model, as small devices run it.
 
-Every operator in the result is FULLY_CONNECTED on int8, which each TFLite runtime since 2.14 has, delegates or not.
+Every operator in the result is FULLY_CONNECTED on int8, which each TFLite runtime since 2.14 has, delegates or not; one that
+tflite-runtime 2.14 has not got, or not in that version, refuses the export.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import numpy as np
 
 from hub.training.framework import load_tensorflow, native_silence
 from hub.training.trainer import DenseWeights, Floats, as_input
-from models.errors import TrainingError
+from models.bundle.operators import refuse_unsupported
+from models.errors import BundleIncompatible, TrainingError
 
 _MAX_REPRESENTATIVE = 1000
 
@@ -21,7 +23,7 @@ def export_int8(weights: DenseWeights, representative: Floats) -> bytes:
     """The model: (1, n_features) int8 in and out. Quantization ranges come from running `representative`, (n, n_features).
 
     Those should reach as far out as what is to be told apart: beyond the widest of them, int8 saturates.
-    Raises TrainingError where the converter refuses.
+    Raises TrainingError where the converter refuses, or needs an operator that the oldest supported device has not got.
     """
     tf = load_tensorflow()
     n_features = weights[0].kernel.shape[0]
@@ -48,6 +50,7 @@ def export_int8(weights: DenseWeights, representative: Floats) -> bytes:
     try:
         with native_silence():
             model: bytes = converter.convert()
-    except (ValueError, RuntimeError) as error:
+        refuse_unsupported(model)
+    except (ValueError, RuntimeError, BundleIncompatible) as error:
         raise TrainingError(f"the converter refuses the network: {str(error).strip().splitlines()[0]}") from error
     return model

@@ -13,11 +13,12 @@ Invariants:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from sqlalchemy import Engine, insert, update
 
@@ -34,10 +35,12 @@ from hub.training.evaluate import Evaluation, detector_scores, evaluate, refuse_
 from hub.training.exporter import export_int8
 from hub.training.framework import native_silence
 from hub.training.injection import FeatureMap
+from hub.training.keras_conv import KerasConv
 from hub.training.loading import load_groups
 from hub.training.pin import Pin, pinned_dataset, pinned_run, refuse_other
 from hub.training.runs import end_dead_runs, mark_of_this_process
 from hub.training.trainer import DenseWeights, Floats, Progress, Trainer
+from hub.training.window_job import train_on_windows
 from models.bundle.archive import Golden, pack_bundle
 from models.bundle.manifest import Manifest
 from models.contract.config import load_profile
@@ -82,7 +85,7 @@ class TrainingJob:
         engine: Engine,
         lake: Lake,
         registry: Registry,
-        trainer: Trainer,
+        trainer: Trainer | KerasConv,
         clock_ns: Callable[[], int],
         profiles_dir: Path | None = None,
     ) -> None:
@@ -99,6 +102,8 @@ class TrainingJob:
         record: dict[str, Any] = {"seed": seed}
 
         def work(run_id: str) -> str:
+            if isinstance(self._trainer, KerasConv):
+                return self._train_on_windows(self._trainer, profile, run_id, rules, record, progress)
             pin = Pin(self._lake.version("aggregates"), self._clock_ns(), rules, seed)
             fitted = self._fit(profile, pin, record, progress)
             return self._judge_and_publish(profile, run_id, fitted, record, progress)
@@ -162,6 +167,7 @@ class TrainingJob:
         if same_as is not None:
             refuse_other(record, same_as)
         progress(_told(dataset))
+        assert not isinstance(self._trainer, KerasConv)  # it takes windows, not features
         train, validation = dataset.z[dataset.part(TRAIN)], dataset.z[dataset.part(VALIDATION)]
         weights = self._trainer.fit(train, validation, pin.seed, progress)
         model = export_int8(weights, representative(train))
@@ -185,6 +191,16 @@ class TrainingJob:
         golden = golden_vectors(judged, detector)
         return self._publish(profile, fitted.spec, run_id, fitted.model, golden, record, dataset.fleet_drift)
 
+    def _train_on_windows(
+        self, trainer: KerasConv, profile: Profile, run_id: str, rules: Rules, record: dict[str, Any], progress: Progress
+    ) -> str:
+        with reading(self._engine).begin() as connection:
+            made = train_on_windows(
+                trainer, profile, self._lake, connection, seed=record["seed"], rules=rules, record=record, progress=progress
+            )
+        record["model_sha256"] = hashlib.sha256(made.model).hexdigest()
+        return self._publish(profile, FeatureSpec(profile), run_id, made.model, made.golden, record, None, made.manifest)
+
     def _publish(
         self,
         profile: Profile,
@@ -194,12 +210,16 @@ class TrainingJob:
         golden: Golden,
         record: dict[str, Any],
         drift: FleetDrift | None,
+        changes: Mapping[str, Any] = {},
     ) -> str:
+        """`changes`: to the manifest, where the model takes something else than features."""
         version = self._registry.next_version(profile.name)
         now_ns = self._clock_ns()
         digest = hashlib.sha256(model).hexdigest()
         lineage = {"run_id": run_id, "seed": record["seed"], "versions": record["versions"]}
-        lineage |= {name: record["dataset"][name] for name in ("lake_version", "sha256", "spec_hash")}
+        lineage |= {
+            name: record["dataset"][name] for name in ("lake_version", "sha256", "spec_hash") if name in record["dataset"]
+        }
         card = model_card(
             profile,
             architecture=self._trainer.architecture,
@@ -208,7 +228,7 @@ class TrainingJob:
             trainer=record["trainer"],
             lineage=lineage,
             model_bytes=len(model),
-            n_features=spec.n_features,
+            n_features=changes.get("n_features", spec.n_features),
         )
         manifest = Manifest(
             bundle_id=f"{profile.name}-v{version}-{digest[:8]}",
@@ -225,6 +245,7 @@ class TrainingJob:
             golden_sha256=hashlib.sha256(golden.encode()).hexdigest(),
             description=f"trained on {record['dataset']['usable']} windows of {len(record['dataset']['devices'])} devices",
         )
+        manifest = msgspec.structs.replace(manifest, **changes)
         return self._registry.publish(pack_bundle(manifest, model, golden, card), run_id, now_ns=now_ns)
 
     def _end(

@@ -35,7 +35,7 @@ _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the earliest that zip can say
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Golden:
-    """`inputs`: (n, n_features) float32, locally normalized. `scores`: (n,) float64, what the exporter's runtime gave."""
+    """`inputs`: (n, n_features) float32, as the model takes them. `scores`: (n,) float64, what the exporter's runtime gave."""
 
     inputs: NDArray[np.float32]
     scores: NDArray[np.float64]
@@ -93,6 +93,8 @@ def read_bundle(data: bytes) -> Bundle:
         raise BundleCorrupt(f"unreadable bundle: {error}") from error
     if manifest.format != FORMAT:
         raise BundleIncompatible(f"bundle format {manifest.format}; this version reads {FORMAT}")
+    if (contradiction := manifest.contradiction()) is not None:
+        raise BundleCorrupt(f"unreadable bundle: {contradiction}")
     for name, content, expected in (("model", model, manifest.model_sha256), ("golden", golden_bytes, manifest.golden_sha256)):
         if digest(content) != expected:
             raise BundleCorrupt(f"{manifest.bundle_id}: {name} does not match its digest in the manifest")

@@ -7,11 +7,14 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from models.contract.names import MAX_FEATURES, Hash, Name, Text
+from models.contract.names import MAX_CHANNELS, MAX_FEATURES, MAX_WINDOW_VALUES, Hash, Name, Text
 from models.features.drift import FleetDrift
 
 FORMAT: Final = 1
-Architecture = Literal["dense-autoencoder", "cross-channel", "whitening", "pca"]
+Architecture = Literal["dense-autoencoder", "cross-channel", "whitening", "pca", "conv-autoencoder", "imported"]
+Input = Literal["features", "window"]
+Output = Literal["reconstruction", "score"]
+Scaling = Literal["local", "none"]
 
 
 class Tail(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +38,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     `calibration`: `local` = p-values come from each asset's own commissioning windows (the default, and what makes one
     model fit many machines); `fleet` = from `fleet_tail`, the scores of the training fleet.
     `fleet_drift`: where the profile's normal follows drift, how much members of the fleet drift.
-    `clip`: locally normalized features are clipped to ±clip before they are quantized.
+    `input`: what the model takes: the feature vector, or the window's matrix itself, row by row, oldest first. `n_features`:
+    how many values that is. `n_channels`: how many of them a row has; 0 = not a window.
+    `scaling`: `local` = in units of the asset's own spread, each feature or each channel by itself; `none` = as measured.
+    `centered`: each window less its own mean, channel by channel, so that levels say nothing.
+    `output`: the input rebuilt, whose differences are the score, or the score itself.
+    `share`: of the features, or of the channels of a window, those that are rebuilt worst and that the score is the mean of.
+    `clip`: what the model takes is clipped to ±clip before it is quantized.
     `score_tolerance`: by how much golden scores may differ, relative to the largest of them; runtimes differ by some codes.
     """
 
@@ -45,8 +54,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     version: Annotated[int, Meta(ge=1)]
     created_ns: int
     spec_hash: Hash
-    n_features: Annotated[int, Meta(ge=1, le=MAX_FEATURES)]
+    n_features: Annotated[int, Meta(ge=1, le=MAX_WINDOW_VALUES)]
     architecture: Architecture = "dense-autoencoder"
+    input: Input = "features"
+    output: Output = "reconstruction"
+    scaling: Scaling = "local"
+    centered: bool = False
+    n_channels: Annotated[int, Meta(ge=0, le=MAX_CHANNELS)] = 0
+    share: Annotated[float, Meta(gt=0, le=1)] = 1 / 8
     clip: Annotated[float, Meta(gt=0)] = 8.0
     model_sha256: Hash
     golden_sha256: Hash
@@ -56,3 +71,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     fleet_drift: FleetDrift | None = None
     min_runtime: str = "2.14"
     description: Text = ""
+
+    def contradiction(self) -> str | None:
+        """What of it cannot be true together with the rest; None where all can."""
+        if self.input == "features" and self.n_features > MAX_FEATURES:
+            return f"{self.n_features} features; a profile has at most {MAX_FEATURES}"
+        if (self.input == "window") != (self.n_channels > 0) or (self.n_channels and self.n_features % self.n_channels):
+            return f"{self.n_channels} channels for {self.n_features} values of input {self.input!r}"
+        return "only windows can be centered" if self.centered and self.input == "features" else None

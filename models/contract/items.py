@@ -41,6 +41,7 @@ LANE_OF: Final[dict[str, Lane]] = {
     "evidence": "evidence",
 }
 BASELINE: Final = "baseline"  # the detector id of the robust statistical detector, which every device has
+SAMPLE: Final = "sample"  # the alert id of evidence that belongs to no alert
 Severity = Literal["warning", "critical"]
 ActorKind = Literal["mqtt", "serial", "webhook", "program"]
 FaultKind = Literal[
@@ -210,7 +211,10 @@ class Health(Body, frozen=True, kw_only=True):
 
 
 class Evidence(Body, frozen=True, kw_only=True):
-    """A raw excerpt around an alert: `values` is (n, len(channels)) float32 bytes on a grid of `rate_hz` from `start_ns`."""
+    """A raw excerpt: `values` is (n, len(channels)) float32 bytes on a grid of `rate_hz` from `start_ns`.
+
+    Around an alert, or, where `sample` is set, a whole window of normal running, to learn from; its `alert_id` is `sample`.
+    """
 
     alert_id: Name
     asset: Name
@@ -218,6 +222,7 @@ class Evidence(Body, frozen=True, kw_only=True):
     rate_hz: float
     channels: list[str]
     values: bytes
+    sample: bool = False
 
 
 class RolledWindows(Body, frozen=True, kw_only=True):

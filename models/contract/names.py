@@ -20,6 +20,7 @@ Text = Annotated[str, Meta(max_length=500)]
 
 MAX_CHANNELS: Final = 64
 MAX_FEATURES: Final = 1024
+MAX_WINDOW_VALUES: Final = 16_384  # samples times channels of a window that travels or is modelled whole
 MAX_FRAME_BYTES: Final = 4096  # one serial line or COBS frame
 MAX_PAYLOAD_BYTES: Final = 65536  # one MQTT message
 MAX_ENVELOPE_BYTES: Final = 2 * 1024 * 1024  # sealed, as sent

@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from models.contract.names import MAX_CHANNELS, Name
+from models.contract.names import MAX_CHANNELS, MAX_WINDOW_VALUES, Name
 
 Positive = Annotated[float, Meta(gt=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -24,6 +24,8 @@ PerChannel = Literal[
 Cross = Literal["correlation"]
 
 FEATURE_IMPLEMENTATION: Final = 2  # changes whenever the arithmetic in models/features/spec.py does
+MIN_REFERENCE: Final = 20  # windows, to tell a distribution of scores from (models/detectors/calibration.py)
+MAX_REFERENCE_BYTES: Final = 2 * 1024 * 1024  # of an asset
 BUILTIN_DIR: Final = Path(__file__).resolve().parent.parent / "profiles"
 # By these sensors and loggers say "no value": fillers, integers at their end (also as tenths), what a DS18B20 answers
 # without power (85) or without a bus (-127).
@@ -84,6 +86,11 @@ class Windowing(_Strict, frozen=True, kw_only=True):
     def hop(self) -> float:
         return self.hop_s or self.window_s
 
+    @property
+    def n_samples(self) -> int:
+        """Rows of a window's matrix."""
+        return max(2, round(self.window_s * self.rate_hz))
+
 
 class Features(_Strict, frozen=True, kw_only=True):
     """Which features, in which order: per channel, then across channels.
@@ -101,6 +108,17 @@ class CommissioningPlan(_Strict, frozen=True, kw_only=True):
     """`windows`: how many windows of normal running an asset needs before it is judged."""
 
     windows: Annotated[int, Meta(ge=20, le=5000)] = 60
+
+
+class WindowsPlan(_Strict, frozen=True, kw_only=True):
+    """Whole windows, for models that take these instead of features. Off by default: they cost memory, flash and traffic.
+
+    `reference`: how many commissioning windows a device keeps whole, to calibrate such models by; 0 = it refuses them.
+    `sample_share`: of the windows without a sensor fault or an alarm, the share that is sent to the hub whole, to learn from.
+    """
+
+    reference: Annotated[int, Meta(ge=0, le=1000)] = 0
+    sample_share: Fraction = 0.0
 
 
 class DecisionPlan(_Strict, frozen=True, kw_only=True):
@@ -122,6 +140,7 @@ class Profile(_Strict, frozen=True, kw_only=True):
     redundant: tuple[Redundant, ...] = ()
     features: Features = Features()
     commissioning: CommissioningPlan = CommissioningPlan()
+    windows: WindowsPlan = WindowsPlan()
     decision: DecisionPlan = DecisionPlan()
 
     def __post_init__(self) -> None:
@@ -129,6 +148,17 @@ class Profile(_Strict, frozen=True, kw_only=True):
             for name in group.channels:
                 if name not in self.channel_names or group.channels.count(name) > 1:
                     raise ValueError(f"redundant[{i}].channels: {name!r} must be a channel of the profile, and named once")
+        self._check_windows()
+
+    def _check_windows(self) -> None:
+        reference, n_values = self.windows.reference, self.windowing.n_samples * len(self.channels)
+        if 0 < reference < MIN_REFERENCE:
+            raise ValueError(f"windows.reference: 0, or at least {MIN_REFERENCE}")
+        if (reference or self.windows.sample_share) and n_values > MAX_WINDOW_VALUES:
+            raise ValueError(f"windows: one of {n_values} values is too large to keep whole; at most {MAX_WINDOW_VALUES}")
+        if reference * n_values * 4 > MAX_REFERENCE_BYTES:
+            most = MAX_REFERENCE_BYTES // (4 * n_values)
+            raise ValueError(f"windows.reference: at most {most} windows of {n_values} values")
 
     @property
     def channel_names(self) -> list[str]:

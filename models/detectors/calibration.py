@@ -13,17 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle.manifest import Tail
+from models.contract.profile import MIN_REFERENCE
 from models.detectors.detector import Detector
 from models.features.drift import DriftModel
 from models.features.normal import LocalNormal
+from models.features.window_normal import WindowNormal
 
-MIN_SCORES: Final = 20
+MIN_SCORES: Final = MIN_REFERENCE
 _TAIL_SHARE: Final = 0.2
 _MIN_INDEX: Final = 0.05  # a tail thinner than this is an artefact of few scores
 _MAX_INDEX: Final = 0.5
 _N_QUANTILES: Final = 33
 P_FLOOR: Final = 1e-12
 _FOLDS: Final = 4
+_ODD: Final = 5.0  # times the median score
 
 
 def fit_tail(scores: NDArray[np.floating]) -> Tail:
@@ -67,6 +70,25 @@ def cross_scores(detector: Detector, vectors: NDArray[np.float32]) -> NDArray[np
         for i, z in zip(fold, normal.apply(vectors[fold]), strict=True):
             scores[i] = detector.score(z).score
     return scores
+
+
+def cross_window_scores(detector: Detector, windows: NDArray[np.float32], centered: bool) -> NDArray[np.float64]:
+    """As `cross_scores`, of (n, n_samples, n_channels) commissioning windows under a detector that takes them whole."""
+    scores = np.empty(len(windows))
+    for fold in np.array_split(np.arange(len(windows)), _FOLDS):
+        normal = WindowNormal.fit(np.delete(windows, fold, axis=0), centered)
+        for i, z in zip(fold, normal.apply(windows[fold]), strict=True):
+            scores[i] = detector.score(z).score
+    return scores
+
+
+def without_odd(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) scores without those that stand far out of the rest, at most a fifth, so that a disturbance while commissioning
+    does not raise the thresholds; `learn` does that by features, which a detector of windows has not got."""
+    may_drop = max(0, min(int(0.2 * len(scores)), len(scores) - MIN_SCORES))
+    ordered = np.sort(scores)
+    n_odd = int((ordered > _ODD * max(float(np.median(scores)), 1e-9)).sum())
+    return ordered[: len(scores) - min(n_odd, may_drop)]
 
 
 def own_scores(detector: Detector, model: DriftModel, reference: NDArray[np.float32]) -> NDArray[np.float64]:

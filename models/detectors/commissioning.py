@@ -22,10 +22,13 @@ _SPAN_60_TO_SIGMA: Final = 1 / 1.6832  # from the 20th to the 80th percentile of
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
     """`normal`: the asset's own. `reference`: (n, n_features) float32, the trusted raw vectors, by which every detector
-    that comes to this device is calibrated."""
+    that comes to this device is calibrated. `windows`: (n, n_samples, n_channels) float32, trusted ones that were kept whole,
+    for detectors that take these; None = too few. `kept`: which of the vectors given are trusted; None = all."""
 
     normal: LocalNormal
     reference: NDArray[np.float32]
+    windows: NDArray[np.float32] | None = None
+    kept: NDArray[np.intp] | None = None
 
 
 def learn(vectors: NDArray[np.float32]) -> Learned:
@@ -41,7 +44,7 @@ def learn(vectors: NDArray[np.float32]) -> Learned:
     oddest = np.argsort(-scores, kind="stable")[: max(0, may_drop)]
     kept = np.setdiff1d(np.arange(len(vectors)), oddest[scores[oddest] > limit])
     reference = vectors[kept]
-    return Learned(LocalNormal.fit(reference), reference)
+    return Learned(LocalNormal.fit(reference), reference, kept=kept)
 
 
 def learn_in_order(vectors: NDArray[np.float32]) -> Learned:

@@ -53,7 +53,7 @@ class FeatureSpec:
 
     def __init__(self, profile: Profile) -> None:
         channels = profile.channel_names
-        n_cells = max(2, round(profile.windowing.window_s * profile.windowing.rate_hz))
+        n_cells = profile.windowing.n_samples
         for name in profile.features.per_channel:
             if n_cells < samples_for(name):
                 raise ConfigError(

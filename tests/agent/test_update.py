@@ -159,6 +159,10 @@ BAD: dict[str, tuple[Offer, str]] = {
         "incompatible: rig-bad needs feature spec ffff",
     ),
     "float input": (lambda d: d.offer("rig-bad", BundleParts("rig-bad", model=tiny_model("float")).pack()), "incompatible: "),
+    "unsupported operator": (
+        lambda d: d.offer("rig-bad", BundleParts("rig-bad", model=tiny_model("custom")).pack()),
+        "incompatible: ",
+    ),
     "no model": (lambda d: d.offer("rig-bad", BundleParts("rig-bad", model=b"nothing").pack()), "incompatible: "),
     "newer format": (lambda d: d.offer("rig-bad", bundle("rig-bad", format=2)), "incompatible: bundle format 2"),
     "golden vectors fail": (lambda d: d.offer("rig-bad", wrong_golden()), "self-test: rig-bad: golden vector"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models.bundle.archive import Golden, digest, pack_bundle, read_bundle
 from models.bundle.manifest import Tail
-from models.bundle.selftest import load_detector, self_test
+from models.bundle.selftest import Sizes, load_detector, self_test
 from models.errors import BundleCorrupt, BundleError, BundleIncompatible, SelfTestFailed
 from models.runtime import Int8Model
 from tests.builders import DATA, BundleParts, bundle, rig, tiny_model, wrong_golden
@@ -157,6 +157,13 @@ def test_a_model_with_float_input_and_output_is_refused() -> None:
     read = read_bundle(BundleParts(model=tiny_model("float")).pack())
     with pytest.raises(BundleIncompatible, match=r"\(1, n\) int8, not \[1, 18\] float32"):
         load_detector(read, rig().spec_hash)
+
+
+def test_a_bundle_of_another_size_than_the_profile_s_is_refused_whatever_its_hash_says() -> None:
+    sizes = Sizes(n_features=20, n_samples=50, n_channels=3, keeps_windows=False)
+    with pytest.raises(BundleIncompatible, match="rig-v1 takes 18 features; this profile has 20 features"):
+        load_detector(read_bundle(ARCHIVE), rig().spec_hash, sizes)
+    assert load_detector(read_bundle(ARCHIVE), rig().spec_hash, Sizes.of(rig())).n_features == 18
 
 
 def test_a_model_of_another_width_is_refused() -> None:
