@@ -4,8 +4,8 @@ Each reading is asked one thing: how far is it from the nearest value that this 
 the gaps before it, as a p-value with a power-law tail (Hill, 1975), and the p-value by how long the channel has been watched.
 
 Invariants:
-1. The score of a reading depends on it and on earlier ones alone, and lies in [0, 1]; high = anomalous. It is judged before it is
-   learned from. Unlike a `Detector` of windows it learns while it serves.
+1. The score of a reading depends on it and on earlier ones alone, and lies in [0, 1]; high = anomalous. It is judged before it
+   is learned from. Unlike a `Detector` of windows it learns while it serves.
 2. A reading scores above 0 only where it is odder than each of the last `REFRACTORY` readings: an anomaly is told when it
    begins and when it gets worse, not once a row.
 3. NaN and the infinite score 0 and change nothing. The first `WARM_UP` readings score 0.
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 WARM_UP: Final = 100
 REFRACTORY: Final = 200
+ALARM_SCORE: Final = 0.9  # what an operator is told of, where nothing else is said
 CAPACITY: Final = 4096
 _BINS: Final = 640
 _PER_OCTAVE: Final = 4
@@ -117,17 +118,20 @@ class StreamingDetector:
     """Call `update` with each reading, in order. About 40 kB at most."""
 
     def __init__(self, memory: StreamingMemory | None = None) -> None:
-        """`memory`: go on where another one stood."""
+        """`memory`: go on where another one stood. Raises ValueError where it is of another shape."""
         self._n = 0
         self._seen, self._law = SeenValues(CAPACITY), GapLaw()
         self._recent = np.full(REFRACTORY, -np.inf)
         if memory is not None:
-            seen, counts, recent = (np.frombuffer(part, "<f8") for part in (memory.seen, memory.counts, memory.recent))
+            parts = (memory.seen, memory.counts, memory.recent)
+            if any(len(part) % 8 for part in parts):
+                raise ValueError("a streaming detector's memory is torn: no whole number of float64")
+            seen, counts, recent = (np.frombuffer(part, "<f8").astype(np.float64) for part in parts)
             if len(seen) > CAPACITY or len(counts) != _BINS or len(recent) != REFRACTORY or memory.n < 0:
                 raise ValueError(f"a streaming detector's memory of {len(seen)}, {len(counts)}, {len(recent)} numbers")
             self._n = memory.n
             self._seen, self._law = SeenValues(CAPACITY, seen), GapLaw(memory.unit, counts)
-            self._recent = recent.copy()
+            self._recent = recent
 
     @property
     def memory(self) -> StreamingMemory:
