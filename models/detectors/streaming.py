@@ -1,0 +1,156 @@
+"""A detector for one channel at its own rate: an hourly temperature, a count every five minutes. No model, no clock, no labels.
+
+Each reading is asked one thing: how far is it from the nearest value that this channel has ever shown? That gap is judged by
+the gaps before it, as a p-value with a power-law tail (Hill, 1975), and the p-value by how long the channel has been watched.
+
+Invariants:
+1. The score of a reading depends on it and on earlier ones alone, and lies in [0, 1]; high = anomalous. It is judged before it
+   is learned from. Unlike a `Detector` of windows it learns while it serves.
+2. A reading scores above 0 only where it is odder than each of the last `REFRACTORY` readings: an anomaly is told when it
+   begins and when it gets worse, not once a row.
+3. NaN and the infinite score 0 and change nothing. The first `WARM_UP` readings score 0.
+4. Memory is bounded: `CAPACITY` values, `_BINS` counts, `REFRACTORY` oddnesses. `memory` is all of it, and no pickle.
+
+It sees no season, no slow change and no value that is usual but comes at the wrong time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+WARM_UP: Final = 100
+REFRACTORY: Final = 200
+ALARM_SCORE: Final = 0.9  # what an operator is told of, where nothing else is said
+CAPACITY: Final = 4096
+_BINS: Final = 640
+_PER_OCTAVE: Final = 4
+_FLOOR: Final = 1e-12
+_TAIL_SHARE: Final = 0.02
+_MIN_INDEX, _MAX_INDEX = 0.05, 0.6
+_LIMIT: Final = 1e150  # what lies beyond is taken as that: differences must stay finite
+
+
+class SeenValues:
+    """The values that a channel has shown, at most `capacity`: once full, the two nearest one another become one."""
+
+    def __init__(self, capacity: int, values: NDArray[np.float64] | None = None) -> None:
+        self._sorted = np.empty(capacity + 1)
+        self._n = 0
+        if values is not None:
+            self._n = len(values)
+            self._sorted[: self._n] = values
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """(n,) ascending; a view."""
+        return self._sorted[: self._n]
+
+    def add(self, value: float) -> float:
+        """Take in a value; its distance from the nearest earlier one, NaN where there is none."""
+        at = int(np.searchsorted(self.values, value))
+        around = self._sorted[max(0, at - 1) : min(at + 1, self._n)]
+        gap = float(np.abs(around - value).min()) if len(around) else math.nan
+        if gap != 0.0:
+            self._sorted[at + 1 : self._n + 1] = self._sorted[at : self._n].copy()
+            self._sorted[at] = value
+            self._n += 1
+            if self._n == len(self._sorted):
+                self._merge()
+        return gap
+
+    def _merge(self) -> None:
+        nearest = int(np.argmin(np.diff(self._sorted)))
+        keep = nearest if nearest == 0 else nearest + 1  # never an end: the range that was seen stays
+        drop = nearest + 1 if keep == nearest else nearest
+        self._sorted[drop:-1] = self._sorted[drop + 1 :].copy()
+        self._n -= 1
+
+
+class GapLaw:
+    """How often a gap of at least this size has come: counts by quarter octaves, a power law beyond the 2 % largest."""
+
+    def __init__(self, unit: float = 0.0, counts: NDArray[np.float64] | None = None) -> None:
+        self.unit = unit  # the first gap that was not 0
+        self.counts = np.zeros(_BINS) if counts is None else counts.copy()
+
+    def add(self, gap: float) -> float:
+        """-log10 p of a gap >= 0 by earlier ones, 0 where it says nothing; then take it in."""
+        if self.unit == 0.0:
+            self.unit = gap
+        place = _PER_OCTAVE * math.log2(gap / self.unit) + _BINS / 2 if gap > 0 and gap / self.unit > 0 else 0.0
+        position = int(min(max(place, 1.0), _BINS - 1)) if place else 0
+        surprise = -math.log10(min(max(self._p(position, place), _FLOOR), 1.0)) if position else 0.0
+        self.counts[position] += 1
+        return surprise
+
+    def _p(self, position: int, place: float) -> float:
+        total = float(self.counts.sum())
+        above = np.cumsum(self.counts[::-1])[::-1]
+        first = max(int((above >= max(8.0, _TAIL_SHARE * total)).sum()) - 1, 0)
+        if position <= first:
+            return float((above[position] + 1) / (total + 1))
+        octave_part = math.log(2) / _PER_OCTAVE
+        tail = self.counts[first:]
+        if first == 0:
+            index = _MAX_INDEX  # most gaps are 0, and have no logarithm
+        else:
+            excess = float(tail @ (np.arange(len(tail)) + 0.5)) * octave_part
+            index = min(max((excess + 0.25) / (float(tail.sum()) + 1), _MIN_INDEX), _MAX_INDEX)
+        return float(above[first] / (total + 1) * math.exp(-(place - first) * octave_part / index))
+
+
+class StreamingMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a `StreamingDetector` remembers. `seen`, `counts`, `recent`: little-endian float64."""
+
+    n: int
+    unit: float
+    seen: bytes
+    counts: bytes
+    recent: bytes
+
+
+class StreamingDetector:
+    """Call `update` with each reading, in order. About 40 kB at most."""
+
+    def __init__(self, memory: StreamingMemory | None = None) -> None:
+        """`memory`: go on where another one stood. Raises ValueError where it is of another shape."""
+        self._n = 0
+        self._seen, self._law = SeenValues(CAPACITY), GapLaw()
+        self._recent = np.full(REFRACTORY, -np.inf)
+        if memory is not None:
+            parts = (memory.seen, memory.counts, memory.recent)
+            if any(len(part) % 8 for part in parts):
+                raise ValueError("a streaming detector's memory is torn: no whole number of float64")
+            seen, counts, recent = (np.frombuffer(part, "<f8").astype(np.float64) for part in parts)
+            if len(seen) > CAPACITY or len(counts) != _BINS or len(recent) != REFRACTORY or memory.n < 0:
+                raise ValueError(f"a streaming detector's memory of {len(seen)}, {len(counts)}, {len(recent)} numbers")
+            self._n = memory.n
+            self._seen, self._law = SeenValues(CAPACITY, seen), GapLaw(memory.unit, counts)
+            self._recent = recent
+
+    @property
+    def memory(self) -> StreamingMemory:
+        """What to keep over a restart."""
+        return StreamingMemory(
+            n=self._n, unit=self._law.unit, seen=self._seen.values.astype("<f8").tobytes(),
+            counts=self._law.counts.astype("<f8").tobytes(), recent=self._recent.astype("<f8").tobytes(),
+        )  # fmt: skip
+
+    def update(self, value: float) -> float:
+        """The score of a reading, in [0, 1]; 0.5 where a gap like its comes once in the root of the readings so far."""
+        if not math.isfinite(value):
+            return 0.0
+        gap = self._seen.add(min(max(value, -_LIMIT), _LIMIT))
+        surprise = self._law.add(gap) if math.isfinite(gap) else 0.0
+        self._n += 1
+        if self._n <= WARM_UP:
+            return 0.0
+        oddness = surprise - 0.5 * math.log10(self._n)
+        is_record = surprise > 0 and oddness > float(self._recent.max())
+        self._recent[self._n % REFRACTORY] = oddness
+        return 1 / (1 + 10**-oddness) if is_record else 0.0
