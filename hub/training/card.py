@@ -12,6 +12,7 @@ from models.contract.profile import Profile
 _TITLES: Final[dict[Architecture, str]] = {
     "dense-autoencoder": "Dense autoencoder",
     "cross-channel": "Cross-channel regression",
+    "regimes": "Operating regimes (a Hotelling's T2 each)",
     "whitening": "Whitening (Hotelling's T2)",
 }
 _LIMITS = (

@@ -19,6 +19,7 @@ from hub.training.dataset import Rules
 from hub.training.job import TrainingJob
 from hub.training.keras_dense import KerasDense
 from hub.training.linear import CrossChannel, Whitening
+from hub.training.regimes import Regimes
 from hub.training.trainer import Trainer
 from models.bundle.manifest import Architecture
 from models.contract.config import load_profile
@@ -39,7 +40,7 @@ from models.features.spec import FeatureSpec
 )
 @click.option(
     "--model",
-    type=click.Choice(["dense-autoencoder", "cross-channel", "whitening"]),
+    type=click.Choice(["dense-autoencoder", "cross-channel", "whitening", "regimes"]),
     default="dense-autoencoder",
     show_default=True,
     help="What kind of model to fit.",
@@ -67,4 +68,6 @@ def trainer_of(model: Architecture, profile: Profile) -> Trainer:
     """What fits that kind of model for windows of `profile`."""
     if model == "cross-channel":
         return CrossChannel(FeatureSpec(profile).related)
+    if model == "regimes":
+        return Regimes()
     return Whitening() if model == "whitening" else KerasDense()

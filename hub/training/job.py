@@ -31,7 +31,7 @@ from hub.training.framework import native_silence
 from hub.training.injection import FeatureMap
 from hub.training.loading import load_normals, load_sites, load_windows
 from hub.training.runs import end_dead_runs, mark_of_this_process
-from hub.training.trainer import Floats, Progress, Trainer
+from hub.training.trainer import DenseWeights, Floats, Progress, RegimeWeights, Trainer, detector_of
 from models.bundle.archive import Golden, pack_bundle
 from models.bundle.manifest import Manifest
 from models.contract.config import load_profile
@@ -106,12 +106,13 @@ class TrainingJob:
         model = export_int8(weights, representative(train))
         progress(f"int8 model of {len(model)} bytes")
         with native_silence():
-            detector = TfliteAutoencoder(model, DEFAULT_CLIP)
+            detector = detector_of(model, weights)
         judged = evaluate(dataset, weights, detector, FeatureMap(spec.names), sites, seed)
         record["evaluation"] = judged.record
         progress(_graded(judged))
         refuse_bad(judged.record)
-        return self._publish(profile, spec, run_id, model, golden_vectors(judged, detector), record, dataset.fleet_drift)
+        golden = golden_vectors(judged, detector)
+        return self._publish(profile, spec, run_id, model, golden, record, dataset.fleet_drift, weights)
 
     def _dataset(self, profile: Profile, spec: FeatureSpec, rules: Rules, seed: int) -> tuple[Dataset, dict[str, str]]:
         version = self._lake.version("aggregates")
@@ -132,6 +133,7 @@ class TrainingJob:
         golden: Golden,
         record: dict[str, Any],
         drift: FleetDrift | None,
+        weights: DenseWeights,
     ) -> str:
         version = self._registry.next_version(profile.name)
         now_ns = self._clock_ns()
@@ -157,6 +159,7 @@ class TrainingJob:
             n_features=spec.n_features,
             architecture=self._trainer.architecture,
             fleet_drift=drift,
+            regime_centres=weights.centres if isinstance(weights, RegimeWeights) else [],
             clip=DEFAULT_CLIP,
             score_tolerance=_TOLERANCE,
             model_sha256=digest,

@@ -11,7 +11,7 @@ from models.contract.names import MAX_FEATURES, Hash, Name, Text
 from models.features.drift import FleetDrift
 
 FORMAT: Final = 1
-Architecture = Literal["dense-autoencoder", "cross-channel", "whitening"]
+Architecture = Literal["dense-autoencoder", "cross-channel", "whitening", "regimes"]
 
 
 class Tail(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +35,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     `calibration`: `local` = p-values come from each asset's own commissioning windows (the default, and what makes one
     model fit many machines); `fleet` = from `fleet_tail`, the scores of the training fleet.
     `fleet_drift`: where the profile's normal follows drift, how much members of the fleet drift.
+    `regime_centres`: of `regimes` alone, where each lies, in locally normalized features.
     `clip`: locally normalized features are clipped to ±clip before they are quantized.
     `score_tolerance`: by how much golden scores may differ, relative to the largest of them; runtimes differ by some codes.
     """
@@ -54,5 +55,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     calibration: Literal["local", "fleet"] = "local"
     fleet_tail: Tail | None = None
     fleet_drift: FleetDrift | None = None
+    regime_centres: list[list[float]] = []
     min_runtime: str = "2.14"
     description: Text = ""

@@ -9,6 +9,7 @@ import numpy as np
 
 from models.bundle.archive import Bundle
 from models.detectors.autoencoder import TfliteAutoencoder
+from models.detectors.regimes import TfliteRegimes
 from models.errors import BundleIncompatible, SelfTestFailed
 
 
@@ -28,7 +29,10 @@ def load_detector(bundle: Bundle, spec_hash: str) -> TfliteAutoencoder:
         raise BundleIncompatible(
             f"{manifest.bundle_id} needs feature spec {manifest.spec_hash}; this device computes {spec_hash}"
         )
-    detector = TfliteAutoencoder(bundle.model, manifest.clip, manifest.bundle_id)
+    if manifest.architecture == "regimes":
+        detector: TfliteAutoencoder = TfliteRegimes(bundle.model, manifest.clip, manifest.regime_centres, manifest.bundle_id)
+    else:
+        detector = TfliteAutoencoder(bundle.model, manifest.clip, manifest.bundle_id)
     if detector.n_features != manifest.n_features:
         raise BundleIncompatible(
             f"{manifest.bundle_id}: model of {detector.n_features} inputs for {manifest.n_features} features"

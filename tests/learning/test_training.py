@@ -27,6 +27,7 @@ from hub.training.exporter import export_int8
 from hub.training.job import Outcome, TrainingJob
 from hub.training.keras_dense import KerasDense, hidden_widths
 from hub.training.linear import CrossChannel, Whitening
+from hub.training.regimes import Regimes
 from hub.training.trainer import DenseWeights, Floats, Progress, Trainer, forward
 from models.bundle.archive import Golden, pack_bundle, read_bundle
 from models.bundle.selftest import load_detector, self_test
@@ -200,7 +201,7 @@ def test_a_run_whose_process_was_killed_is_found_failed_by_the_next(empty: Learn
     assert states["pump-dead"] == "failed"
 
 
-@pytest.mark.parametrize("trainer", [CrossChannel(SPEC.related), Whitening()], ids=lambda t: t.architecture)
+@pytest.mark.parametrize("trainer", [CrossChannel(SPEC.related), Whitening(), Regimes()], ids=lambda t: t.architecture)
 def test_a_linear_model_passes_the_same_evaluation_and_its_bundle_says_what_it_is(empty: LearningHub, trainer: Trainer) -> None:
     PumpFleet(n_devices=4, n_windows=250).fill(empty.engine, empty.lake)
     outcome = empty.train(trainer=trainer)
