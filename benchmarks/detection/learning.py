@@ -17,15 +17,15 @@ from hub.training.exporter import export_int8
 from hub.training.framework import native_silence
 from hub.training.job import representative
 from hub.training.linear import CrossChannel
-from hub.training.trainer import DenseWeights
+from hub.training.trainer import DenseWeights, RegimeWeights, detector_of, float_scored
 from models.bundle.archive import Golden, digest, pack_bundle, read_bundle
-from models.bundle.manifest import Manifest
+from models.bundle.manifest import Architecture, Manifest
 from models.bundle.selftest import load_detector, self_test
 from models.contract.profile import Profile
 from models.detectors.autoencoder import TfliteAutoencoder
 from models.detectors.commissioning import learn_in_order
-from models.detectors.detector import DEFAULT_CLIP
-from models.features.drift import DriftModel, fleet_drift, pace_of
+from models.detectors.detector import DEFAULT_CLIP, Scored
+from models.features.drift import DriftModel, FleetDrift, fleet_drift, pace_of
 from models.features.spec import FeatureSpec
 
 _VALIDATION_SHARE: Final = 0.15
@@ -47,10 +47,18 @@ def train_bundle(profile: Profile, members: Mapping[str, Vectors], seed: int, *,
     cut = [round(len(each) * (1 - _VALIDATION_SHARE)) for each in z]
     train = np.concatenate([each[:n] for each, n in zip(z, cut, strict=True)])
     validation = np.concatenate([each[n:] for each, n in zip(z, cut, strict=True)])
-    weights = CrossChannel(FeatureSpec(profile).related).fit(train, validation, seed, lambda _line: None)
+    trainer = CrossChannel(FeatureSpec(profile).related)
+    weights = trainer.fit(train, validation, seed, lambda _line: None)
+    return packed(profile, trainer.architecture, weights, train, common), weights
+
+
+def packed(
+    profile: Profile, architecture: Architecture, weights: DenseWeights, train: Vectors, common: FleetDrift | None = None
+) -> bytes:
+    """The archive of the int8 export of `weights`, quantized and told by (n, n_features) normalized training windows."""
     model = export_int8(weights, representative(train))
     with native_silence():
-        detector = TfliteAutoencoder(model, DEFAULT_CLIP)
+        detector = detector_of(model, weights)
     golden = _golden(detector, train)
     manifest = Manifest(
         bundle_id=f"{profile.name}-v1-{digest(model)[:8]}",
@@ -63,10 +71,24 @@ def train_bundle(profile: Profile, members: Mapping[str, Vectors], seed: int, *,
         model_sha256=digest(model),
         golden_sha256=digest(golden.encode()),
         score_tolerance=0.1,
-        architecture="cross-channel",
+        architecture=architecture,
         fleet_drift=common,
+        regime_centres=weights.centres if isinstance(weights, RegimeWeights) else [],
     )
-    return pack_bundle(manifest, model, golden, {"seed": seed, "members": sorted(members)}), weights
+    return pack_bundle(manifest, model, golden, {"title": f"{architecture} for {profile.name}"})
+
+
+class FloatDetector:
+    """The same weights, not quantized: what int8 is compared with. No device serves it."""
+
+    detector_id = "float"
+
+    def __init__(self, weights: DenseWeights) -> None:
+        self._weights = weights
+
+    def score(self, z: Vectors) -> Scored:
+        """See `Detector.score`."""
+        return float_scored(self._weights, z)
 
 
 def load(archive: bytes, profile: Profile) -> Serving:

@@ -14,6 +14,7 @@ _TITLES: Final[dict[Architecture, str]] = {
     "cross-channel": "Cross-channel regression",
     "conv-autoencoder": "Convolutional autoencoder over whole windows",
     "imported": "Imported model",
+    "regimes": "Operating regimes (a Hotelling's T2 each)",
     "whitening": "Whitening (Hotelling's T2)",
     "pca": "Principal components",
 }

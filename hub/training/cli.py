@@ -24,17 +24,19 @@ from hub.training.keras_dense import KerasDense
 from hub.training.linear import CrossChannel, Whitening
 from hub.training.pin import pinned_run
 from hub.training.principal import PrincipalComponents
+from hub.training.regimes import Regimes
 from hub.training.trainer import Trainer
 from models.contract.config import load_profile
 from models.contract.profile import Profile
 from models.features.spec import FeatureSpec
 
-Choice = Literal["dense-autoencoder", "cross-channel", "whitening", "pca", "conv-autoencoder"]
+Choice = Literal["dense-autoencoder", "cross-channel", "whitening", "pca", "regimes", "conv-autoencoder"]
 _MODELS: Final[dict[str, Choice]] = {  # by the name in a run's record
     "keras-dense": "dense-autoencoder",
     "cross-channel-ridge": "cross-channel",
     "whitening": "whitening",
     "sklearn-pca": "pca",
+    "regimes": "regimes",
 }
 
 
@@ -108,4 +110,6 @@ def trainer_of(model: Choice, profile: Profile) -> Trainer | KerasConv:
         return CrossChannel(FeatureSpec(profile).related)
     if model == "pca":
         return PrincipalComponents()
+    if model == "regimes":
+        return Regimes()
     return Whitening() if model == "whitening" else KerasDense()

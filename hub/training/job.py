@@ -39,7 +39,7 @@ from hub.training.keras_conv import KerasConv
 from hub.training.loading import load_groups
 from hub.training.pin import Pin, pinned_dataset, pinned_run, refuse_other
 from hub.training.runs import end_dead_runs, mark_of_this_process
-from hub.training.trainer import DenseWeights, Floats, Progress, Trainer
+from hub.training.trainer import DenseWeights, Floats, Progress, RegimeWeights, Trainer, detector_of
 from hub.training.window_job import train_on_windows
 from models.bundle.archive import Golden, pack_bundle
 from models.bundle.manifest import Manifest
@@ -182,14 +182,15 @@ class TrainingJob:
         with reading(self._engine).begin() as connection:
             groups = load_groups(connection, profile.name, profile.spec_hash, dataset.record["end_ns"])
         with native_silence():
-            detector = TfliteAutoencoder(fitted.model, DEFAULT_CLIP)
+            detector = detector_of(fitted.model, fitted.weights)
         champion = champion_of(self._engine, self._registry, profile)
         judged = evaluate(dataset, fitted.weights, detector, FeatureMap(fitted.spec.names), groups, record["seed"], champion)
         record["evaluation"] = judged.record
         progress(_graded(judged))
         refuse_bad(judged.record)
         golden = golden_vectors(judged, detector)
-        return self._publish(profile, fitted.spec, run_id, fitted.model, golden, record, dataset.fleet_drift)
+        changes = {"regime_centres": fitted.weights.centres} if isinstance(fitted.weights, RegimeWeights) else {}
+        return self._publish(profile, fitted.spec, run_id, fitted.model, golden, record, dataset.fleet_drift, changes)
 
     def _train_on_windows(
         self, trainer: KerasConv, profile: Profile, run_id: str, rules: Rules, record: dict[str, Any], progress: Progress

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle.manifest import Architecture
-from models.detectors.detector import DEFAULT_CLIP, FARTHEST_SHARE, huber, mean_of_farthest
+from models.detectors.autoencoder import TfliteAutoencoder
+from models.detectors.detector import DEFAULT_CLIP, FARTHEST_SHARE, Scored, huber, mean_of_farthest
+from models.detectors.regimes import TfliteRegimes, nearest_regime
 
 Floats = NDArray[np.float32]
 Progress = Callable[[str], None]  # takes one line for people
@@ -30,6 +32,20 @@ class DenseLayer:
 
 
 DenseWeights = Sequence[DenseLayer]
+
+
+class RegimeWeights(tuple[DenseLayer, ...]):
+    """A network that tells what each of several regimes can rebuild of a window: n_regimes * n_features outputs.
+
+    `centres`: (n_regimes, n_features), where each regime lies.
+    """
+
+    centres: list[list[float]]
+
+    def __new__(cls, layers: Sequence[DenseLayer], centres: list[list[float]]) -> RegimeWeights:
+        weights = super().__new__(cls, layers)
+        weights.centres = centres
+        return weights
 
 
 class Trainer(Protocol):
@@ -66,5 +82,23 @@ def forward(weights: DenseWeights, x: Floats) -> Floats:
 
 def float_scores(weights: DenseWeights, z: NDArray[np.floating]) -> NDArray[np.float64]:
     """(n,) scores as the int8 detector defines them, from the float network."""
-    errors = huber(z - forward(weights, as_input(z)), DEFAULT_CLIP)
-    return np.array([mean_of_farthest(row, FARTHEST_SHARE) for row in errors])
+    return np.array([float_scored(weights, row).score for row in z])
+
+
+def float_scored(weights: DenseWeights, z: NDArray[np.floating]) -> Scored:
+    """What the int8 detector would say of (n_features,) normalized features if its network were not quantized."""
+    if not isinstance(weights, RegimeWeights):
+        contributions = huber(z - forward(weights, as_input(z)), DEFAULT_CLIP)
+        return Scored(mean_of_farthest(contributions, FARTHEST_SHARE), contributions)
+    missing = np.isnan(z)
+    filled = np.where(missing, weights.centres, z)
+    rebuilt = forward(weights, as_input(filled)).reshape(len(filled), *filled.shape)
+    own = rebuilt[np.arange(len(filled)), np.arange(len(filled))]
+    return nearest_regime(np.where(missing, np.nan, filled - own), DEFAULT_CLIP)
+
+
+def detector_of(model: bytes, weights: DenseWeights) -> TfliteAutoencoder:
+    """The detector that a device will make of `model`, the int8 export of `weights`."""
+    if isinstance(weights, RegimeWeights):
+        return TfliteRegimes(model, DEFAULT_CLIP, weights.centres)
+    return TfliteAutoencoder(model, DEFAULT_CLIP)

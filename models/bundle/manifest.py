@@ -11,7 +11,7 @@ from models.contract.names import MAX_CHANNELS, MAX_FEATURES, MAX_WINDOW_VALUES,
 from models.features.drift import FleetDrift
 
 FORMAT: Final = 1
-Architecture = Literal["dense-autoencoder", "cross-channel", "whitening", "pca", "conv-autoencoder", "imported"]
+Architecture = Literal["dense-autoencoder", "cross-channel", "whitening", "pca", "regimes", "conv-autoencoder", "imported"]
 Input = Literal["features", "window"]
 Output = Literal["reconstruction", "score"]
 Scaling = Literal["local", "none"]
@@ -45,6 +45,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     `output`: the input rebuilt, whose differences are the score, or the score itself.
     `share`: of the features, or of the channels of a window, those that are rebuilt worst and that the score is the mean of.
     `clip`: what the model takes is clipped to ±clip before it is quantized.
+    `regime_centres`: of `regimes` alone, where each lies, in locally normalized features.
     `score_tolerance`: by how much golden scores may differ, relative to the largest of them; runtimes differ by some codes.
     """
 
@@ -69,6 +70,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     calibration: Literal["local", "fleet"] = "local"
     fleet_tail: Tail | None = None
     fleet_drift: FleetDrift | None = None
+    regime_centres: list[list[float]] = []
     min_runtime: str = "2.14"
     description: Text = ""
 

@@ -12,6 +12,7 @@ from models.bundle.archive import Bundle
 from models.bundle.manifest import Input, Manifest
 from models.contract.profile import Profile
 from models.detectors.autoencoder import TfliteAutoencoder
+from models.detectors.regimes import TfliteRegimes
 from models.detectors.scoring_model import TfliteScore
 from models.detectors.window_model import WindowAutoencoder
 from models.errors import BundleIncompatible, SelfTestFailed
@@ -89,6 +90,8 @@ def _detector_of(bundle: Bundle) -> TfliteDetector:
     whole = manifest.n_channels if manifest.input == "window" else None
     if manifest.output == "score":
         return TfliteScore(model, manifest.clip, manifest.bundle_id, n_channels=whole)
+    if manifest.architecture == "regimes":
+        return TfliteRegimes(model, manifest.clip, manifest.regime_centres, manifest.bundle_id)
     if whole is None:
         return TfliteAutoencoder(model, manifest.clip, manifest.bundle_id, manifest.share)
     return WindowAutoencoder(model, manifest.clip, manifest.bundle_id, n_channels=whole, share=manifest.share)

@@ -18,7 +18,7 @@ from models.contract.names import MAX_CHANNELS, MAX_WINDOW_VALUES, Name
 Positive = Annotated[float, Meta(gt=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 PerChannel = Literal[
-    "mean", "std", "range", "slope", "roughness", "skew", "kurtosis", "crest",
+    "mean", "last", "std", "range", "slope", "roughness", "skew", "kurtosis", "crest",
     "octave1", "octave2", "octave3", "octave4", "octave5", "octave6", "envelope", "envelope_hz",
 ]  # fmt: skip
 Cross = Literal["correlation"]

@@ -15,10 +15,12 @@ from hub.training.conv import export_conv_int8
 from hub.training.exporter import export_int8
 from hub.training.keras_conv import KerasConv
 from hub.training.linear import CrossChannel, Whitening
-from hub.training.trainer import DenseLayer
+from hub.training.regimes import Regimes
+from hub.training.trainer import DenseLayer, RegimeWeights, Trainer
 from models.detectors.autoencoder import TfliteAutoencoder
 from models.detectors.calibration import cross_scores, fit_tail, p_value
 from models.detectors.detector import Detector
+from models.detectors.regimes import TfliteRegimes
 from models.detectors.robust import RobustDetector
 from models.detectors.scoring_model import TfliteScore
 from models.detectors.window_model import WindowAutoencoder
@@ -28,12 +30,15 @@ from tests.builders import tiny_model
 N = 18
 
 
-def linear(trainer: CrossChannel | Whitening) -> TfliteAutoencoder:
+def linear(trainer: Trainer) -> TfliteAutoencoder:
     """A model of normal windows in which one feature moves with another, as a hub exports it."""
     train = normal_vectors(600, seed=5)
     train[:, 17] = 0.8 * train[:, 17] + 0.6 * train[:, 0]
     weights = trainer.fit(train[:500], train[500:], 1, lambda line: None)
-    return TfliteAutoencoder(export_int8(weights, np.concatenate([train, 3 * train])), 8.0, "rig-v2")
+    model = export_int8(weights, np.concatenate([train, 3 * train]))
+    if isinstance(weights, RegimeWeights):
+        return TfliteRegimes(model, 8.0, weights.centres, "rig-v2")
+    return TfliteAutoencoder(model, 8.0, "rig-v2")
 
 
 def conv() -> TfliteAutoencoder:
@@ -60,6 +65,7 @@ DETECTORS: dict[str, Callable[[], Detector]] = {
     "whitening": lambda: linear(Whitening()),
     "conv-autoencoder": conv,
     "score": score,
+    "regimes": lambda: linear(Regimes(most=2)),
 }
 FINITE = hnp.arrays(np.float32, N, elements=st.floats(-1e6, 1e6, width=32))
 WITH_HOLES = hnp.arrays(np.float32, N, elements=st.one_of(st.just(np.float32(np.nan)), st.floats(-1e6, 1e6, width=32)))

@@ -33,6 +33,7 @@ from hub.training.job import Outcome, TrainingJob
 from hub.training.keras_dense import KerasDense, hidden_widths
 from hub.training.linear import CrossChannel, Whitening
 from hub.training.principal import PrincipalComponents
+from hub.training.regimes import Regimes
 from hub.training.trainer import DenseWeights, Floats, Progress, Trainer, forward
 from models.bundle.archive import Golden, pack_bundle, read_bundle
 from models.bundle.selftest import load_detector, self_test
@@ -211,7 +212,7 @@ def test_a_run_whose_process_was_killed_is_found_failed_by_the_next(empty: Learn
 
 
 @pytest.mark.parametrize(
-    "trainer", [CrossChannel(SPEC.related), Whitening(), PrincipalComponents()], ids=lambda t: t.architecture
+    "trainer", [CrossChannel(SPEC.related), Whitening(), PrincipalComponents(), Regimes()], ids=lambda t: t.architecture
 )
 def test_a_linear_model_passes_the_same_evaluation_and_its_bundle_says_what_it_is(empty: LearningHub, trainer: Trainer) -> None:
     PumpFleet(n_devices=4, n_windows=250).fill(empty.engine, empty.lake)

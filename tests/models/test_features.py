@@ -16,7 +16,7 @@ from models.errors import ConfigError
 from models.features.spec import FeatureSpec
 from tests.builders import plain, rig
 
-ALL = ("mean", "std", "range", "slope", "roughness", "skew", "kurtosis", "crest")
+ALL = ("mean", "last", "std", "range", "slope", "roughness", "skew", "kurtosis", "crest")
 RATE_HZ = 4.0
 
 
@@ -47,6 +47,7 @@ def moment(x: Sequence[float], power: int) -> float:
 
 REFERENCE: dict[str, Callable[[Sequence[float]], float]] = {
     "mean": mean,
+    "last": lambda x: x[-1],
     "std": std,
     "range": lambda x: max(x) - min(x),
     "slope": slope,
