@@ -26,35 +26,35 @@ import msgspec
 from agent.actions.construct import make_actions
 from agent.asset import AssetWatch
 from agent.clock import SystemClock
-from agent.committer import Committer
 from agent.config import LoadedConfig
-from agent.control import ControlSocket
-from agent.database import DamagedError, Database
 from agent.distribution.process import Distribution
-from agent.enrol import NOT_ENROLLED, Introduction, Said, check_no_downgrade
-from agent.flash import FlashMeter
-from agent.health import Vitals
-from agent.holding import Holding
-from agent.hub_link import HttpHubLink
-from agent.identity import Identity
 from agent.judges import Serving
 from agent.link_faults import LinkMonitor
-from agent.outbox import Outbox
 from agent.pipeline import Outcome, Pipeline
-from agent.recurring import Recurring
-from agent.report import Report
-from agent.set_aside import SetAside
 from agent.silence import SilenceMonitor
-from agent.slots import SlotStore
 from agent.sources.source import Burst, Source
 from agent.state_dir import hold
-from agent.survival import Survey
-from agent.sync import Sync
-from agent.tail import blocks_for
+from agent.status.control import ControlSocket
+from agent.status.flash import FlashMeter
+from agent.status.health import Vitals
+from agent.status.report import Report
+from agent.status.survival import Survey
+from agent.storage.committer import Committer
+from agent.storage.database import DamagedError, Database
+from agent.storage.holding import Holding
+from agent.storage.outbox import Outbox
+from agent.storage.tail import blocks_for
 from agent.timeline import told
-from agent.tls import trusting
-from agent.update import Updater
-from agent.uplink import Uplink
+from agent.uplink.enrol import NOT_ENROLLED, Introduction, Said, check_no_downgrade
+from agent.uplink.hub_link import HttpHubLink
+from agent.uplink.identity import Identity
+from agent.uplink.recurring import Recurring
+from agent.uplink.set_aside import SetAside
+from agent.uplink.slots import SlotStore
+from agent.uplink.sync import Sync
+from agent.uplink.tls import trusting
+from agent.uplink.update import Updater
+from agent.uplink.uplink import Uplink
 from models.bundle.selftest import Sizes
 from models.contract.items import Action, Alert, Body, SensorFault
 from models.errors import ConfigError

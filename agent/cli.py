@@ -132,9 +132,9 @@ def act(config_path: Path, rule: str, asset: str | None, edge: Edge, really: boo
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
 def status(config_path: Path, as_json: bool) -> None:
     """How the device and its assets are. Exit code 3 where no agent is running."""
-    from agent.control import ask
     from agent.state_path import state_dir_of
-    from agent.status_text import status_lines
+    from agent.status.control import ask
+    from agent.status.status_text import status_lines
 
     state_dir = state_dir_of(config_path)
     answer = ask(state_dir)
@@ -152,8 +152,8 @@ def recommission(config_path: Path, asset: str) -> None:
 
     Exit codes: 1 there is no such asset; 3 no agent is running.
     """
-    from agent.control import ask
     from agent.state_path import state_dir_of
+    from agent.status.control import ask
 
     state_dir = state_dir_of(config_path)
     answer = ask(state_dir, "recommission", asset)

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from agent.config import LoadedConfig, load_config
-from agent.control import ask
-from agent.enrol import NOT_ENROLLED, check_way, enrol, read_token, rotate
-from agent.identity import Identity
 from agent.state_dir import hold
+from agent.status.control import ask
+from agent.uplink.enrol import NOT_ENROLLED, check_way, enrol, read_token, rotate
+from agent.uplink.identity import Identity
 from models.contract.claim import is_claim, read_claim
 from models.errors import ConfigError, LinkError, StorageError
 from models.version import VERSION

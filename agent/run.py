@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.isolation import isolation
 from models.errors import ConfigError, TocsinError
 
 if TYPE_CHECKING:
@@ -21,15 +22,6 @@ def become_agent(config_path: Path, log_level: str) -> None:
     """Does not return: this process goes on as the agent, under the same number."""
     arguments = [*isolation(), "-m", "agent.run", str(config_path), log_level]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606  # what it starts is itself
-
-
-def isolation() -> list[str]:
-    """Options for another interpreter, as this one was started; where that was by a script, the working directory stays out
-    of its path."""
-    if sys.flags.isolated:
-        return ["-I"]
-    by_module = bool(sys.path) and sys.path[0] in ("", os.getcwd())  # noqa: PTH109  # as the interpreter spells it
-    return [] if by_module and not sys.flags.safe_path else ["-P"]
 
 
 def main(config_path: Path, log_level: str) -> None:
@@ -50,9 +42,9 @@ def run(config_path: Path, log_level: str) -> None:
 
     from agent.app import App
     from agent.config import load_config
-    from agent.health import one_arena
     from agent.service.notify import Notifier
-    from agent.status_text import status_line
+    from agent.status.health import one_arena
+    from agent.status.status_text import status_line
     from models.version import VERSION
 
     one_arena()

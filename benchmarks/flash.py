@@ -22,10 +22,10 @@ import msgspec
 import numpy as np
 
 from agent.asset import AssetWatch
-from agent.database import Database
-from agent.outbox import Outbox
 from agent.pipeline import Pipeline
-from agent.tail import blocks_for
+from agent.storage.database import Database
+from agent.storage.outbox import Outbox
+from agent.storage.tail import blocks_for
 from benchmarks.figure import Figure
 from models.contract.clock import Stamp
 from models.contract.items import KIND_OF, LANE_OF, Aggregate, Body, Health, encode_body

@@ -17,8 +17,8 @@ import numpy as np
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agent.control import ask
-from agent.slots import Held, ProfileSlots, SlotStore
+from agent.status.control import ask
+from agent.uplink.slots import Held, ProfileSlots, SlotStore
 from firmware_sim.links.broker import Broker
 from models.bundle.archive import Golden, digest, pack_bundle
 from models.bundle.manifest import Manifest

@@ -20,8 +20,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from agent.control import ask
-from agent.slots import Held, ProfileSlots, SlotStore
+from agent.status.control import ask
+from agent.uplink.slots import Held, ProfileSlots, SlotStore
 from benchmarks.figure import Figure
 from benchmarks.mqtt_load import Load, Sent
 from firmware_sim.links.broker import start_broker

@@ -16,9 +16,9 @@ import numpy as np
 
 from agent.asset import AssetWatch
 from agent.clock import SystemClock
-from agent.database import Database
-from agent.outbox import Outbox
 from agent.pipeline import Pipeline
+from agent.storage.database import Database
+from agent.storage.outbox import Outbox
 from benchmarks.figure import Figure, median_of, rates
 from models.contract.config import load_profile
 from models.contract.profile import Profile

@@ -28,17 +28,17 @@ import numpy as np
 
 from agent.asset import AssetWatch
 from agent.clock import SystemClock
-from agent.committer import Committer
-from agent.database import Database
-from agent.holding import Holding
 from agent.link_faults import LinkMonitor
-from agent.outbox import Outbox
 from agent.pipeline import Outcome, Pipeline
 from agent.silence import SilenceMonitor
 from agent.sources.mqtt_session import Session
 from agent.sources.mqtt_wire import Message
 from agent.sources.source import Burst
-from agent.tail import blocks_for
+from agent.storage.committer import Committer
+from agent.storage.database import Database
+from agent.storage.holding import Holding
+from agent.storage.outbox import Outbox
+from agent.storage.tail import blocks_for
 from benchmarks.figure import Figure
 from models.contract.clock import NS_PER_S
 from models.contract.items import LANES

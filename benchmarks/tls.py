@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from agent.hub_link import HttpHubLink
-from agent.tls import trusting
+from agent.uplink.hub_link import HttpHubLink
+from agent.uplink.tls import trusting
 from benchmarks.figure import Figure
 from hub.settings import Hub, init_hub
 
@@ -25,8 +25,8 @@ _N_REQUESTS = 1500
 _ASKS_ONCE = """
 import sys
 from pathlib import Path
-from agent.hub_link import HttpHubLink
-from agent.tls import trusting
+from agent.uplink.hub_link import HttpHubLink
+from agent.uplink.tls import trusting
 link = HttpHubLink(sys.argv[1], 20.0, lambda: trusting(Path(sys.argv[2])))
 link.get("/healthz", 1000)
 rollup = Path("/proc/self/smaps_rollup").read_text()

@@ -19,7 +19,7 @@ import urllib3
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError, SlowRetrievalError
 from tuf.ngclient import FetcherInterface
 
-from agent.tls import trusting
+from agent.uplink.tls import trusting
 
 _CHUNK_BYTES: Final = 64 * 1024
 _TRIES: Final = 3  # in a row without a new byte

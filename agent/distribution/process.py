@@ -22,7 +22,7 @@ import msgspec
 
 from agent.distribution import store
 from agent.distribution.messages import MAX_REPORT_BYTES, Fetch, Report
-from agent.run import isolation
+from agent.isolation import isolation
 from models.bundle.archive import digest
 from models.contract.checkin import DesiredBundle
 from models.contract.names import MAX_BUNDLE_BYTES

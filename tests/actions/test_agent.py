@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from agent.actions.home_assistant import unique_id
-from agent.control import ask
+from agent.status.control import ask
 from firmware_sim.links.broker import Broker, free_port
 from firmware_sim.links.pty import PtyLink
 from firmware_sim.scenario import AssetPlan, FaultPlan, Scenario

@@ -64,7 +64,7 @@ class AgentProcess:
 
     def status(self) -> dict[str, Any] | None:
         """As `tocsin agent status --json` says it, without the cost of a process."""
-        from agent.control import ask
+        from agent.status.control import ask
 
         return ask(self.state)
 

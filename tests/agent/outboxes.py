@@ -8,10 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from agent.chunk import decode_chunk, encode_chunk
-from agent.database import Database
-from agent.outbox import Outbox
-from agent.tail import blocks_for
+from agent.storage.chunk import decode_chunk, encode_chunk
+from agent.storage.database import Database
+from agent.storage.outbox import Outbox
+from agent.storage.tail import blocks_for
 from models.contract.items import Item
 
 

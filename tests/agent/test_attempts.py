@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.attempts import FIRST_WITHIN_S, Attempts
 from agent.backoff import Backoff
+from agent.uplink.attempts import FIRST_WITHIN_S, Attempts
 from models.errors import LinkError
 
 N = 1000

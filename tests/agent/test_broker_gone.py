@@ -15,15 +15,15 @@ import pytest
 
 from agent.asset import AssetWatch
 from agent.backoff import Backoff
-from agent.committer import Committer
-from agent.holding import Holding
 from agent.pipeline import Pipeline
-from agent.set_aside import SetAside
 from agent.silence import SilenceMonitor
 from agent.sources.config import MqttConfig
 from agent.sources.mqtt import MqttSource
 from agent.sources.source import Burst
-from agent.sync import Sync
+from agent.storage.committer import Committer
+from agent.storage.holding import Holding
+from agent.uplink.set_aside import SetAside
+from agent.uplink.sync import Sync
 from models.contract.clock import NS_PER_S
 from models.contract.items import Aggregate, Alert, Body, SensorFault
 from tests.agent.hub_in_memory import MemoryHub

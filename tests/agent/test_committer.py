@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.asset import AssetWatch
-from agent.committer import COMMIT_S, Committer
-from agent.database import Database
-from agent.holding import Holding
-from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.sources.source import Burst
+from agent.storage.committer import COMMIT_S, Committer
+from agent.storage.database import Database
+from agent.storage.holding import Holding
+from agent.storage.outbox import Outbox
 from models.contract.clock import NS_PER_S
 from models.contract.items import Aggregate, Body, SensorFault, decode_body
 from models.contract.reading import Reading

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.control import ControlSocket, ask
+from agent.status.control import ControlSocket, ask
 from tests.waiting import wait_until
 
 STATUS = {"device": "dev-1", "assets": {"rig-1": {"p_value": None, "state": "normal"}}, "readings": 12}

@@ -17,9 +17,9 @@ import msgspec
 import pytest
 
 from agent.asset import SavedState
-from agent.database import DamagedError, Database
-from agent.migrate import SCHEMA_VERSION
-from agent.tail import BLOCK
+from agent.storage.database import DamagedError, Database
+from agent.storage.migrate import SCHEMA_VERSION
+from agent.storage.tail import BLOCK
 from models.contract.clock import Stamp
 from models.contract.items import LANES, Body, Eviction, Item, decode_body
 from models.errors import StorageError
@@ -255,7 +255,7 @@ def test_only_two_damaged_outboxes_are_kept(path: Path) -> None:
 
 
 def open_outbox_on(database: Database):  # type: ignore[no-untyped-def]
-    from agent.outbox import Outbox
+    from agent.storage.outbox import Outbox
 
     return Outbox(database, 10**9)
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from agent.asset import SavedState
-from agent.holding import Holding
 from agent.sources.source import Burst
+from agent.storage.holding import Holding
 from models.contract.clock import NS_PER_S
 from models.contract.items import Eviction, Evidence, decode_body, pack_floats
 from tests.agent.agent_process import AgentProcess, tocsin

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.hub_link import HttpHubLink
-from agent.set_aside import SetAside
-from agent.sync import Sync
+from agent.uplink.hub_link import HttpHubLink
+from agent.uplink.set_aside import SetAside
+from agent.uplink.sync import Sync
 from models.contract.items import LANES, decode_body
 from models.errors import LinkError
 from tests.agent.agent_process import CONFIG, AgentProcess

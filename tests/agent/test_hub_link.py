@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from agent.hub_link import MAX_PAUSE_S, MAX_REPLY_BYTES, HttpHubLink, _is_over
+from agent.uplink.hub_link import MAX_PAUSE_S, MAX_REPLY_BYTES, HttpHubLink, _is_over
 from models.errors import LinkError, LinkTimeout
 from tests.waiting import wait_until
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.enrol import Introduction, Said, check_no_downgrade
-from agent.identity import Enrolment, Identity
+from agent.uplink.enrol import Introduction, Said, check_no_downgrade
+from agent.uplink.identity import Enrolment, Identity
 from models.contract.checkin import Enrol, EnrolReply, Rotate, Rotated
 from models.contract.claim import ClaimToken, claim_message, claim_text, new_claim, read_claim
 from models.contract.envelope import open_sealed, read_sealed

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.database import Database
-from agent.journal import Journal, decode, encode
+from agent.storage.database import Database
+from agent.storage.journal import Journal, decode, encode
 from models.contract.reading import Block, Reading, Readings
 
 TIMES = st.integers(0, 2**62)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.database import DamagedError
 from agent.sources.source import Burst
+from agent.storage.database import DamagedError
 from models.contract.clock import NS_PER_S
 from models.contract.items import Eviction, decode_body
 from models.contract.reading import Reading
@@ -172,7 +172,7 @@ def test_a_torn_page_that_no_check_at_the_start_has_found_is_dealt_with_at_the_n
 ) -> None:
     """Larger files are not checked whole at each start."""
     fill(device, 20)
-    monkeypatch.setattr("agent.database._QUICK_CHECK_BYTES", 0)
+    monkeypatch.setattr("agent.storage.database._QUICK_CHECK_BYTES", 0)
     with pytest.raises(DamagedError, match="the next start sets it aside"):
         device.crash(tmp_path / "after.db", tear_page_of_row(10))
     assert device.path.with_name("after.db.suspect").exists()

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from agent.asset import SavedState
-from agent.chunk import pack
-from agent.database import Database
-from agent.migrate import SCHEMA_VERSION
-from agent.outbox import Outbox
+from agent.storage.chunk import pack
+from agent.storage.database import Database
+from agent.storage.migrate import SCHEMA_VERSION
+from agent.storage.outbox import Outbox
 from models.contract.items import LANES, Aggregate, Eviction, Evidence, Item, Rollup, decode_body, pack_floats
 from models.errors import StorageError
 from tests.agent.outboxes import drop, open_outbox, shut

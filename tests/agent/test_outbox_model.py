@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from agent.tail import BLOCK
+from agent.storage.tail import BLOCK
 from models.contract.items import (
     KIND_OF,
     LANE_OF,

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.portion import MAX_BATCH_ITEMS, TRIES, Portion
-from agent.set_aside import KEPT, Refused, SetAside
-from agent.sync import Sync
+from agent.uplink.portion import MAX_BATCH_ITEMS, TRIES, Portion
+from agent.uplink.set_aside import KEPT, Refused, SetAside
+from agent.uplink.sync import Sync
 from models.contract.envelope import Batch, open_sealed, read_sealed
 from models.contract.items import Aggregate, Eviction, Item
 from models.errors import LinkError, LinkTimeout

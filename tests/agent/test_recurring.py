@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.recurring import Recurring
+from agent.uplink.recurring import Recurring
 from tests.waiting import wait_until
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.flash import FlashMeter
-from agent.health import Vitals
-from agent.holding import Holding
 from agent.link_faults import LinkMonitor
-from agent.report import Report
 from agent.silence import SilenceMonitor, silent_after_ns
-from agent.slots import Held, ProfileSlots, SlotStore
 from agent.sources.source import Burst, SourceState
-from agent.status_text import status_lines
-from agent.survival import Survey
+from agent.status.flash import FlashMeter
+from agent.status.health import Vitals
+from agent.status.report import Report
+from agent.status.status_text import status_lines
+from agent.status.survival import Survey
+from agent.storage.holding import Holding
+from agent.uplink.slots import Held, ProfileSlots, SlotStore
 from models.contract.checkin import CheckIn, Unsent
 from models.contract.clock import Stamp
 from models.contract.items import decode_body, encode_body

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.rollup import WINDOWS, evict, merge_windows
-from agent.room import EVICTION_BYTES, Row, steps_to_free
+from agent.storage.rollup import WINDOWS, evict, merge_windows
+from agent.storage.room import EVICTION_BYTES, Row, steps_to_free
 from models.contract.items import Aggregate, Body, Eviction, Lane, Rollup, SlotScore, decode_body, pack_floats, unpack_floats
 from tests.builders import aggregate, health, items_of, stamp
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.slots import Held, ProfileSlots, SlotStore
+from agent.uplink.slots import Held, ProfileSlots, SlotStore
 from tests.agent.test_update import Device
 from tests.builders import bundle
 

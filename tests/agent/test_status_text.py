@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.status_text import status_lines
+from agent.status.status_text import status_lines
 from tests.builders import T0_NS
 
 MIN_NS = 60 * 10**9

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.flash import FlashMeter
-from agent.outbox import Outbox
-from agent.rate import DAY_S, DailyRate
-from agent.survival import Survey, age_s
+from agent.status.flash import FlashMeter
+from agent.status.rate import DAY_S, DailyRate
+from agent.status.survival import Survey, age_s
+from agent.storage.outbox import Outbox
 from models.contract.checkin import Unsent
 from models.contract.clock import Stamp
 from tests.agent.outboxes import open_outbox, shut

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.outbox import Outbox
-from agent.portion import MAX_BATCH_ITEMS
-from agent.set_aside import SetAside
-from agent.sync import MAX_BATCH_BYTES, Sync
+from agent.storage.outbox import Outbox
+from agent.uplink.portion import MAX_BATCH_ITEMS
+from agent.uplink.set_aside import SetAside
+from agent.uplink.sync import MAX_BATCH_BYTES, Sync
 from models.contract.envelope import Ack
 from models.contract.items import Body, Item
 from models.contract.names import MAX_ENVELOPE_BYTES

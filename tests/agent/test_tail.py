@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.chunk import decode_chunk, encode_chunk
-from agent.tail import BLOCK, ROOM, Heads, Record, Tail, blocks_for, counting, encode_record, n_parts, place, scan
+from agent.storage.chunk import decode_chunk, encode_chunk
+from agent.storage.tail import BLOCK, ROOM, Heads, Record, Tail, blocks_for, counting, encode_record, n_parts, place, scan
 from models.contract.items import Item, pack_floats
 from models.errors import ItemError
 from tests.builders import aggregate, alert, evidence, health, items_of
@@ -50,7 +50,7 @@ def test_what_counts_is_what_the_newest_says_and_a_gap_in_it_is_noticed() -> Non
 
 @given(st.integers(0, 3 * BLOCK - 1), st.integers(0, 7))
 def test_any_changed_bit_is_noticed(at: int, bit: int) -> None:
-    from agent.tail import _blocks
+    from agent.storage.tail import _blocks
 
     data = bytearray(b"".join(b"".join(_blocks(n, encode_record(record(n)))) for n in (1, 2, 3)))
     data[at] ^= 1 << bit

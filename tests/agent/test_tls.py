@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 from agent.app import make_link
-from agent.enrol import Introduction, Said
-from agent.hub_link import HttpHubLink
-from agent.identity import Identity
-from agent.tls import trusting
+from agent.uplink.enrol import Introduction, Said
+from agent.uplink.hub_link import HttpHubLink
+from agent.uplink.identity import Identity
+from agent.uplink.tls import trusting
 from hub.tls.authority import issue, make_authority, pin_of
 from models.contract.checkin import EnrolReply
 from models.contract.claim import claim_text, new_claim

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from agent.judges import Serving
-from agent.slots import SlotStore
-from agent.update import TRUST_AGAIN_S, Updater
+from agent.uplink.slots import SlotStore
+from agent.uplink.update import TRUST_AGAIN_S, Updater
 from models.bundle.archive import Golden
 from models.contract.checkin import DesiredBundle, DesiredSlots
 from models.errors import BundleUntrusted, LinkError

@@ -13,11 +13,11 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from agent.identity import Enrolment, Identity
-from agent.outbox import Outbox
-from agent.set_aside import SetAside
-from agent.sync import Sync
-from agent.uplink import Uplink
+from agent.storage.outbox import Outbox
+from agent.uplink.identity import Enrolment, Identity
+from agent.uplink.set_aside import SetAside
+from agent.uplink.sync import Sync
+from agent.uplink.uplink import Uplink
 from models.contract.checkin import CheckIn, CheckInReply, DesiredSlots
 from models.contract.envelope import open_sealed, read_sealed
 from models.errors import ConfigError, LinkError

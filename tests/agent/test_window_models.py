@@ -11,8 +11,8 @@ import pytest
 from agent.asset import SavedState
 from agent.judges import Serving, serving_of
 from agent.sampling import is_sampled
-from agent.slots import SlotStore
-from agent.update import Updater
+from agent.uplink.slots import SlotStore
+from agent.uplink.update import Updater
 from hub.ingest.admission import fault_of
 from models.bundle.archive import read_bundle
 from models.bundle.selftest import Sizes

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.control import ask
-from agent.slots import Held, ProfileSlots, SlotStore
+from agent.status.control import ask
+from agent.uplink.slots import Held, ProfileSlots, SlotStore
 from firmware_sim.firmware.catalog import make_encoder
 from firmware_sim.links.pty import PtyLink
 from firmware_sim.replay import replay, samples_of

@@ -23,8 +23,8 @@ from agent.distribution import child
 from agent.distribution.messages import Fetch, Report
 from agent.distribution.process import Distribution
 from agent.judges import Serving
-from agent.slots import SlotStore
-from agent.update import TRUST_AGAIN_S, Updater
+from agent.uplink.slots import SlotStore
+from agent.uplink.update import TRUST_AGAIN_S, Updater
 from hub.distribution.metadata import NS_PER_S, load, signed_by
 from hub.distribution.repository import newest_root
 from hub.registry.registry import Registry

@@ -23,7 +23,7 @@ import httpx
 import paho.mqtt.client as paho
 import pytest
 
-from agent.control import ask
+from agent.status.control import ask
 from hub.settings import Hub, init_hub
 from models.contract.clock import NS_PER_S
 from tests.hub.test_api_serve import served

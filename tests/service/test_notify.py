@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.control import ask
 from agent.service.journal import JournalFormatter, writes_to_journal
 from agent.service.notify import Notifier
+from agent.status.control import ask
 from tests.waiting import wait_until
 
 

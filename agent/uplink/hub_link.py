@@ -6,7 +6,7 @@
 3. `abort` ends what is under way, from any thread and in any state: resolving a name is all that it cannot cut short.
 4. A wish to wait (`Retry-After`, RFC 9110, 10.2.3) is passed on in both of its forms. Its date is read against the
    response's own `Date`, never against this device's clock, which may be in 1970.
-5. Where the address says https, whom to believe is the caller's to say (`agent/tls.py`): it is asked once, when first needed.
+5. Where the address says https, whom to believe is the caller's to say (`tls.py`): it is asked once, when first needed.
 
 By http.client, for urllib3 costs a device twice the memory and gives no hold on a socket that waits for an answer.
 """
@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from agent.tls import trusting
+from agent.uplink.tls import trusting
 from models.errors import LinkError, LinkTimeout
 
 if TYPE_CHECKING:

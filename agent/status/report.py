@@ -9,16 +9,16 @@ from typing import Any, get_args
 import msgspec
 
 from agent.asset import AssetWatch
-from agent.health import Vitals
-from agent.holding import Holding
 from agent.link_faults import LinkMonitor
-from agent.outbox import Outbox
 from agent.pipeline import Pipeline
 from agent.silence import SilenceMonitor, is_silent
-from agent.slots import SlotStore
 from agent.sources.source import Source
-from agent.survival import Survey
-from agent.uplink import Uplink
+from agent.status.health import Vitals
+from agent.status.survival import Survey
+from agent.storage.holding import Holding
+from agent.storage.outbox import Outbox
+from agent.uplink.slots import SlotStore
+from agent.uplink.uplink import Uplink
 from models.contract.checkin import AssetReport, CheckIn, SlotName, SlotReport
 from models.contract.clock import Stamp
 from models.contract.items import Health, SensorFault

@@ -3,7 +3,7 @@ pipeline's way.
 
     sync ─────> outbox ══> hub             check-in ─────> hub ──desired──> update ─────> download ══> slots
 
-Each of the three has a thread and a pace of its own (`agent/attempts.py`): what one waits for delays no other. The outbox
+Each of the three has a thread and a pace of its own (`attempts.py`): what one waits for delays no other. The outbox
 keeps what could not be sent, so nothing here needs to be in a hurry, except alerts (`hurry_sync`).
 """
 
@@ -18,12 +18,12 @@ from typing import Final, Protocol
 
 import msgspec
 
-from agent.attempts import Attempts
-from agent.hub_link import HubLink
-from agent.identity import Enrolment, Identity
-from agent.recurring import Recurring
-from agent.sync import Sync
-from agent.update import Updater
+from agent.uplink.attempts import Attempts
+from agent.uplink.hub_link import HubLink
+from agent.uplink.identity import Enrolment, Identity
+from agent.uplink.recurring import Recurring
+from agent.uplink.sync import Sync
+from agent.uplink.update import Updater
 from models.contract.checkin import CheckIn, CheckInReply, DesiredSlots
 from models.contract.envelope import seal
 from models.errors import LinkError, TocsinError

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 import zstandard
 
-from agent.database import Database
+from agent.storage.database import Database
 from models.contract.reading import Block, Reading, Readings
 
 log = logging.getLogger("tocsin.storage")

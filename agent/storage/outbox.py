@@ -6,15 +6,15 @@ Invariants:
 2. Only what is on disk is ever sent: a number that the hub has seen is never given to another item.
 3. Items are deleted only at or below the cursor that the hub acknowledged, or to make room; then an item of kind `eviction`
    or `rollup` takes their place: the sequence stays whole and tells what went and why.
-4. A fresh file starts a fresh epoch; so does one that had to be given up as damaged (`agent/database.py`), and what could be
+4. A fresh file starts a fresh epoch; so does one that had to be given up as damaged (`database.py`), and what could be
    read of it is numbered anew there. Cursors of another epoch are ignored.
 
 How durable each kind is, is one choice: all of them are on disk, synced, when `append` returns, and nothing is announced, acted
-on or sent before. What closed together is one commit. A commit by itself is one write into the tail (`agent/tail.py`); one that
+on or sent before. What closed together is one commit. A commit by itself is one write into the tail (`tail.py`); one that
 belongs to a larger transaction, brings states, or does not fit goes into the database, and what the tail holds goes with it.
 So what the database has of a lane is always older than what the tail has.
 
-Space is bounded: the files together stay within `max_bytes`. What gives way is decided in `agent/room.py`.
+Space is bounded: the files together stay within `max_bytes`. What gives way is decided in `room.py`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from typing import Final
 import msgspec
 
 from agent.asset import SavedState
-from agent.books import Books, Kept, opened_books
-from agent.chunk import encode_chunk, pack, unpack
-from agent.chunk_store import ChunkStore
-from agent.database import Database
-from agent.migrate import CHUNK_ITEMS
-from agent.rollup import evict, merge_windows
-from agent.room import Row, steps_to_free
-from agent.tail import Record, encode_record, n_parts, place
+from agent.storage.books import Books, Kept, opened_books
+from agent.storage.chunk import encode_chunk, pack, unpack
+from agent.storage.chunk_store import ChunkStore
+from agent.storage.database import Database
+from agent.storage.migrate import CHUNK_ITEMS
+from agent.storage.rollup import evict, merge_windows
+from agent.storage.room import Row, steps_to_free
+from agent.storage.tail import Record, encode_record, n_parts, place
 from models.contract.clock import Stamp
 from models.contract.items import KIND_OF, LANE_OF, LANES, Body, Eviction, Item, Lane, encode_body
 from models.errors import ItemError, StorageError

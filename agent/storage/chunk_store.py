@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
-from agent.chunk import decode_chunk
-from agent.database import Database
-from agent.room import Row
+from agent.storage.chunk import decode_chunk
+from agent.storage.database import Database
+from agent.storage.room import Row
 from models.contract.clock import Stamp
 from models.contract.items import Eviction, Item, Lane, encode_body
 from models.errors import ItemError

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from agent.hub_link import HttpHubLink, HubLink
-from agent.identity import Enrolment, Identity
-from agent.tls import believing_anybody
+from agent.uplink.hub_link import HttpHubLink, HubLink
+from agent.uplink.identity import Enrolment, Identity
+from agent.uplink.tls import believing_anybody
 from models.contract.checkin import Enrol, EnrolReply, Rotate, Rotated
 from models.contract.claim import ClaimToken, claim_message, is_claim, read_claim, spki_sha256
 from models.contract.envelope import seal

@@ -23,9 +23,9 @@ from typing import Any, Final
 
 import msgspec
 
-from agent.chunk import decode_chunk, unpack
-from agent.migrate import CHUNK_ITEMS, old_items
-from agent.tail import Heads, Record, counting, scan
+from agent.storage.chunk import decode_chunk, unpack
+from agent.storage.migrate import CHUNK_ITEMS, old_items
+from agent.storage.tail import Heads, Record, counting, scan
 from models.contract.items import LANES, Item
 from models.errors import ItemError
 

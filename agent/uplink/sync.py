@@ -5,7 +5,7 @@ to there. Progress is measured by the cursor, not by the connection: a hub that 
 stuck as one that does not answer, and is treated alike: its connection is dropped, and the next attempt makes a new one.
 
 An item that the hub puts into quarantine counts as received. One over which the hub refuses whole batches is found and set
-aside (`agent/portion.py`, `agent/set_aside.py`); an eviction travels in its place, so that neither the cursor stops there nor
+aside (`portion.py`, `set_aside.py`); an eviction travels in its place, so that neither the cursor stops there nor
 the sequence has a hole.
 """
 
@@ -18,10 +18,10 @@ from typing import Final
 
 import msgspec
 
-from agent.hub_link import HubLink
-from agent.outbox import Outbox
-from agent.portion import MAX_BATCH_ITEMS, Portion
-from agent.set_aside import SetAside
+from agent.storage.outbox import Outbox
+from agent.uplink.hub_link import HubLink
+from agent.uplink.portion import MAX_BATCH_ITEMS, Portion
+from agent.uplink.set_aside import SetAside
 from models.contract.clock import Clock
 from models.contract.envelope import Ack, Batch, Sign, seal
 from models.contract.items import Item

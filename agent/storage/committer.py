@@ -27,10 +27,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent.asset import SavedState
-from agent.holding import Holding
-from agent.journal import Journal
 from agent.pipeline import Needs, Outcome, Pipeline
 from agent.sources.source import Burst
+from agent.storage.holding import Holding
+from agent.storage.journal import Journal
 from models.contract.clock import NS_PER_S, Clock
 from models.contract.items import KIND_OF, LANE_OF, Body
 from models.contract.reading import Readings

@@ -28,9 +28,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-from agent.migrate import SCHEMA_VERSION
-from agent.salvage import Salvaged, interrupted, read_what_can_be_read, set_aside
-from agent.tail import Heads, Scan, Tail, scan, tail_fault
+from agent.storage.migrate import SCHEMA_VERSION
+from agent.storage.salvage import Salvaged, interrupted, read_what_can_be_read, set_aside
+from agent.storage.tail import Heads, Scan, Tail, scan, tail_fault
 from models.contract.items import LANES
 from models.errors import StorageError
 
@@ -121,7 +121,7 @@ class Database:
             self._migrate()
 
     def _migrate(self) -> None:
-        command = [sys.executable, "-m", "agent.migrate", str(self.path)]
+        command = [sys.executable, "-m", "agent.storage.migrate", str(self.path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["killed"])[-1]

@@ -13,9 +13,9 @@ from typing import Final
 
 import msgspec
 
-from agent.flash import FlashMeter
-from agent.outbox import Outbox
-from agent.rate import DailyRate
+from agent.status.flash import FlashMeter
+from agent.status.rate import DailyRate
+from agent.storage.outbox import Outbox
 from models.contract.checkin import FlashWear, LaneBacklog, Survival, Unsent
 from models.contract.clock import NS_PER_S, Stamp
 from models.contract.items import Item

@@ -17,8 +17,8 @@ from itertools import groupby
 from typing import Final
 
 from agent.asset import SavedState
-from agent.database import DamagedError
-from agent.outbox import Outbox
+from agent.storage.database import DamagedError
+from agent.storage.outbox import Outbox
 from models.contract.clock import NS_PER_S, Stamp
 from models.contract.items import KIND_OF, LANE_OF, LANES, Body, Eviction, Lane, encode_body
 from models.errors import StorageError

@@ -1,12 +1,12 @@
-"""The device database's schema, by sqlite-utils; run as `python -m agent.migrate FILE` in a process of its own.
+"""The device database's schema, by sqlite-utils; run as `python -m agent.storage.migrate FILE` in a process of its own.
 
 sqlite-utils costs a device more memory than everything else the outbox needs, and is needed only when the schema
 changes: so the agent runs this once, as a child, when the file's version is not its own.
 
-    meta         key, value                        epoch, count of starts, heads (`agent.tail.Heads`, msgpack in hexadecimal)
-    chunks       (lane, first_seq); last_seq, n_items, merged, data        what waits for the hub (`agent/chunk.py`)
+    meta         key, value                        epoch, count of starts, heads (`tail.Heads`, msgpack in hexadecimal)
+    chunks       (lane, first_seq); last_seq, n_items, merged, data        what waits for the hub (`chunk.py`)
     asset_state  asset; state                      what each asset has learned, packed with a checksum
-    journal      id; source, data                  acknowledged readings whose windows are open (`agent/journal.py`)
+    journal      id; source, data                  acknowledged readings whose windows are open (`journal.py`)
 
 `merged`: whether the chunk's aggregates are rollups already. Version 1 had a row for each item (`items`) and the next number
 of each lane (`lanes`).
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from agent.chunk import encode_chunk, pack
-from agent.tail import Heads
+from agent.storage.chunk import encode_chunk, pack
+from agent.storage.tail import Heads
 from models.contract.clock import Stamp
 from models.contract.items import LANES, Item
 

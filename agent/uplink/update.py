@@ -19,7 +19,7 @@ from typing import Final, Protocol
 import msgspec
 
 from agent.judges import Serving, serving_of
-from agent.slots import Held, ProfileSlots, SlotStore
+from agent.uplink.slots import Held, ProfileSlots, SlotStore
 from models.bundle.archive import Bundle, digest, read_bundle
 from models.bundle.selftest import Sizes, load_detector, self_test
 from models.contract.checkin import DesiredBundle, DesiredSlots

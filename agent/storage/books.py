@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from agent.chunk import decode_chunk
-from agent.tail import Heads, Record, Scan, counting, encode_record, n_parts
+from agent.storage.chunk import decode_chunk
+from agent.storage.tail import Heads, Record, Scan, counting, encode_record, n_parts
 from models.contract.items import LANES, Item
 
 

@@ -1,0 +1,1 @@
+"""What the device has to do with its hub: enrolling, syncing, checking in, fetching models; never in the pipeline's way."""
