@@ -48,8 +48,8 @@ class Updater:
         source: BundleSource | None,
         spec_hashes: Mapping[str, str],
         serve: Serve,
-        sizes: Mapping[str, Sizes] | None = None,
         mono_s: Callable[[], float] = time.monotonic,
+        sizes: Mapping[str, Sizes] | None = None,
     ) -> None:
         self._slots = slots
         self._source = source

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,10 +21,12 @@ class TfliteAutoencoder:
     `model`: full-integer TFLite, n_features values of 8 bits in and out. Raises BundleIncompatible where it is not that.
     """
 
+    _rebuilds_once: ClassVar[bool] = True  # one output for each input
+
     def __init__(self, model: bytes, clip: float, detector_id: str = "model", share: float = FARTHEST_SHARE) -> None:
         self.detector_id = detector_id
         self._model = Int8Model(model)
-        if self._model.n_outputs != self._model.n_inputs:
+        if self._rebuilds_once and self._model.n_outputs != self._model.n_inputs:
             raise BundleIncompatible(
                 f"{detector_id}: {self._model.n_outputs} outputs for {self._model.n_inputs} inputs; to rebuild takes as many"
             )

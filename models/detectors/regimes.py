@@ -25,6 +25,8 @@ class TfliteRegimes(TfliteAutoencoder):
     `centres`: (n_regimes, n_features), locally normalized. Raises BundleIncompatible where the two do not fit each other.
     """
 
+    _rebuilds_once = False
+
     def __init__(self, model: bytes, clip: float, centres: Sequence[Sequence[float]], detector_id: str = "model") -> None:
         super().__init__(model, clip, detector_id)
         self._centres = np.array(centres, dtype=np.float32)

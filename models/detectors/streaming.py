@@ -1,7 +1,8 @@
 """A detector for one channel at its own rate: an hourly temperature, a count every five minutes. No model, no clock, no labels.
 
 Each reading is asked one thing: how far is it from the nearest value that this channel has ever shown? That gap is judged by
-the gaps before it, as a p-value with a power-law tail (Hill, 1975), and the p-value by how long the channel has been watched.
+the gaps before it: how rare one of its size is, as a p-value with a power-law tail (Hill, 1975), by how long the channel has
+been watched; and how large it is beside the largest of them all.
 
 Invariants:
 1. The score of a reading depends on it and on earlier ones alone, and lies in [0, 1]; high = anomalous. It is judged before it
@@ -24,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 WARM_UP: Final = 100
-REFRACTORY: Final = 200
+REFRACTORY: Final = 100
+RECORDED_FROM: Final = 20  # readings: among the first few, gaps are as large as the range
 ALARM_SCORE: Final = 0.9  # what an operator is told of, where nothing else is said
 CAPACITY: Final = 4096
 _BINS: Final = 640
@@ -32,6 +34,8 @@ _PER_OCTAVE: Final = 4
 _FLOOR: Final = 1e-12
 _TAIL_SHARE: Final = 0.02
 _MIN_INDEX, _MAX_INDEX = 0.05, 0.6
+_SIZE_WEIGHT: Final = 3.0
+_LEAST_SIZE, _MOST_SIZE = 1e-3, 10.0  # beside the largest gap
 _LIMIT: Final = 1e150  # what lies beyond is taken as that: differences must stay finite
 
 
@@ -105,10 +109,11 @@ class GapLaw:
 
 
 class StreamingMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a `StreamingDetector` remembers. `seen`, `counts`, `recent`: little-endian float64."""
+    """All that a `StreamingDetector` remembers. `largest`: gap so far. `seen`, `counts`, `recent`: little-endian float64."""
 
     n: int
     unit: float
+    largest: float
     seen: bytes
     counts: bytes
     recent: bytes
@@ -121,6 +126,7 @@ class StreamingDetector:
         """`memory`: go on where another one stood. Raises ValueError where it is of another shape."""
         self._n = 0
         self._seen, self._law = SeenValues(CAPACITY), GapLaw()
+        self._largest = 0.0
         self._recent = np.full(REFRACTORY, -np.inf)
         if memory is not None:
             parts = (memory.seen, memory.counts, memory.recent)
@@ -129,7 +135,7 @@ class StreamingDetector:
             seen, counts, recent = (np.frombuffer(part, "<f8").astype(np.float64) for part in parts)
             if len(seen) > CAPACITY or len(counts) != _BINS or len(recent) != REFRACTORY or memory.n < 0:
                 raise ValueError(f"a streaming detector's memory of {len(seen)}, {len(counts)}, {len(recent)} numbers")
-            self._n = memory.n
+            self._n, self._largest = memory.n, memory.largest
             self._seen, self._law = SeenValues(CAPACITY, seen), GapLaw(memory.unit, counts)
             self._recent = recent
 
@@ -137,20 +143,29 @@ class StreamingDetector:
     def memory(self) -> StreamingMemory:
         """What to keep over a restart."""
         return StreamingMemory(
-            n=self._n, unit=self._law.unit, seen=self._seen.values.astype("<f8").tobytes(),
+            n=self._n, unit=self._law.unit, largest=self._largest, seen=self._seen.values.astype("<f8").tobytes(),
             counts=self._law.counts.astype("<f8").tobytes(), recent=self._recent.astype("<f8").tobytes(),
         )  # fmt: skip
 
     def update(self, value: float) -> float:
-        """The score of a reading, in [0, 1]; 0.5 where a gap like its comes once in the root of the readings so far."""
+        """The score of a reading, in [0, 1]; 0.5 where a gap as large as the largest so far is as rare as once in the root of
+        the readings so far, or one ten times as large a thousand times as common."""
         if not math.isfinite(value):
             return 0.0
         gap = self._seen.add(min(max(value, -_LIMIT), _LIMIT))
         surprise = self._law.add(gap) if math.isfinite(gap) else 0.0
+        size = self._beside_largest(gap)
         self._n += 1
         if self._n <= WARM_UP:
             return 0.0
-        oddness = surprise - 0.5 * math.log10(self._n)
+        oddness = surprise + _SIZE_WEIGHT * math.log10(size) - 0.5 * math.log10(self._n)
         is_record = surprise > 0 and oddness > float(self._recent.max())
         self._recent[self._n % REFRACTORY] = oddness
         return 1 / (1 + 10**-oddness) if is_record else 0.0
+
+    def _beside_largest(self, gap: float) -> float:
+        """The gap as a multiple of the largest before it, within bounds; then remember it."""
+        size = gap / self._largest if self._largest > 0 and math.isfinite(gap) else (_MOST_SIZE if gap > 0 else _LEAST_SIZE)
+        if self._n >= RECORDED_FROM and math.isfinite(gap):
+            self._largest = max(self._largest, gap)
+        return min(max(size, _LEAST_SIZE), _MOST_SIZE)

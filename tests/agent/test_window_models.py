@@ -21,10 +21,10 @@ from models.contract.items import Aggregate, Alert, Body, Evidence, pack_floats,
 from models.contract.profile import Profile
 from models.detectors.kept_windows import KeptWindows
 from models.errors import BundleError
-from tests.agent.hub_in_memory import MemoryHub
 from tests.agent.machine import PROFILE, Machine, only, p_values
+from tests.agent.test_update import Shelf
 from tests.agent.windows_model import window_bundle, window_detector, with_windows
-from tests.builders import T0_NS, bundle, desired, items_of, rig, signing_key
+from tests.builders import T0_NS, bundle, desired, items_of, rig
 
 pytest.importorskip("tensorflow", reason="the model is made with the hub's packages")
 KEEPING = with_windows(PROFILE, reference=30)
@@ -168,7 +168,6 @@ def test_which_windows_are_sent_depends_on_asset_and_time_alone() -> None:
 
 # --- what is refused ----------------------------------------------------------------------------------------------
 
-HUB = signing_key(8)
 OTHER_SIZE = Sizes(n_features=18, n_samples=40, n_channels=3, keeps_windows=True)
 
 
@@ -181,12 +180,11 @@ OTHER_SIZE = Sizes(n_features=18, n_samples=40, n_channels=3, keeps_windows=True
     ids=["keeps none", "another size"],
 )
 def test_a_device_that_cannot_compute_it_says_why_and_keeps_its_slots(sizes: Sizes, reason: str, tmp_path: Path) -> None:
-    slots, hub, served = SlotStore(tmp_path), MemoryHub(), []
+    slots, hub, served = SlotStore(tmp_path), Shelf(), []
     updater = Updater(slots, hub, {"rig": rig().spec_hash}, lambda *them: served.append(them), sizes={"rig": sizes})
     for bundle_id, archive in (("rig-v1", bundle("rig-v1")), ("rig-w1", window_bundle())):
-        wanted = desired(archive, bundle_id, HUB)
-        hub.files[wanted.path] = archive
-        updater.reconcile([DesiredSlots(profile="rig", active=wanted, shadow=None)], HUB.public_bytes)
+        hub.files[bundle_id] = archive
+        updater.reconcile([DesiredSlots(profile="rig", active=desired(archive, bundle_id), shadow=None)])
     assert [failure.bundle_id for failure in slots.failures] == ["rig-w1"]
     assert slots.failures[0].reason.startswith("incompatible: ")
     assert reason in slots.failures[0].reason

@@ -130,7 +130,7 @@ def test_a_larger_gap_is_never_less_surprising() -> None:
 
 def test_a_memory_of_another_shape_is_refused() -> None:
     memory = StreamingDetector().memory
-    with pytest.raises(ValueError, match="memory of 0, 3, 200 numbers"):
+    with pytest.raises(ValueError, match="memory of 0, 3, 100 numbers"):
         StreamingDetector(msgspec.structs.replace(memory, counts=b"\0" * 24))
     with pytest.raises(ValueError, match="torn"):
         StreamingDetector(msgspec.structs.replace(memory, recent=memory.recent[:-1]))
