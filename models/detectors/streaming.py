@@ -35,6 +35,7 @@ _FLOOR: Final = 1e-12
 _TAIL_SHARE: Final = 0.02
 _MIN_INDEX, _MAX_INDEX = 0.05, 0.6
 _SIZE_WEIGHT: Final = 3.0
+_MIDDLE: Final = -3.5  # oddness that scores a half
 _LEAST_SIZE, _MOST_SIZE = 1e-3, 10.0  # beside the largest gap
 _LIMIT: Final = 1e150  # what lies beyond is taken as that: differences must stay finite
 
@@ -148,8 +149,11 @@ class StreamingDetector:
         )  # fmt: skip
 
     def update(self, value: float) -> float:
-        """The score of a reading, in [0, 1]; 0.5 where a gap as large as the largest so far is as rare as once in the root of
-        the readings so far, or one ten times as large a thousand times as common."""
+        """The score of a reading, in [0, 1].
+
+        A half is for a gap of a tenth of the largest so far whose p-value, after n readings, is 3 / sqrt(n). One that is twice
+        as large may be eight times as common.
+        """
         if not math.isfinite(value):
             return 0.0
         gap = self._seen.add(min(max(value, -_LIMIT), _LIMIT))
@@ -161,7 +165,7 @@ class StreamingDetector:
         oddness = surprise + _SIZE_WEIGHT * math.log10(size) - 0.5 * math.log10(self._n)
         is_record = surprise > 0 and oddness > float(self._recent.max())
         self._recent[self._n % REFRACTORY] = oddness
-        return 1 / (1 + 10**-oddness) if is_record else 0.0
+        return 1 / (1 + 10 ** (_MIDDLE - oddness)) if is_record else 0.0
 
     def _beside_largest(self, gap: float) -> float:
         """The gap as a multiple of the largest before it, within bounds; then remember it."""

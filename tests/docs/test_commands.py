@@ -58,7 +58,7 @@ def test_commands_in_the_pages_exist_with_their_options(where: str, arguments: l
 
 
 def test_a_command_that_does_not_exist_would_be_noticed() -> None:
-    for wrong in (["agent", "runn"], ["agent", "run", "--confg", "x"], ["hub", "train"], ["hub", "query"]):
+    for wrong in (["agent", "runn"], ["agent", "run", "--confg", "x"], ["hub", "query"]):
         with pytest.raises(click.ClickException):
             resolve(wrong)
 
