@@ -127,6 +127,9 @@ def _complete(operation: Json, wanted: str, right: Right | None) -> None:
     operation["responses"] = dict(sorted(responses.items()))
 
 
+_MEDIA_TYPES: Final = {"/v1/ca": "application/x-pem-file", "/v1/tuf/metadata/{name}": "application/json"}
+
+
 def _add_plain(paths: Json, route: object) -> None:
     """A plain route: what devices call, in msgpack, and the metrics."""
     if not isinstance(route, Route) or not route.path.startswith(("/v1/", "/metrics")) or not route.include_in_schema:
@@ -134,7 +137,8 @@ def _add_plain(paths: Json, route: object) -> None:
     if _shape(route.path) in map(_shape, paths):  # told with the operators' route of that shape: bundles by digest
         return
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in route.param_convertors
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1, "maxLength": 200}}
+        for name in route.param_convertors
     ]
     for method in sorted((route.methods or set()) - {"HEAD"}):
         told = (getattr(route.endpoint, "__doc__", None) or route.name).strip()
@@ -154,8 +158,10 @@ def _add_plain(paths: Json, route: object) -> None:
                 str(status): response for status, response in problems(*_DEVICE_ERRORS.get(route.path, (400, 401, 413))).items()
             }
         else:
-            archive = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-            operation["responses"]["200"] = {"description": "The bytes.", "content": archive}
+            media_type = _MEDIA_TYPES.get(route.path, "application/octet-stream")
+            content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+            operation["responses"]["200"] = {"description": "The bytes.", "content": content}
+            operation["responses"] |= {str(status): response for status, response in problems(404).items()}
         paths.setdefault(route.path, {})[method.lower()] = operation
 
 

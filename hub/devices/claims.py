@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, tuple_, update
 
 from hub.audit.log import JsonValue, record
 from hub.state.schema import claim_tokens
@@ -54,10 +54,17 @@ def create_token(
     record(connection, at_ns=now_ns, actor=actor, action="token.create", subject=token.token_id, details=told)
 
 
-def list_tokens(connection: Connection, now_ns: int) -> list[dict[str, Any]]:
-    """Newest first, each with its `state`: usable, used up, expired or revoked."""
+def list_tokens(
+    connection: Connection, now_ns: int, limit: int | None = None, after: tuple[int, str] | None = None
+) -> list[dict[str, Any]]:
+    """Newest first, each with its `state`: usable, used up, expired or revoked. `after`: `created_ns` and id of the last one
+    known already."""
     columns = [column for column in claim_tokens.c if column.name != "public_key"]
-    rows = connection.execute(select(*columns).order_by(claim_tokens.c.created_ns.desc())).mappings()
+    order = (claim_tokens.c.created_ns, claim_tokens.c.token_id)
+    query = select(*columns).order_by(*(column.desc() for column in order)).limit(limit)
+    if after is not None:
+        query = query.where(tuple_(*order) < tuple_(*after))
+    rows = connection.execute(query).mappings()
     return [{**row, "state": _state(row, now_ns)} for row in rows]
 
 

@@ -12,6 +12,8 @@ from sqlalchemy import Engine
 
 from hub.access import Access
 from hub.api.guard import Actor, guarded_by
+from hub.api.openapi import page_responses, problems
+from hub.api.paging import Paged, TimedKey
 from hub.api.problems import Problem
 from hub.devices.claims import MAX_TTL_H, MAX_USES, list_tokens, revoke_token
 from hub.devices.issue import issue_token
@@ -81,16 +83,18 @@ class IdentityApi:
 
     def router(self) -> APIRouter:
         router = APIRouter(prefix="/v1", route_class=guarded_by(self._access, _MAX_BODY_BYTES))
-        router.get("/claim-tokens")(self.claim_tokens)
+        router.get("/claim-tokens", responses=page_responses())(self.claim_tokens)
         router.post("/claim-tokens", status_code=201)(self.make_claim_token)
-        router.post("/claim-tokens/{token_id}/revoke")(self.revoke_claim_token)
-        router.post("/devices/{device_id}/{step}")(self.steer_device)
+        router.post("/claim-tokens/{token_id}/revoke", responses=problems(404))(self.revoke_claim_token)
+        router.post("/devices/{device_id}/{step}", responses=problems(404))(self.steer_device)
         return router
 
-    def claim_tokens(self) -> list[ClaimTokenView]:
+    def claim_tokens(self, page: Paged) -> list[ClaimTokenView]:
         """Claim tokens, newest first."""
+        after = page.after(TimedKey)
         with reading(self._engine).begin() as connection:
-            return [ClaimTokenView(**row) for row in list_tokens(connection, self._now_ns())]
+            rows = list_tokens(connection, self._now_ns(), limit=page.wanted, after=after)
+        return [ClaimTokenView(**row) for row in page.cut(rows, lambda row: [row["created_ns"], row["token_id"]])]
 
     def make_claim_token(self, wanted: ClaimTokenRequest, actor: Actor) -> ClaimTokenMade:
         """Make a claim token, which lets devices enrol; its text is in this answer and nowhere else."""

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from hub.access import Access
 from hub.api.guard import guarded_by
+from hub.api.openapi import problems
 from hub.api.problems import Problem
 from hub.lake.lake import Lake
 from hub.ledger.ledger import load_device
@@ -34,7 +35,7 @@ class LedgerApi:
 
     def router(self) -> APIRouter:
         router = APIRouter(prefix="/v1", route_class=guarded_by(self._access, 0))
-        router.get("/devices/{device_id}/ledger/span")(self.span)
+        router.get("/devices/{device_id}/ledger/span", responses=problems(404))(self.span)
         return router
 
     def span(self, device_id: str, since_ns: Ns = None, until_ns: Ns = None) -> SpanLedger:

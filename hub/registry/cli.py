@@ -78,7 +78,8 @@ def publish(file: Path, data: Path, as_json: bool) -> None:
 @click.option("--by", required=True, help="Who answers for it.")
 @click.option("--note", default="", help="On what grounds.")
 @data_option
-def approve(bundle_id: str, by: str, note: str, data: Path) -> None:
+@json_option
+def approve(bundle_id: str, by: str, note: str, data: Path, as_json: bool) -> None:
     """Approve BUNDLE_ID; where hub.toml has `require_approval`, no rollout starts without."""
     engine = open_state(load_hub(data).state_url)
     try:
@@ -86,15 +87,18 @@ def approve(bundle_id: str, by: str, note: str, data: Path) -> None:
             give_approval(connection, bundle_id, approver=by, actor=cli_actor(), note=note, now_ns=time.time_ns())
     finally:
         engine.dispose()
-    click.echo(f"{bundle_id} approved by {by}")
+    click.echo(json.dumps({"bundle_id": bundle_id, "approver": by}) if as_json else f"{bundle_id} approved by {by}")
 
 
 @bundles.command()
 @click.argument("bundle_id")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write it there as one HTML file.")
 @data_option
-def card(bundle_id: str, html: Path | None, data: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="As JSON: so it is without --html, too.")
+def card(bundle_id: str, html: Path | None, data: Path, as_json: bool) -> None:
     """The model card of BUNDLE_ID, as JSON or HTML."""
+    if as_json and html is not None:
+        raise click.UsageError("--json or --html: one of the two")
     engine = open_state(load_hub(data).state_url)
     with _registry(data) as registry, reading(engine).begin() as connection:
         entry, approval = registry.get(bundle_id), approval_of(connection, bundle_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hub.audit.log import cli_actor
 from hub.settings import load_hub
 from hub.state.database import open_state
 from hub.state.schema import alerts
-from hub.terminal import data_option
+from hub.terminal import data_option, json_option
 from hub.training.feedback import LABELS, Label, give_feedback
 
 
@@ -22,7 +23,8 @@ from hub.training.feedback import LABELS, Label, give_feedback
 @click.option("--device", help="Whose alert; needed only where two devices gave the same id.")
 @click.option("--note", default="", help="What was found.")
 @data_option
-def feedback(alert: str, label: Label, device: str | None, note: str, data: Path) -> None:
+@json_option
+def feedback(alert: str, label: Label, device: str | None, note: str, data: Path, as_json: bool) -> None:
     """Say what ALERT was: a fault (confirm), nothing (false-alarm), or work on the machine (maintenance).
 
     Training leaves out the windows of confirmed alerts and maintenance, and learns from those of false alarms; evaluation
@@ -41,4 +43,5 @@ def feedback(alert: str, label: Label, device: str | None, note: str, data: Path
             give_feedback(connection, owners[0], alert, label, actor=cli_actor(), note=note, now_ns=time.time_ns())
     finally:
         engine.dispose()
-    click.echo(f"{owners[0]}/{alert}: {label}")
+    told = {"device_id": owners[0], "alert_id": alert, "label": label}
+    click.echo(json.dumps(told) if as_json else f"{owners[0]}/{alert}: {label}")

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, func, select
 
 from hub.access import Access
 from hub.api.guard import Actor, guarded_by
+from hub.api.openapi import problems
 from hub.api.problems import Problem
 from hub.registry.approval import approval_of, approve
 from hub.registry.registry import Registry
@@ -53,9 +54,9 @@ class LearningApi:
 
     def router(self) -> APIRouter:
         router = APIRouter(prefix="/v1", route_class=guarded_by(self._access, _MAX_BODY))
-        router.post("/alerts/{device_id}/{alert_id}/feedback", status_code=204)(self.feedback)
-        router.post("/bundles/{bundle_id}/approval", status_code=204)(self.approve)
-        router.get("/bundles/{bundle_id}/card.html", response_class=HTMLResponse)(self.card)
+        router.post("/alerts/{device_id}/{alert_id}/feedback", status_code=204, responses=problems(404))(self.feedback)
+        router.post("/bundles/{bundle_id}/approval", status_code=204, responses=problems(404))(self.approve)
+        router.get("/bundles/{bundle_id}/card.html", response_class=HTMLResponse, responses=problems(404))(self.card)
         return router
 
     def feedback(self, device_id: str, alert_id: str, said: FeedbackGiven, actor: Actor) -> None:

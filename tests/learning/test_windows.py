@@ -58,7 +58,7 @@ class WindowHub:
         self.hub: Hub = init_hub(root)
         self.engine: Engine = open_state(self.hub.state_url)
         self.lake: DeltaLake = open_lake(self.hub.lake_url)
-        self.registry = Registry(self.engine, self.hub.paths.bundles, self.hub.key)
+        self.registry = Registry(self.engine, self.hub.paths.bundles, self.hub.repository())
         self._clock = itertools.count(T0_NS)
         self._positions = itertools.count(1)
         self.profile: Profile = KEEPING
