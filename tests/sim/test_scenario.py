@@ -45,7 +45,7 @@ def test_fault_sets_in_as_its_kind_does(tmp_path: Path) -> None:
         ("", "mine.toml", "missing required field 'assets'"),
         ("assets = []", "mine.toml:1: assets", "length >= 1"),
         (PUMP + "sped = 3", "mine.toml:3: assets[0].sped", "unknown key; expected one of name, profile"),
-        (PUMP + 'rate_hz = "5"', "mine.toml:3: assets[0].rate_hz", "Expected 'float', got 'str'"),
+        (PUMP + 'rate_hz = "5"', "mine.toml:3: assets[0].rate_hz", "Expected 'float | null', got 'str'"),
         (PUMP + "rate_hz = 0", "mine.toml:3: assets[0].rate_hz", "> 0"),
         (PUMP + 'profile = "pmup"', "mine.toml:3: assets[0].profile", "did you mean 'pump'"),
         (PUMP + 'link = "can"', "mine.toml:3: assets[0].link", "Invalid enum value 'can'"),
