@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from sqlalchemy import Connection
 
 from hub.audit.log import AuditBroken, Entry, Head, read_entries, verify
-from hub.settings import load_hub
-from hub.state.database import open_state, reading
+from hub.state.opened import snapshot
 from hub.terminal import data_option, json_option, show_table
 
 
@@ -42,7 +38,7 @@ def audit() -> None:
 @json_option
 def list_entries(limit: int, before: int | None, data: Path, as_json: bool) -> None:
     """Entries, newest first."""
-    with _snapshot(data) as connection:
+    with snapshot(data) as connection:
         entries = read_entries(connection, before=before, limit=limit)
     if as_json:
         click.echo(json.dumps([asdict(entry) | {"details": json.loads(entry.details)} for entry in entries]))
@@ -62,7 +58,7 @@ def verify_log(head: Head | None, data: Path, as_json: bool) -> None:
     Note down, elsewhere, the head that this prints: whoever can write the hub's database could make the whole log anew, and
     only a head that was kept shows that.
     """
-    with _snapshot(data) as connection:
+    with snapshot(data) as connection:
         try:
             found = verify(connection, head)
         except AuditBroken as error:
@@ -77,13 +73,3 @@ def _row(entry: Entry) -> tuple[object, ...]:
     when = datetime.fromtimestamp(entry.at_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     details = "" if entry.details == "{}" else entry.details
     return entry.number, when, entry.actor, entry.action, entry.subject, details
-
-
-@contextmanager
-def _snapshot(data: Path) -> Iterator[Connection]:
-    engine = open_state(load_hub(data).state_url)
-    try:
-        with reading(engine).begin() as connection:
-            yield connection
-    finally:
-        engine.dispose()

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from hub.settings import load_hub
+from hub.state.opened import writing
 from hub.terminal import data_option, json_option, show_table
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from hub.devices.standing import Step
-    from hub.settings import Hub
 
 
 @click.command()
@@ -37,7 +32,7 @@ def token(site: str, profiles: tuple[str, ...], count: int, ttl_h: float, data: 
     from hub.audit.log import cli_actor
     from hub.devices.issue import issue_token
 
-    with _writing(data) as (hub, connection):
+    with writing(data) as (hub, connection):
         made = issue_token(
             connection, hub, site=site, profiles=profiles, max_uses=count, ttl_h=ttl_h, actor=cli_actor(), now_ns=time.time_ns()
         )
@@ -60,7 +55,7 @@ def tokens(token_id: str | None, data: Path, as_json: bool) -> None:
     from hub.audit.log import cli_actor
     from hub.devices.claims import list_tokens, revoke_token
 
-    with _writing(data) as (_, connection):
+    with writing(data) as (_, connection):
         if token_id and not revoke_token(connection, token_id, actor=cli_actor(), now_ns=time.time_ns()):
             raise click.ClickException(f"no claim token {token_id} to revoke; `tocsin hub tokens` lists them")
         rows = list_tokens(connection, time.time_ns())
@@ -129,22 +124,8 @@ def _step(data: Path, device_id: str, step: Step, reason: str, told: str, as_jso
     from hub.audit.log import cli_actor
     from hub.devices.standing import take_step
 
-    with _writing(data) as (_, connection):
+    with writing(data) as (_, connection):
         known = take_step(connection, device_id, step, reason=reason, actor=cli_actor(), now_ns=time.time_ns())
         if not known:
             raise click.ClickException(f"no device {device_id}; `tocsin hub devices` lists them")
     click.echo(json.dumps({"device_id": device_id, "step": step}) if as_json else told)
-
-
-@contextmanager
-def _writing(data: Path) -> Iterator[tuple[Hub, Connection]]:
-    """The hub in `data` and one transaction on its state, beside a running hub or without one."""
-    from hub.state.database import open_state
-
-    loaded = load_hub(data)
-    engine = open_state(loaded.state_url)
-    try:
-        with engine.begin() as connection:
-            yield loaded, connection
-    finally:
-        engine.dispose()

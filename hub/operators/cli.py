@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from sqlalchemy import Connection
 
 from hub.audit.log import cli_actor
 from hub.operators import accounts
 from hub.operators.passwords import MAX_CHARACTERS, Passwords
 from hub.operators.rights import ROLES, Role
-from hub.settings import load_hub
-from hub.state.database import open_state, reading
+from hub.state.opened import snapshot, writing
 from hub.terminal import data_option, json_option, show_table
 
 role_option = click.option("--role", type=click.Choice(ROLES), required=True, help="Each may do what those before it may.")
@@ -38,7 +34,7 @@ def add(name: str, role: Role, data: Path, as_json: bool) -> None:
     """Make an account; its password is asked for, or read from stdin."""
     accounts.check_name(name)
     hashed = Passwords().hash(name, _password())
-    with writing(data) as connection:
+    with writing(data) as (_, connection):
         accounts.add_user(connection, name, role, hashed, actor=cli_actor(), now_ns=time.time_ns())
     _say(as_json, name, f"{name} may sign in, as {role}", role=role)
 
@@ -67,7 +63,7 @@ def list_users(data: Path, as_json: bool) -> None:
 @json_option
 def set_role(name: str, role: Role, data: Path, as_json: bool) -> None:
     """Give NAME another role, from its next request on."""
-    with writing(data) as connection:
+    with writing(data) as (_, connection):
         accounts.set_role(connection, name, role, actor=cli_actor(), now_ns=time.time_ns())
     _say(as_json, name, f"{name} is {role} now", role=role)
 
@@ -99,7 +95,7 @@ def passwd(name: str, data: Path, as_json: bool) -> None:
     with snapshot(data) as connection:
         accounts.known_user(connection, name)
     hashed = Passwords().hash(name, _password())
-    with writing(data) as connection:
+    with writing(data) as (_, connection):
         accounts.set_password(connection, name, hashed, actor=cli_actor(), now_ns=time.time_ns())
     _say(as_json, name, f"{name} has a new password and is signed out everywhere")
 
@@ -110,7 +106,7 @@ def passwd(name: str, data: Path, as_json: bool) -> None:
 @json_option
 def sign_out(name: str, data: Path, as_json: bool) -> None:
     """End all sessions of NAME."""
-    with writing(data) as connection:
+    with writing(data) as (_, connection):
         ended = accounts.sign_out_everywhere(connection, name, actor=cli_actor(), now_ns=time.time_ns())
     _say(as_json, name, f"{name} is signed out of {ended} sessions", sessions=ended)
 
@@ -121,13 +117,13 @@ def sign_out(name: str, data: Path, as_json: bool) -> None:
 @json_option
 def remove(name: str, data: Path, as_json: bool) -> None:
     """Remove the account; what it did stays in the audit log."""
-    with writing(data) as connection:
+    with writing(data) as (_, connection):
         accounts.remove_user(connection, name, actor=cli_actor(), now_ns=time.time_ns())
     _say(as_json, name, f"{name} is removed")
 
 
 def _set_enabled(name: str, enabled: bool, data: Path, as_json: bool) -> None:
-    with writing(data) as connection:
+    with writing(data) as (_, connection):
         accounts.set_enabled(connection, name, enabled, actor=cli_actor(), now_ns=time.time_ns())
     _say(as_json, name, f"{name} may sign in again" if enabled else f"{name} is let in no more", enabled=enabled)
 
@@ -145,25 +141,3 @@ def _say(as_json: bool, name: str, text: str, **told: object) -> None:
 def day(at_ns: int | None) -> str:
     """To the minute; "never" for None."""
     return "never" if at_ns is None else datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%MZ")
-
-
-@contextmanager
-def writing(data: Path) -> Iterator[Connection]:
-    """One transaction on the hub's state; a running hub goes on beside it."""
-    engine = open_state(load_hub(data).state_url)
-    try:
-        with engine.begin() as connection:
-            yield connection
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def snapshot(data: Path) -> Iterator[Connection]:
-    """The hub's state as it is now."""
-    engine = open_state(load_hub(data).state_url)
-    try:
-        with reading(engine).begin() as connection:
-            yield connection
-    finally:
-        engine.dispose()

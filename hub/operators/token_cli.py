@@ -13,8 +13,9 @@ import click
 
 from hub.audit.log import cli_actor
 from hub.operators import tokens
-from hub.operators.cli import day, snapshot, writing
+from hub.operators.cli import day
 from hub.operators.rights import SCOPES, Scope
+from hub.state.opened import snapshot, writing
 from hub.terminal import data_option, json_option, show_table
 
 _UNIT_S = {"m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
@@ -47,7 +48,7 @@ def api_token() -> None:
 @json_option
 def create(name: str, scopes: Sequence[Scope], ttl: float, data: Path, as_json: bool) -> None:
     """Make a token and print it, this once; the hub keeps only its hash."""
-    with writing(data) as connection:
+    with writing(data) as (_, connection):
         token = tokens.create_token(connection, name, scopes, ttl, actor=cli_actor(), now_ns=time.time_ns())
     click.echo(json.dumps({"name": name, "token": token}) if as_json else token)
 
@@ -75,6 +76,6 @@ def list_tokens(data: Path, as_json: bool) -> None:
 @json_option
 def revoke(name: str, data: Path, as_json: bool) -> None:
     """Let the token open nothing any more, from the next request on."""
-    with writing(data) as connection:
+    with writing(data) as (_, connection):
         tokens.revoke_token(connection, name, actor=cli_actor(), now_ns=time.time_ns())
     click.echo(json.dumps({"name": name}) if as_json else f"{name} is revoked")

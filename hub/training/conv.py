@@ -9,7 +9,7 @@ the weights, of versions that tflite-runtime 2.14 runs (`models/bundle/operators
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,13 +17,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from hub.training.framework import load_tensorflow, native_silence
+from hub.training.exporter import MAX_REPRESENTATIVE, converted
+from hub.training.framework import load_tensorflow
 from hub.training.trainer import Floats, as_input
-from models.bundle.operators import refuse_unsupported
 from models.detectors.detector import DEFAULT_CLIP, huber, mean_of_farthest
-from models.errors import BundleIncompatible, TrainingError
-
-_MAX_REPRESENTATIVE = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,25 +75,9 @@ def export_conv_int8(weights: ConvWeights, representative: Floats) -> bytes:
             x = tf.nn.relu(x) if layer.activation == "relu" else x
         return x
 
-    def samples() -> Iterator[list[Floats]]:
-        step = max(1, len(representative) // _MAX_REPRESENTATIVE)
-        for window in as_input(representative[::step]):
-            yield [window[np.newaxis, :, np.newaxis, :]]
-
-    signature = [tf.TensorSpec((1, n_samples, 1, n_channels), tf.float32)]
-    traced = tf.function(network, input_signature=signature, autograph=False)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], holder)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = samples
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    try:
-        with native_silence():
-            model: bytes = converter.convert()
-        refuse_unsupported(model)
-    except (ValueError, RuntimeError, BundleIncompatible) as error:
-        raise TrainingError(f"the converter refuses the network: {str(error).strip().splitlines()[0]}") from error
-    return model
+    step = max(1, len(representative) // MAX_REPRESENTATIVE)
+    windows = [window[np.newaxis, :, np.newaxis, :] for window in as_input(representative[::step])]
+    return converted(network, holder, (1, n_samples, 1, n_channels), windows)
 
 
 def tf_layer(tf: Any, layer: ConvLayer, kernel: Any, x: Any) -> Any:

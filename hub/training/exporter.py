@@ -6,17 +6,18 @@ tflite-runtime 2.14 has not got, or not in that version, refuses the export.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hub.training.framework import load_tensorflow, native_silence
 from hub.training.trainer import DenseWeights, Floats, as_input
 from models.bundle.operators import refuse_unsupported
 from models.errors import BundleIncompatible, TrainingError
 
-_MAX_REPRESENTATIVE = 1000
+MAX_REPRESENTATIVE = 1000
 
 
 def export_int8(weights: DenseWeights, representative: Floats) -> bytes:
@@ -36,15 +37,22 @@ def export_int8(weights: DenseWeights, representative: Floats) -> bytes:
             x = tf.nn.relu(x) if activation == "relu" else x
         return x
 
-    def samples() -> Iterator[list[Floats]]:
-        step = max(1, len(representative) // _MAX_REPRESENTATIVE)
-        for row in as_input(representative[::step]):
-            yield [row[np.newaxis]]
+    step = max(1, len(representative) // MAX_REPRESENTATIVE)
+    return converted(network, holder, (1, n_features), [row[np.newaxis] for row in as_input(representative[::step])])
 
-    traced = tf.function(network, input_signature=[tf.TensorSpec((1, n_features), tf.float32)])
+
+def converted(
+    network: Callable[[Any], Any], holder: Any, shape: tuple[int, ...], representative: Sequence[NDArray[np.float32]]
+) -> bytes:
+    """`network`, over constants that `holder` (a tf.Module) keeps, as int8 TFLite with one input of `shape`.
+
+    Raises TrainingError where the converter refuses, or needs an operator that the oldest supported device has not got.
+    """
+    tf = load_tensorflow()
+    traced = tf.function(network, input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], holder)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = samples
+    converter.representative_dataset = lambda: iter([[sample] for sample in representative])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     try:

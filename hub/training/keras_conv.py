@@ -17,11 +17,11 @@ import numpy as np
 
 from hub.training.conv import ConvLayer, ConvWeights, tf_layer
 from hub.training.framework import load_tensorflow
+from hub.training.stopping import best_of_epochs
 from hub.training.trainer import Floats, Progress, as_input
 from models.bundle.manifest import Architecture
 from models.errors import TrainingError
 
-_REPORT_EVERY: Final = 20  # epochs
 _CODE_SHARE: Final = 8
 _LONG: Final = 64  # samples from which on a layer shortens by four
 Epoch = Callable[[Floats, Floats], Any]
@@ -66,20 +66,13 @@ class KerasConv:
         layers = first_layers(train.shape[1], train.shape[2], self.width, rng)
         variables = [(tf.Variable(layer.kernel), tf.Variable(layer.bias)) for layer in layers]
         epoch, loss_of = _graphs(tf, layers, variables, self.learning_rate)
-        best, best_layers, since = np.inf, layers, 0
-        for number in range(1, self.max_epochs + 1):
-            loss = float(epoch(*self._corrupted(train, rng)))
-            held = float(loss_of(as_input(validation), _targets(validation)))
-            since = 0 if held < best * (1 - self.min_gain) else since + 1
-            if held < best:
-                best, best_layers = held, _with(layers, variables)
-            if number % _REPORT_EVERY == 0 or since >= self.patience or number == self.max_epochs:
-                progress(f"epoch {number}: loss {loss:.4f}, validation {held:.4f}, best {best:.4f}")
-            if since >= self.patience:
-                break
-        if not np.isfinite(best):
-            raise TrainingError(f"the validation loss never was a number in {number} epochs; is the data finite?")
-        return best_layers
+        return best_of_epochs(
+            self,
+            epoch=lambda: float(epoch(*self._corrupted(train, rng))),
+            held_loss=lambda: float(loss_of(as_input(validation), _targets(validation))),
+            weights=lambda: _with(layers, variables),
+            progress=progress,
+        )
 
     def _corrupted(self, train: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """One epoch's batches in a new order: (n_steps, batch, n_samples, n_channels) inputs and targets."""

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hub.training.framework import load_tensorflow
+from hub.training.stopping import best_of_epochs
 from hub.training.trainer import DenseLayer, DenseWeights, Floats, Progress, as_input
 from models.bundle.manifest import Architecture
-from models.errors import TrainingError
 
-_REPORT_EVERY: Final = 20  # epochs
 Epoch = Callable[[Floats, Floats], Any]  # (n_steps, batch, n_features) inputs and targets -> mean loss
 
 
@@ -58,20 +57,14 @@ class KerasDense:
         epoch = _epoch_graph(tf, model, self.learning_rate)
         rng = np.random.default_rng(seed)
         held_in, held_out = tf.constant(as_input(validation)), tf.constant(_targets(validation))
-        best, best_weights, since = np.inf, model.get_weights(), 0
-        for number in range(1, self.max_epochs + 1):
-            loss = float(epoch(*self._corrupted(train, rng)))
-            held = float(_masked_loss(tf, held_out, model(held_in)))
-            since = 0 if held < best * (1 - self.min_gain) else since + 1
-            if held < best:
-                best, best_weights = held, model.get_weights()
-            if number % _REPORT_EVERY == 0 or since >= self.patience or number == self.max_epochs:
-                progress(f"epoch {number}: loss {loss:.4f}, validation {held:.4f}, best {best:.4f}")
-            if since >= self.patience:
-                break
-        if not np.isfinite(best):
-            raise TrainingError(f"the validation loss never was a number in {number} epochs; is the data finite?")
-        return _plain(best_weights)
+        best = best_of_epochs(
+            self,
+            epoch=lambda: float(epoch(*self._corrupted(train, rng))),
+            held_loss=lambda: float(_masked_loss(tf, held_out, model(held_in))),
+            weights=model.get_weights,
+            progress=progress,
+        )
+        return _plain(best)
 
     def _corrupted(self, train: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         """One epoch's batches in a new order: (n_steps, batch, n_features) inputs and targets."""
