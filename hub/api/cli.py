@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from hub.api import views
+from hub.opened import snapshot
 from hub.settings import load_hub
-from hub.state.opened import snapshot
 from hub.terminal import data_option, json_option, show_table
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from hub.audit.log import AuditBroken, Entry, Head, read_entries, verify
-from hub.state.opened import snapshot
+from hub.opened import snapshot
 from hub.terminal import data_option, json_option, show_table
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hub.state.opened import writing
+from hub.opened import writing
 from hub.terminal import data_option, json_option, show_table
 
 if TYPE_CHECKING:

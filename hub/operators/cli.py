@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 
 from hub.audit.log import cli_actor
+from hub.opened import snapshot, writing
 from hub.operators import accounts
 from hub.operators.passwords import MAX_CHARACTERS, Passwords
 from hub.operators.rights import ROLES, Role
-from hub.state.opened import snapshot, writing
 from hub.terminal import data_option, json_option, show_table
 
 role_option = click.option("--role", type=click.Choice(ROLES), required=True, help="Each may do what those before it may.")

@@ -12,10 +12,10 @@ from typing import Any
 import click
 
 from hub.audit.log import cli_actor
+from hub.opened import snapshot, writing
 from hub.operators import tokens
 from hub.operators.cli import day
 from hub.operators.rights import SCOPES, Scope
-from hub.state.opened import snapshot, writing
 from hub.terminal import data_option, json_option, show_table
 
 _UNIT_S = {"m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}

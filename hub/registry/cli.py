@@ -14,12 +14,12 @@ import click
 from hub.audit.log import cli_actor
 from hub.registry.approval import approval_of
 from hub.registry.approval import approve as give_approval
+from hub.registry.holding import devices_holding
 from hub.registry.registry import Registry
 from hub.settings import load_hub
 from hub.state.database import open_state, reading
 from hub.terminal import data_option, json_option
 from hub.training.card_html import card_html
-from hub.training.routes import devices_holding
 from models.contract.names import MAX_BUNDLE_BYTES
 
 

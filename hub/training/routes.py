@@ -9,16 +9,16 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Engine
 
 from hub.access import Access
 from hub.api.guard import Actor, guarded_by
 from hub.api.openapi import problems
 from hub.api.problems import Problem
 from hub.registry.approval import approval_of, approve
+from hub.registry.holding import devices_holding
 from hub.registry.registry import Registry
 from hub.state.database import reading
-from hub.state.schema import device_slots
 from hub.training.card_html import card_html
 from hub.training.feedback import FeedbackError, give_feedback
 from models.errors import BundleError
@@ -85,9 +85,3 @@ class LearningApi:
             return self._registry.get(bundle_id)
         except BundleError as error:
             raise Problem(404, "not-found", str(error)) from None
-
-
-def devices_holding(connection: Connection, bundle_id: str) -> int:
-    """How many devices have it in a slot, by their last word."""
-    query = select(func.count(device_slots.c.device_id.distinct())).where(device_slots.c.bundle_id == bundle_id)
-    return int(connection.execute(query).scalar_one())
