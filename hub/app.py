@@ -69,12 +69,14 @@ from hub.settings import Hub
 from hub.state.database import open_state, reading
 from hub.training.routes import LearningApi
 from hub.training.runs import end_dead_runs
+from hub.training.watch import TrainingWatch, settings_of
 from hub.web.routes import web_routes
 from models.contract.checkin import EnrolReply
 
 _audit_log = logging.getLogger("hub.audit")
 PRUNE_EVERY_S: Final = 60.0
 TEND_EVERY_S: Final = 60.0
+TRIGGERS_EVERY_S: Final = 300.0
 LAKE_UPKEEP_EVERY_S: Final = 900.0
 ERASE_EVERY_S: Final = 2.0  # how soon an erasure that was asked for begins
 PROJECTOR_REST_S: Final = 0.1  # between batches: their statements cost more than their records
@@ -101,8 +103,7 @@ def build_app(hub: Hub) -> FastAPI:
     registry = Registry(engine, hub.paths.bundles, repository)
     rollouts = RolloutService(engine, require_approval=hub.config.require_approval)
     training = TrainingProcesses(hub.paths.root, hub.paths.logs, hub.profiles_dir, lambda: _end_dead_runs(engine))
-    stopping = threading.Event()
-    online_for_s = 3 * hub.config.checkin_s
+    stopping, online_for_s = threading.Event(), 3 * hub.config.checkin_s
 
     followers = _followers(engine, log, lake, hub.config.lake_commit_s)
     counted = CollectorRegistry()
@@ -121,7 +122,8 @@ def build_app(hub: Hub) -> FastAPI:
         committer.look_again()
 
     eraser = Eraser(engine, log, lake, [follower.paused for follower in followers], forget, ingest.flush)
-    scheduler = _scheduler(repository, rollouts, hub.config.rollout_tick_s, engine, log, followers, upkeep, eraser)
+    watch = TrainingWatch(engine, lake, settings_of(hub.config), training.start)
+    scheduler = _scheduler(repository, rollouts, hub.config.rollout_tick_s, engine, log, followers, upkeep, eraser, watch)
 
     identity = EnrolReply(hub_id=hub.config.hub_id, hub_public_key=hub.key.public_bytes)
     device_api = DeviceApi(engine, keys, ingest, checkins, hub.key.sign, identity, hub.join_token, hub.tls.ca_pem())
@@ -203,6 +205,7 @@ def _scheduler(
     followers: list[Follower],
     upkeep: Upkeep,
     eraser: Eraser,
+    watch: TrainingWatch,
 ) -> BackgroundScheduler:
     """Work by the clock. A round that is late is done once, never twice at a time."""
     readers = [LEDGER, *(follower.name for follower in followers)]
@@ -222,6 +225,8 @@ def _scheduler(
     scheduler.add_job(prune, "interval", seconds=PRUNE_EVERY_S, name="prune ingest log")
     scheduler.add_job(lambda: upkeep.run(time.time_ns()), "interval", seconds=LAKE_UPKEEP_EVERY_S, name="lake upkeep")
     scheduler.add_job(lambda: eraser.run(time.time_ns()), "interval", seconds=ERASE_EVERY_S, name="erasures")
+    if watch.is_on:
+        scheduler.add_job(lambda: watch.look(time.time_ns()), "interval", seconds=TRIGGERS_EVERY_S, name="training triggers")
     return scheduler
 
 

@@ -45,6 +45,7 @@ _COMMANDS = {
     "training-runs": ("hub.api.cli", "training_runs"),
     "feedback": ("hub.training.feedback_cli", "feedback"),
     "dataset": ("hub.training.dataset_cli", "dataset"),
+    "triggers": ("hub.training.triggers_cli", "triggers"),
 }
 
 

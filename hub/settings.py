@@ -44,7 +44,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     `checkin_s`: how often devices are asked to check in. `lake_commit_s`: how long windows are gathered before they are
     committed to the lake. `rollout_tick_s`: how often gates are judged. `session_idle_h`, `session_max_h`: how long a browser
     stays signed in, unused and at all. `profiles_dir`: profiles beside the built-in ones.
-    `require_approval`: no rollout starts before somebody has approved its bundle.
+    `require_approval`: no rollout starts before somebody has approved its bundle. `retrain_…`: see `hub/training/triggers.py`.
     `keep_..._days`: how many days a table of the lake is kept, 0 = for ever. `keep_versions_h`: how long the lake's older
     versions stay readable.
 
@@ -75,6 +75,10 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     keep_health_days: Days = 365
     keep_versions_h: Annotated[int, Meta(ge=1, le=87_600)] = 168
     require_approval: bool = False
+    retrain_every_h: Annotated[float, Meta(ge=0, le=87_600)] = 0.0
+    retrain_drift_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    retrain_feedback: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    retrain_rest_h: Annotated[float, Meta(ge=0.1, le=87_600)] = 24.0
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,10 @@ _HUB_TOML = """\
 # keep_health_days = 365
 # keep_versions_h = 168     # how long older versions of the lake stay readable
 # require_approval = false  # whether a bundle must be approved before it is rolled out
+# retrain_every_h = 0       # train each profile so often; 0: off, as are the next two
+# retrain_drift_share = 0   # or once so large a share of its assets has moved from its normal
+# retrain_feedback = 0      # or once so many alerts were judged since the latest run
+# retrain_rest_h = 24       # but never sooner after a run
 """
 
 

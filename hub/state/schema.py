@@ -262,6 +262,15 @@ training_runs = Table(
     Column("error", Text),
     Column("bundle_id", String(64)),
 )
+training_triggers = Table(  # the latest of each profile (hub/training/watch.py)
+    "training_triggers",
+    metadata,
+    Column("profile", String(64), primary_key=True),
+    Column("name", String(16), nullable=False),  # schedule, drift, feedback
+    Column("reason", Text, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("drift_share", Float, nullable=False),  # of its assets, then
+)
 bundles = Table(
     "bundles",
     metadata,
