@@ -28,6 +28,7 @@ CASES = (
     "ingest",
     "checkins",
     "rollout_decision",
+    "training",
     "tls",
     "simulator",
     "distribution",

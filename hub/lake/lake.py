@@ -82,8 +82,10 @@ class Lake(Protocol):
         spec_hash: str | None = None,
         columns: Sequence[str] | None = None,
         version: int | None = None,
+        only: ds.Expression | None = None,
     ) -> pa.Table:
-        """Rows of one profile (and spec), in no particular order; columns as in `hub.lake.tables.SCHEMAS`."""
+        """Rows of one profile (and spec), in no particular order; columns as in `hub.lake.tables.SCHEMAS`. `only`: those for
+        which it holds."""
         ...
 
     def state(self, table: TableName) -> TableState:
@@ -155,10 +157,13 @@ class DeltaLake:
         spec_hash: str | None = None,
         columns: Sequence[str] | None = None,
         version: int | None = None,
+        only: ds.Expression | None = None,
     ) -> pa.Table:
         wanted = ds.field("profile") == profile
         if spec_hash is not None:
             wanted &= ds.field("spec_hash") == spec_hash
+        if only is not None:
+            wanted &= only
         return self.dataset("aggregates", version).to_table(columns=list(columns) if columns else None, filter=wanted)
 
     def size(self, table: TableName) -> LakeSize:

@@ -73,7 +73,8 @@ class Windows:
 class Rules:
     """`min_windows`: usable windows without which nothing is trained. `guard_windows`: left out on each side of an alarm,
     as what led to it is no longer normal. `trim_share`: of the training windows, the farthest from normal, for the odd
-    unnoticed fault. `holdout_devices_from`: with so many devices, one is held out as a whole."""
+    unnoticed fault. `holdout_devices_from`: with so many devices, one is held out as a whole. `max_windows`: of a profile that
+    has more, about so many are read, in blocks of time spread evenly over all of it (`loading.py`)."""
 
     min_windows: int = 200
     max_missing_share: float = 0.25
@@ -82,6 +83,7 @@ class Rules:
     time_share: float = 0.2
     validation_share: float = 0.15
     holdout_devices_from: int = 4
+    max_windows: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)

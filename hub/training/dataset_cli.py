@@ -37,6 +37,11 @@ def dataset(profile: str, seed: int, data: Path, as_json: bool) -> None:
     click.echo(
         f"{found['usable']} of {found['windows_found']} windows, {found['assets']} assets, lake version {found['lake_version']}"
     )
+    there = found.get("in_lake", {})
+    if there and there["blocks_read"] < there["blocks"]:
+        click.echo(
+            f"  read of {there['windows']} in the lake: {there['blocks_read']} of {there['blocks']} blocks of ten minutes"
+        )
     for reason, count in found["left_out"].items():
         if count:
             click.echo(f"  left out {count:>8}  {reason}")

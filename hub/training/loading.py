@@ -1,13 +1,22 @@
-"""Reading a dataset's parts: windows from the lake at one version, each asset's normal from the hub's state."""
+"""Reading a dataset's parts: windows from the lake at one version, each asset's normal from the hub's state.
+
+Where a profile has more windows than a run is to read, *blocks* of ten minutes are chosen, evenly spread over all of the time
+that there are windows of, the same for all assets. So every asset and every time of the day has its share, what stands in
+memory is bounded, and windows still have their neighbours, but for those at a block's edge. The choice follows from the lake
+and the limit alone.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
@@ -17,6 +26,7 @@ from hub.state.schema import commissionings, devices
 from hub.training.dataset import Normals, Windows
 from hub.training.feedback import LabelledSpan, lay_over
 from hub.training.slices import Groups
+from models.contract.clock import NS_PER_S
 from models.contract.items import unpack_floats
 from models.errors import TrainingError
 from models.features.normal import LocalNormal
@@ -36,12 +46,57 @@ _COLUMNS: Final = (
 )
 
 
+BLOCK_NS: Final = 600 * NS_PER_S
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blocks:
+    """What is read of a profile's windows. `chosen`: numbers of blocks, start_ns // BLOCK_NS; None = all. `n_there`: windows in
+    the lake; `n_blocks`: blocks with windows in them."""
+
+    chosen: NDArray[np.int64] | None
+    n_there: int
+    n_blocks: int
+
+    @property
+    def record(self) -> dict[str, int]:
+        return {
+            "windows": self.n_there,
+            "blocks": self.n_blocks,
+            "blocks_read": self.n_blocks if self.chosen is None else len(self.chosen),
+        }
+
+
+def choose_blocks(lake: Lake, profile: str, spec_hash: str, version: int, max_windows: int) -> Blocks:
+    """Looks at the times of all windows, some at a time, and at nothing else of them."""
+    counts: Counter[int] = Counter()
+    mine = (ds.field("profile") == profile) & (ds.field("spec_hash") == spec_hash)
+    for batch in lake.dataset("aggregates", version).to_batches(columns=["start_ns"], filter=mine):
+        blocks, n = np.unique(batch.column("start_ns").to_numpy(zero_copy_only=False) // BLOCK_NS, return_counts=True)
+        counts.update(dict(zip(blocks.tolist(), n.tolist(), strict=True)))
+    numbers, total = np.array(sorted(counts), dtype=np.int64), counts.total()
+    if total <= max_windows:
+        return Blocks(None, total, len(numbers))
+    n_chosen = max(1, len(numbers) * max_windows // total)
+    middles = (2 * np.arange(n_chosen) + 1) * len(numbers) // (2 * n_chosen)
+    return Blocks(numbers[middles], total, len(numbers))
+
+
 def load_windows(
-    lake: Lake, profile: str, spec_hash: str, n_features: int, version: int, spans: Sequence[LabelledSpan] = ()
+    lake: Lake,
+    profile: str,
+    spec_hash: str,
+    n_features: int,
+    version: int,
+    spans: Sequence[LabelledSpan] = (),
+    blocks: Blocks | None = None,
 ) -> Windows:
-    """All whole windows of a profile and spec at one version of the lake. Raises TrainingError on another width than the
-    spec's."""
-    table = lake.aggregates(profile, spec_hash, columns=_COLUMNS, version=version)
+    """All whole windows of a profile and spec at one version of the lake, or those in `blocks`. Raises TrainingError on another
+    width than the spec's."""
+    only = None
+    if blocks is not None and blocks.chosen is not None:
+        only = pc.divide(ds.field("start_ns"), BLOCK_NS).isin(pa.array(blocks.chosen))
+    table = lake.aggregates(profile, spec_hash, columns=_COLUMNS, version=version, only=only)
     table = table.filter(pc.invert(pc.fill_null(table.column("partial"), False)))  # null: from before there was such a thing
     lists = table.column("features").combine_chunks()
     widths = np.asarray(lists.value_lengths().to_numpy(zero_copy_only=False))

@@ -18,7 +18,7 @@ from hub.state.database import reading
 from hub.state.schema import training_runs
 from hub.training.dataset import Dataset, Rules, build_dataset
 from hub.training.feedback import labelled_spans
-from hub.training.loading import load_normals, load_windows
+from hub.training.loading import choose_blocks, load_normals, load_windows
 from models.contract.profile import Profile
 from models.errors import StorageError, TrainingError
 from models.features.drift import pace_of
@@ -47,15 +47,18 @@ def pinned_dataset(engine: Engine, lake: Lake, profile: Profile, pin: Pin) -> Da
     with reading(engine).begin() as connection:
         normals = load_normals(connection, profile.spec_hash, n_features)
         spans = labelled_spans(connection, profile.name, pin.labels_until_ns)
+    blocks = None
     try:
-        windows = load_windows(lake, profile.name, profile.spec_hash, n_features, pin.lake_version, spans)
+        if pace_of(profile) is None:  # where normal follows drift, every window since the commissioning moves it
+            blocks = choose_blocks(lake, profile.name, profile.spec_hash, pin.lake_version, pin.rules.max_windows)
+        windows = load_windows(lake, profile.name, profile.spec_hash, n_features, pin.lake_version, spans, blocks)
     except (StorageError, OSError) as error:
         raise TrainingError(
             f"version {pin.lake_version} of the lake's aggregates cannot be read, perhaps because it was vacuumed: {error}"
         ) from error
     dataset = build_dataset(profile.name, windows, normals, pin.rules, pin.seed, pace_of(profile))
     pinned = {"lake_version": pin.lake_version, "labels_until_ns": pin.labels_until_ns, "spec_hash": profile.spec_hash}
-    dataset.record.update(pinned)
+    dataset.record.update(pinned | ({"in_lake": blocks.record} if blocks is not None else {}))
     return dataset
 
 
