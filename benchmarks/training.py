@@ -4,7 +4,8 @@
 
 The goal: 1,000 devices x 7 days x 6 windows a minute = 60 million windows, in ten minutes on two cores and 4 GB. Here is a
 fiftieth of that, with as many windows a device and fewer devices; a run reads the times of all windows and the features of at
-most `MAX_WINDOWS`. So what grows with the lake is looking at the times: that is measured for itself, and told for 60 million.
+most `MAX_WINDOWS`. What grows with the lake is looking at the times, and passing over windows that are not chosen: both are
+measured for themselves, and told for 60 million. That is a projection, not a run of 60 million.
 """
 
 from __future__ import annotations
@@ -38,14 +39,19 @@ def run() -> Iterable[Figure]:
         subprocess.run([*command, "fill"], check=True)
         done = subprocess.run([*command, "measure"], stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    n, per_s = found["windows"], found["windows"] / found["look_s"]
-    whole_s = FULL / per_s + found["load_s"] + found["fit_s"]
+    n = found["windows"]
+    whole_s = (found["look_s"] + found["pass_s"]) * FULL / n + found["load_s"] + found["fit_s"]
     yield Figure(name=f"{n:,} windows: to choose what is read", value=found["look_s"], unit="s")
+    yield Figure(name=f"{n:,} windows: one block read, the rest passed over", value=found["pass_s"], unit="s")
     yield Figure(name=f"{found['read']:,} windows: read, measured, split", value=found["load_s"], unit="s")
     yield Figure(name="a whitening model: fit, int8, judged on faults", value=found["fit_s"], unit="s")
     yield Figure(name="peak resident set, all of it", value=found["peak_mb"], unit="MB", goal=4000, better="lower")
     yield Figure(
-        name="of 60 million windows by that: look + read + fit", value=whole_s / 60, unit="min", goal=10, better="lower"
+        name="projected to 60 million windows: look, pass over, read, fit",
+        value=whole_s / 60,
+        unit="min",
+        goal=10,
+        better="lower",
     )
 
 
@@ -76,7 +82,7 @@ def measure(folder: Path) -> dict[str, Any]:
     from hub.training.injection import FeatureMap
     from hub.training.job import representative
     from hub.training.linear import Whitening
-    from hub.training.loading import choose_blocks, load_groups
+    from hub.training.loading import choose_blocks, load_groups, load_windows
     from hub.training.pin import Pin, pinned_dataset
     from hub.training.trainer import detector_of
     from models.contract.config import load_profile
@@ -90,6 +96,10 @@ def measure(folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     blocks = choose_blocks(lake, profile.name, profile.spec_hash, version, MAX_WINDOWS)
     looked = time.perf_counter()
+    one = choose_blocks(lake, profile.name, profile.spec_hash, version, 1)
+    chosen = time.perf_counter()
+    load_windows(lake, profile.name, profile.spec_hash, spec.n_features, version, (), one)
+    passed = time.perf_counter()
     dataset = pinned_dataset(engine, lake, profile, Pin(version, 0, Rules(max_windows=MAX_WINDOWS), 1))
     loaded = time.perf_counter()
     load_tensorflow()
@@ -107,7 +117,8 @@ def measure(folder: Path) -> dict[str, Any]:
         "windows": blocks.n_there,
         "read": dataset.record["windows_found"],
         "look_s": looked - started,
-        "load_s": loaded - looked - (looked - started),
+        "pass_s": passed - chosen,
+        "load_s": loaded - passed,
         "fit_s": fitted - ready,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
     }
