@@ -103,7 +103,8 @@ def build_app(hub: Hub) -> FastAPI:
     registry = Registry(engine, hub.paths.bundles, repository)
     rollouts = RolloutService(engine, require_approval=hub.config.require_approval)
     training = TrainingProcesses(hub.paths.root, hub.paths.logs, hub.profiles_dir, lambda: _end_dead_runs(engine))
-    stopping, online_for_s = threading.Event(), 3 * hub.config.checkin_s
+    stopping = threading.Event()
+    online_for_s = 3 * hub.config.checkin_s
 
     followers = _followers(engine, log, lake, hub.config.lake_commit_s)
     counted = CollectorRegistry()
@@ -122,8 +123,17 @@ def build_app(hub: Hub) -> FastAPI:
         committer.look_again()
 
     eraser = Eraser(engine, log, lake, [follower.paused for follower in followers], forget, ingest.flush)
-    watch = TrainingWatch(engine, lake, settings_of(hub.config), training.start)
-    scheduler = _scheduler(repository, rollouts, hub.config.rollout_tick_s, engine, log, followers, upkeep, eraser, watch)
+    scheduler = _scheduler(
+        repository,
+        rollouts,
+        hub.config.rollout_tick_s,
+        engine,
+        log,
+        followers,
+        upkeep,
+        eraser,
+        TrainingWatch(engine, lake, settings_of(hub.config), training.start),
+    )
 
     identity = EnrolReply(hub_id=hub.config.hub_id, hub_public_key=hub.key.public_bytes)
     device_api = DeviceApi(engine, keys, ingest, checkins, hub.key.sign, identity, hub.join_token, hub.tls.ca_pem())
