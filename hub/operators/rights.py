@@ -93,7 +93,6 @@ ROUTES: Final[Mapping[str, Right]] = {
     "GET /": READ,
     "GET /parts/{name}": READ,
     "GET /assets/{device}/{asset}": READ,
-    "GET /assets/{device}/{asset}/part": READ,
     "GET /assets/{device}/{asset}/scores.json": READ,
     "GET /events": READ,
     "POST /rollouts/{rollout_id}/{step}": ROLLOUT,
