@@ -1,7 +1,8 @@
 """Where tests keep their files: in memory, where there is room for them.
 
-Thousands of small databases, each synced to disk with every commit, make a run as slow as the slowest disk under it: on a busy machine one
-sync may take a second. What is tested is that files are synced and in which order, not the disk. Name a folder in TMPDIR to decide otherwise.
+Thousands of small databases, each synced to disk with every commit, make a run as slow as the slowest disk under it: on a
+busy machine one sync may take a second. What is tested is that files are synced and in which order, not the disk. Name a
+folder in TMPDIR to decide otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-_IN_MEMORY = Path("/dev/shm")  # noqa: S108
+_IN_MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 4 * 10**9  # a run keeps some hundred MB at a time
 
 
