@@ -26,6 +26,7 @@ from starlette.types import Lifespan
 
 from hub.access import Access
 from hub.api.device_routes import DeviceApi
+from hub.api.direct import DirectApp
 from hub.api.openapi import describe
 from hub.api.operator_routes import OperatorApi
 from hub.api.problems import add_problem_handlers
@@ -157,7 +158,9 @@ def build_app(hub: Hub) -> FastAPI:
         stopping=stopping.is_set,
     )
 
-    app = FastAPI(
+    app = DirectApp(
+        device_api.direct(),
+        meters.answered,
         title="Tocsin hub",
         version=version("tocsin"),
         lifespan=_lifespan(committer, ingest, checkins, followers, scheduler, training, stopping, log, engine),
