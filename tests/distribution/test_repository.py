@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from hub.state.database import open_state
 from models.errors import RolloutError, SigningError, StorageError, TocsinError
 from tests.builders import BundleParts, desired
 from tests.distribution.site import DAY_NS, NOW_NS, Device, Site
+from tests.killing import die, killed
 
 
 def new_device(site: Site, tmp_path: Path, name: str = "new") -> Device:
@@ -357,22 +356,6 @@ def test_bundles_from_before_tuf_are_signed_when_the_hub_starts(site: Site, tmp_
 # --- kill -9 at each step of publishing -----------------------------------------------------------------------------
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def killed(site: Site, work: Callable[[], None]) -> None:
-    """Do it in a process of its own, which does not live to see the end of it."""
-    site.engine.dispose()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(1)
-    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
-
-
 def before(module: Any, name: str, nth: int = 1) -> Callable[[Engine], None]:
     """Be killed just before the nth call of that function."""
 
@@ -426,7 +409,8 @@ def test_killed_while_publishing_the_repository_is_the_old_one_whole_and_publish
         KILLS[step](registry._engine)
         registry.publish(archive, now_ns=NOW_NS)
 
-    killed(site, publish)
+    site.engine.dispose()
+    assert killed(publish)
     assert site.files() == files
     assert [entry["bundle_id"] for entry in site.registry.list()] == ["rig-v1"]
     fresh = new_device(site, tmp_path)
@@ -453,7 +437,8 @@ def test_killed_while_a_key_is_changed_it_is_the_old_one_or_the_new_one(
         arm(engine)
         site.hub.repository().rotate(engine, role, actor="cli:test", now_ns=NOW_NS)
 
-    killed(site, rotate)
+    site.engine.dispose()
+    assert killed(rotate)
     assert (site.files() == files) == (step == "before the commit")
     assert (site.keyids(role) == before_keys) == (step == "before the commit")
     device.ask(site.publish(2))

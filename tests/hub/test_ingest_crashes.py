@@ -6,13 +6,15 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete, event, select
 
 from hub.app import build_app
+from hub.ingest import committer
 from hub.ingest.admission import Admitted
 from hub.ingest.committer import LEDGER, Committer
 from hub.ingest.consumer import Follower
@@ -34,6 +36,7 @@ from models.contract.envelope import Ack
 from models.contract.items import Item
 from models.errors import EnvelopeError, StorageError
 from tests.hub.simulated_device import NOW_NS, aggregates, alert, item, poison
+from tests.killing import die, killed
 from tests.waiting import wait_until
 
 
@@ -104,30 +107,47 @@ def test_killed_between_log_and_ledger_nothing_is_lost_or_counted_twice(parts: C
     parts.close()
 
 
-@pytest.mark.parametrize("step", ["before the log", "after the log", "store", "upsert", "set_position"])
-def test_killed_at_any_step_of_a_commit_what_is_sent_again_is_there_once(
-    parts: Components, step: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class PowerCut(BaseException):
-        """Not caught by anything on the way."""
+def die_before(target: Any, name: str) -> None:
+    setattr(target, name, lambda *_, **__: die())
 
-    def cut(*_: object, **__: object) -> None:
-        raise PowerCut
 
-    def append_and_cut(records: Sequence[LogRecord]) -> None:
-        SqliteIngestLog.append(parts.log, records)
-        raise PowerCut
+def die_after(target: Any, name: str) -> None:
+    right = getattr(target, name)
 
+    def then_die(*args: Any, **how: Any) -> None:
+        right(*args, **how)
+        die()
+
+    setattr(target, name, then_die)
+
+
+KILLS: dict[str, Callable[[Engine, SqliteIngestLog], None]] = {
+    "before the log": lambda _, log: die_before(log, "append"),
+    "after the log": lambda _, log: die_after(log, "append"),
+    "before the ledger": lambda *_: die_before(committer, "store"),
+    "before the quarantine": lambda *_: die_before(committer, "upsert"),
+    "before the position": lambda *_: die_before(committer, "set_position"),
+    "before the commit": lambda engine, _: event.listen(engine, "commit", lambda _: die()),
+    "before the acknowledgement": lambda *_: die_after(committer.Committer, "commit"),
+}
+
+
+@pytest.mark.parametrize("step", KILLS)
+def test_killed_at_any_step_of_a_commit_what_is_sent_again_is_there_once(parts: Components, step: str) -> None:
     parts.commit(aggregates(1, 3))
     batch = admitted([*aggregates(2, 6), item(alert(), 1)])
     batch = replace(batch, items=[*batch.items, (poison(7), "no body"), *admitted(aggregates(8, 8)).items])
-    with monkeypatch.context() as patch:
-        if step.endswith("the log"):
-            patch.setattr(parts.log, "append", cut if step.startswith("before") else append_and_cut)
-        else:
-            patch.setattr(f"hub.ingest.committer.{step}", cut)
-        with pytest.raises(PowerCut):
-            Committer(parts.engine, parts.log).commit([batch], NOW_NS)
+    hub = parts.hub
+    parts.close()
+
+    def work() -> None:
+        engine, log = open_state(hub.state_url), SqliteIngestLog(hub.paths.ingest)
+        ready = Committer(engine, log)
+        ready.commit([], NOW_NS)
+        KILLS[step](engine, log)
+        ready.commit([batch], NOW_NS)
+
+    assert killed(work)
     parts = parts.restart()
     [ack] = Committer(parts.engine, parts.log).commit([batch], NOW_NS)  # the device never heard of it and sends again
     assert isinstance(ack, Ack)
