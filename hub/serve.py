@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -23,6 +24,7 @@ from hub.tls.serving import ServerTls
 from models.errors import LinkError, StorageError
 
 _GRACE_S = 5  # for requests that are under way when the hub is told to stop
+_SWITCH_S = 0.0005  # a thread that wants the interpreter asks for it after so long
 _KEEP_ALIVE_S = 20  # a device that syncs every ten seconds need not shake hands each time
 
 
@@ -43,7 +45,7 @@ def serve(hub: Hub, host: str, port: int, announce: Callable[[str], None]) -> No
         )  # fmt: skip
         url = _url("https" if tls else "http", host, listener.getsockname()[1])
         server = _Server(config, app, lambda: announce(url))
-        with _sparing_collector(), tls.kept_fresh() if tls else nullcontext():
+        with _sparing_collector(), _eager_switches(), tls.kept_fresh() if tls else nullcontext():
             server.run(sockets=[listener])
 
 
@@ -88,6 +90,18 @@ def _sparing_collector() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+@contextmanager
+def _eager_switches() -> Iterator[None]:
+    """Who answers gives the interpreter up at each signature it checks, the one that commits at each statement. With
+    Python's own five milliseconds they wait that long, each time, for the lake's writer to let go."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @contextmanager
