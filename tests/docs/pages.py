@@ -39,7 +39,7 @@ class Block:
 
     @property
     def where(self) -> str:
-        return f"{self.page.name}:{self.line}"
+        return f"{name_of(self.page)}:{self.line}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ class CheckedTable:
             return {}
         at = self.header.index("default")
         return {name: row[at] for row in self.cells for name in re.findall(r"`([^`]+)`", row[0])}
+
+
+def name_of(page: Path) -> str:
+    """The page's path in the project."""
+    return page.relative_to(ROOT).as_posix()
 
 
 def blocks(*infos: str) -> list[Block]:
@@ -102,7 +107,15 @@ def code_words(page: Path) -> list[str]:
 
 
 def commands(page: Path) -> Iterator[tuple[str, list[str]]]:
-    """(line, arguments) of every `tocsin …` that the page's `console` and `sh` blocks tell to type, as a shell would pass them."""
+    """(line, arguments) of every `tocsin …` that the page's blocks tell to type, as a shell would pass them."""
+    for line, words in typed(page):
+        at = next((i for i, word in enumerate(words[:2]) if Path(word).name == "tocsin"), None)  # perhaps behind a sudo
+        if at is not None:
+            yield line, words[at + 1 :]
+
+
+def typed(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """(line, words) of everything that the page's `console` and `sh` blocks tell to type."""
     for block in blocks("console", "sh"):
         if block.page != page:
             continue
@@ -111,9 +124,8 @@ def commands(page: Path) -> Iterator[tuple[str, list[str]]]:
                 continue
             words = shlex.split(line.removeprefix("$ "), comments=True)
             words = words[: words.index(">")] if ">" in words else words
-            at = next((i for i, word in enumerate(words[:2]) if Path(word).name == "tocsin"), None)
-            if at is not None:
-                yield line, words[at + 1 :]
+            if words:
+                yield line, words
 
 
 def mentioned(page: Path) -> Iterator[tuple[str, list[str]]]:

@@ -43,10 +43,24 @@ class Sandbox:
         answer = f"{PASSWORD}\n" if words[:2] == ["hub", "user"] else "y\n" * 9
         return CliRunner().invoke(cli, words, input=answer)
 
+    def take_the_profile_s_key_away(self) -> None:
+        """So that what is published next waits for it; and publish one."""
+        keys = self.folder / "tocsin-hub/keys"
+        for key in (keys / "profiles").glob("profile-pump.*"):
+            key.rename(keys / "offline" / key.name)
+        (self.folder / "waits.bundle").write_bytes(a_bundle("pump-v9-de54f4f9", 9))
+        done = self.run(["hub", "bundles", "publish", "waits.bundle", "--data", "/srv/tocsin"])
+        assert done.exit_code == 0, done.output
+
     def _here(self, word: str) -> str:
         for place, here in self._places.items():
             word = word.replace(place, here)
         return word
+
+
+def a_bundle(bundle_id: str, version: int) -> bytes:
+    """One that passes its self-test, as far as a hub looks."""
+    return bundle(bundle_id, profile="pump", spec_hash=PUMP.spec_hash, version=version)
 
 
 def make_template(folder: Path) -> None:
@@ -63,7 +77,7 @@ def _fill_hub(hub: Hub) -> None:
     fleet.now_ns = time.time_ns()
     fleet.check_in()
     registry = Registry(engine, hub.paths.bundles, hub.repository())
-    registry.publish(bundle(BUNDLE, profile="pump", spec_hash=PUMP.spec_hash), None, now_ns=fleet.now_ns)
+    registry.publish(a_bundle(BUNDLE, 1), now_ns=fleet.now_ns)
     with engine.begin() as connection:
         add_alert(connection, "gw-2", "pump-2", "pump", fleet.now_ns, alert_id=ALERT)
     engine.dispose()
@@ -74,9 +88,17 @@ def _write_device(folder: Path) -> None:
         name = block.text.split('"')[1]
         (folder / f"{name}.toml").write_text(block.text)
     [rules, *_] = [block.text for block in blocks("toml device-part") if block.page.name == "actions.md"]
-    device = '[device]\nid = "gw-2"\nstate_dir = "state"\n[[assets]]\nid = "pump-1"\nprofile = "pump"\n' + (
-        '[[serial]]\nname = "line"\nport = "/dev/ttyUSB0"\nasset = "pump-1"\n'
-    )
+    device = """[device]
+id = "gw-2"
+state_dir = "state"
+[[assets]]
+id = "pump-1"
+profile = "pump"
+[[serial]]
+name = "line"
+port = "/dev/ttyUSB0"
+asset = "pump-1"
+"""
     for place in (folder, folder / "gw-2"):
         place.mkdir(exist_ok=True)
         (place / "tocsin.toml").write_text(device + rules)
@@ -84,5 +106,7 @@ def _write_device(folder: Path) -> None:
     rows = "\n".join(
         f"2026-01-01 00:{i // 60:02}:{i % 60:02},{a:.3f},{b:.3f}" for i, (a, b) in enumerate(rng.normal(size=(900, 2)))
     )
-    for name in ("pump.csv", "recording.csv"):
-        (folder / name).write_text(f"time,flow,pressure\n{rows}\n")
+    (folder / "pump.csv").write_text(f"time,flow,pressure\n{rows}\n")
+    (folder / "recording.csv").write_text(f"time,flow,anomaly,changepoint\n{rows.replace(chr(10), ',0' + chr(10))},0\n")
+    for n, name in enumerate(("other.bundle", "mixer-v1-87cf2419.zip", "pump-v2-87cf2419.zip"), start=2):
+        (folder / name).write_bytes(a_bundle(f"pump-v{n}-87cf2419", n))
