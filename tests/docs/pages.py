@@ -136,8 +136,13 @@ def mentioned(page: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def links(page: Path) -> list[str]:
-    """Targets of the page's links that are no URLs."""
-    return [target for target in _LINK.findall(prose(page)) if not re.match(r"[a-z]+:", target)]
+    """Targets of the page's links and pictures that are no URLs."""
+    text = prose(page)
+    return [
+        target
+        for target in [*_LINK.findall(text), *re.findall(r'<img src="([^"]+)"', text)]
+        if not re.match(r"[a-z]+:", target)
+    ]
 
 
 def anchors(page: Path) -> set[str]:
