@@ -61,6 +61,7 @@ ROUTES: Final[Mapping[str, Right]] = {
     "GET /v1/devices/{device_id}/ledger": READ,
     "GET /v1/devices/{device_id}/ledger/span": READ,
     "POST /v1/devices/{device_id}/{step}": DEVICES,
+    "DELETE /v1/devices/{device_id}": ADMIN,
     "GET /v1/claim-tokens": DEVICES,
     "POST /v1/claim-tokens": DEVICES,
     "POST /v1/claim-tokens/{token_id}/revoke": DEVICES,
