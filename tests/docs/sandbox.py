@@ -26,7 +26,7 @@ from tests.learning.pumps import PUMP
 from tests.web.seeding import add_alert
 from tocsin.cli import cli
 
-BUNDLE, CLAIM, ALERT = "pump-v1-de54f4f9", "c65db6f6e6b", "4f1c09aa27d35b10"
+BUNDLE, ALERT = "pump-v1-de54f4f9", "4f1c09aa27d35b10"  # as the pages call them
 
 
 class Sandbox:

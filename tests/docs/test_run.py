@@ -5,7 +5,7 @@ What is not typed is named below, with why; a command that is new in the pages i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,6 @@ NOT_RUN: Final[dict[tuple[str, ...], str]] = {
     ("sim", "run"): _REAL_TIME,
     ("demo",): _REAL_TIME,
     ("agent", "enrol"): _NETWORK,
-    ("agent", "rotate-key"): _NETWORK,
     ("agent", "install"): "needs root and systemd",
     ("agent", "act", "--really"): "switches a relay",
     ("hub", "train"): "TensorFlow takes too long to import",
@@ -36,9 +35,9 @@ EXIT_CODES: Final[dict[tuple[str, ...], int]] = {  # of what has nobody to answe
     ("agent", "status"): 3,
     ("agent", "recommission"): 3,
 }
-
-
-BEFORE: Final = {("hub", "sign", "--export"): Sandbox.take_the_profile_s_key_away}  # what the page has told in words
+BEFORE: Final[dict[tuple[str, ...], Callable[[Sandbox], None]]] = {  # what the page has told in words
+    ("hub", "sign", "--export"): Sandbox.take_the_profile_s_key_away,
+}
 # The French README tells the same to type as the English one: test_tongues.py.
 TOLD: Final = [page for page in PAGES if page.name != "README.fr.md" and any(commands(page))]
 
@@ -74,3 +73,13 @@ def test_what_a_page_tells_to_type_works(page: Path, template: Path, tmp_path: P
             if done.exit_code != expected:
                 wrong.append(f"{line}\n    {done.exit_code} {done.exception or done.output}")
     assert wrong == [], "\n".join(wrong)
+
+
+def test_what_goes_wrong_would_be_noticed(template: Path, tmp_path: Path) -> None:
+    assert Sandbox(tmp_path, template).run(["hub", "rollout", "start", "pump-v7-nope", "--data", "/srv/tocsin"]).exit_code == 1
+
+
+def test_nothing_is_excepted_that_no_page_tells() -> None:
+    told = [arguments for page in TOLD for _, arguments in commands(page)]
+    excepted = [*NOT_RUN, *RUN, *EXIT_CODES, *BEFORE]
+    assert [words for words in excepted if not any(entry(arguments, [words]) for arguments in told)] == []

@@ -71,11 +71,12 @@ def words_in_the_code() -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_settings_in_prose_are_keys_that_take_that_value(page: Path) -> None:
     wrong = []
+    known: set[Struct] = config_structs() | {Manifest}
     for word in code_words(page):
         key, equals, _ = word.partition(" = ")
         if equals and _KEY.fullmatch(key) and "…" not in word:
             value = tomllib.loads(f"x = {word.partition(' = ')[2]}")["x"]
-            if not any(takes(struct, key.rpartition(".")[2], value) for struct in {*config_structs(), Manifest}):
+            if not any(takes(struct, key.rpartition(".")[2], value) for struct in known):
                 wrong.append(word)
     assert wrong == []
 
