@@ -1,7 +1,7 @@
 """The hub's TUF repository: signs what may be signed unattended, says what waits for a key, and changes keys.
 
 Each method with a `connection` works in that transaction, which must have begun for writing; the others in one of their own.
-What an attacker can do who holds which keys is in docs/operate.md.
+What an attacker can do who holds which keys is in docs/security.md.
 """
 
 from __future__ import annotations

@@ -6,21 +6,25 @@ A code block's info string says what it is (`toml device`, `console`, …); a co
     <!-- columns: NAME -->            … the columns of that table of the lake, or of the backtest's file
     <!-- routes -->                   … the hub's HTTP routes, the second their rights
     <!-- metrics -->                  … what the hub tells Prometheus
+    <!-- figures -->                  each number of the table stands in the pages of what was measured
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-_FENCE: Final = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_TABLE: Final = re.compile(r"^<!-- (struct|columns|routes|metrics)(?:: (\S+))? -->\n((?:\|.*\n)+)", re.MULTILINE)
+TONGUES: Final = (ROOT / "README.md", ROOT / "README.fr.md")
+PAGES: Final = (*TONGUES, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+_FENCE: Final = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_TABLE: Final = re.compile(r"^<!-- (struct|columns|routes|metrics|figures)(?:: (\S+))? -->\n((?:\|.*\n)+)", re.MULTILINE)
+_CODE: Final = re.compile(r"(?<![\\`])`([^`\n]+)`(?!`)")
 _LINK: Final = re.compile(r"(?<!`)\[(?:[^\[\]]|`[^`]*`)*\]\(([^)\s]+)\)")
 
 
@@ -35,7 +39,7 @@ class Block:
 
     @property
     def where(self) -> str:
-        return f"{self.page.name}:{self.line}"
+        return f"{name_of(self.page)}:{self.line}"
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,19 @@ class CheckedTable:
         return {name: row[at] for row in self.cells for name in re.findall(r"`([^`]+)`", row[0])}
 
 
+def name_of(page: Path) -> str:
+    """The page's path in the project."""
+    return page.relative_to(ROOT).as_posix()
+
+
 def blocks(*infos: str) -> list[Block]:
     """The blocks of all pages whose info string is one of `infos`; without any, all blocks."""
     found: list[Block] = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        here = [Block(page, m[1].strip(), m[2], text.count("\n", 0, m.start()) + 1) for m in _FENCE.finditer(text)]
+        here = [
+            Block(page, m[2].strip(), textwrap.dedent(m[3]), text.count("\n", 0, m.start()) + 1) for m in _FENCE.finditer(text)
+        ]
         found += [block for block in here if not infos or block.info in infos]
     return found
 
@@ -85,25 +96,58 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
 
 
-def commands() -> Iterator[tuple[str, list[str]]]:
-    """(where, arguments) of every `tocsin …` in a console block, as a shell would pass them."""
-    for block in blocks("console"):
+def prose(page: Path) -> str:
+    """The page without its blocks."""
+    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def code_words(page: Path) -> list[str]:
+    """What stands in backticks in the page's prose and tables, in order."""
+    return _CODE.findall(prose(page))
+
+
+def commands(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """(line, arguments) of every `tocsin …` that the page's blocks tell to type, as a shell would pass them."""
+    for line, words in typed(page):
+        at = next((i for i, word in enumerate(words[:2]) if Path(word).name == "tocsin"), None)  # perhaps behind a sudo
+        if at is not None:
+            yield line, words[at + 1 :]
+
+
+def typed(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """(line, words) of everything that the page's `console` and `sh` blocks tell to type."""
+    for block in blocks("console", "sh"):
+        if block.page != page:
+            continue
         for line in block.text.replace("\\\n", " ").splitlines():
-            if line.startswith("$ "):
-                words = shlex.split(line[2:], comments=True)
-                words = words[: words.index(">")] if ">" in words else words
-                if Path(words[0]).name == "tocsin":
-                    yield f"{block.where}: {line}", words[1:]
+            if block.info == "console" and not line.startswith("$ "):
+                continue
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            words = words[: words.index(">")] if ">" in words else words
+            if words:
+                yield line, words
+
+
+def mentioned(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """(text, arguments) of every `tocsin …` in the page's prose; an ellipsis and what stands behind it is left out."""
+    for text in code_words(page):
+        if text.startswith("tocsin "):
+            yield text, shlex.split(text.partition("…")[0])[1:]
 
 
 def links(page: Path) -> list[str]:
-    """Targets of the page's links that are no URLs."""
-    prose = _FENCE.sub("", page.read_text(encoding="utf-8"))
-    return [target for target in _LINK.findall(prose) if not re.match(r"[a-z]+:", target)]
+    """Targets of the page's links and pictures that are no URLs."""
+    text = prose(page)
+    return [
+        target
+        for target in [*_LINK.findall(text), *re.findall(r'<img src="([^"]+)"', text)]
+        if not re.match(r"[a-z]+:", target)
+    ]
 
 
 def anchors(page: Path) -> set[str]:
-    """The page's headings as GitHub turns them into anchors."""
-    prose = _FENCE.sub("", page.read_text(encoding="utf-8"))
-    headings = [heading.replace("`", "").strip().lower() for heading in re.findall(r"^#+ (.+)$", prose, re.MULTILINE)]
-    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in headings}
+    """The page's headings as GitHub turns them into anchors, and the ids of its own."""
+    text = prose(page)
+    headings = [heading.replace("`", "").strip().lower() for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+    own = set(re.findall(r'<a id="([^"]+)"></a>', text))
+    return own | {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in headings}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import re
 from pathlib import Path
 
@@ -12,23 +13,20 @@ from click.testing import CliRunner
 from starlette.routing import Route
 
 from hub.app import build_app
-from hub.ingest.log import LogRecord
 from hub.lake.lake import DeltaLake, open_lake
 from hub.lake.query import query
-from hub.lake.rows import rows_of
-from hub.lake.tables import TABLES
 from hub.operators.rights import ROUTES
 from hub.settings import init_hub
-from models.contract.items import KIND_OF, Body
-from models.contract.items import encode_body as encoded
 from models.errors import ConfigError
-from tests.docs.pages import Block, blocks, commands, tables
+from tests.docs.lake import fill
+from tests.docs.pages import PAGES, ROOT, Block, blocks, code_words, commands, mentioned, name_of, tables, typed
 from tests.docs.test_docs import ids, write_profiles
 from tests.hub.conftest import FAST, running
-from tests.hub.simulated_device import NOW_NS, aggregate, evidence, health, stamp
 from tocsin.cli import cli
 
-COMMANDS = list(commands())
+COMMANDS = [(f"{name_of(page)}: {line}", arguments) for page in PAGES for line, arguments in commands(page)]
+MENTIONED = [(f"{name_of(page)}: {text}", arguments) for page in PAGES for text, arguments in mentioned(page)]
+OF_ALL = ["--version"]
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -53,8 +51,36 @@ def resolve(arguments: list[str]) -> click.Command:
 
 @pytest.mark.parametrize(("where", "arguments"), COMMANDS, ids=[where for where, _ in COMMANDS])
 def test_commands_in_the_pages_exist_with_their_options(where: str, arguments: list[str]) -> None:
-    command = resolve(arguments)
-    assert not isinstance(command, click.Group), where
+    assert arguments == OF_ALL or not isinstance(resolve(arguments), click.Group), where
+
+
+@pytest.mark.parametrize(("where", "words"), MENTIONED, ids=[where for where, _ in MENTIONED])
+def test_commands_that_are_mentioned_exist(where: str, words: list[str]) -> None:
+    """Of those in prose, arguments may be left out; every word that is there must be a command's name or its option."""
+    command: click.Command = cli
+    context = click.Context(cli, info_name="tocsin")
+    for word in words:
+        if isinstance(command, click.Group) and not word.startswith("-"):
+            found = command.get_command(context, word)
+            assert found is not None, f"{where}: no command {word}"
+            command, context = found, click.Context(found, parent=context, info_name=word)
+        elif word.startswith("--"):
+            assert word in {option for parameter in command.get_params(context) for option in parameter.opts}, where
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_targets_of_make_exist(page: Path) -> None:
+    told = [*(words for _, words in typed(page)), *(word.split() for word in code_words(page))]
+    asked = {words[i + 1] for words in told for i, word in enumerate(words[:-1]) if word == "make" and i < 2}
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {target for target in asked if re.fullmatch(r"[a-z-]+", target)} - targets == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_modules_that_are_to_be_run_exist(page: Path) -> None:
+    told = [*(words for _, words in typed(page)), *(word.split() for word in code_words(page))]
+    asked = {words[2] for words in told if len(words) > 2 and words[:2] in (["python", "-m"], ["python3", "-m"])}
+    assert [module for module in asked if importlib.util.find_spec(module) is None] == []
 
 
 def test_a_command_that_does_not_exist_would_be_noticed() -> None:
@@ -63,22 +89,29 @@ def test_a_command_that_does_not_exist_would_be_noticed() -> None:
             resolve(wrong)
 
 
-def shown_after(command: str) -> str:
-    """What the pages print under `$ command`, up to the next command or the block's end."""
-    for block in blocks("console"):
+def shown_after(command: str, page: str) -> str:
+    """What that page prints under `$ command`, up to the next command or the block's end."""
+    for block in (block for block in blocks("console") if block.page.name == page):
         shown = f"{block.text}$ ".partition(f"$ {command}\n")[2].partition("$ ")[0]
         if shown:
             return shown
-    raise AssertionError(f"no page shows what {command} prints")
+    raise AssertionError(f"{page} does not show what {command} prints")
 
 
-def test_check_config_prints_what_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", ["README.md", "README.fr.md", "connect-a-sensor.md"])
+def test_check_config_prints_what_the_page_shows(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_profiles(tmp_path)
+    example = next(block for block in blocks("toml device") if block.page.name == page)
+    Path("tocsin.toml").write_text(example.text)
+    done = CliRunner().invoke(cli, ["agent", "check-config", "--config", "tocsin.toml"])
+    assert done.output == shown_after("tocsin agent check-config --config tocsin.toml", page)
+
+
+def test_a_misspelt_key_is_refused_as_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_profiles(tmp_path)
     example = next(block for block in blocks("toml device") if block.page.name == "connect-a-sensor.md")
-    Path("tocsin.toml").write_text(example.text)
-    done = CliRunner().invoke(cli, ["agent", "check-config", "--config", "tocsin.toml"])
-    assert done.output == shown_after("tocsin agent check-config --config tocsin.toml")
     Path("tocsin.toml").write_text(example.text.replace("port =", "buad = 9600\nport ="))
     refused = CliRunner().invoke(cli, ["agent", "check-config", "--config", "tocsin.toml"])
     assert f"tocsin: {refused.exception}\n" in [block.text for block in blocks("text")]
@@ -96,7 +129,7 @@ def test_check_config_refuses_a_topic_template_that_could_never_work(tmp_path: P
 def test_hub_init_prints_what_the_page_shows(tmp_path: Path) -> None:
     data = tmp_path / "hub"
     done = CliRunner().invoke(cli, ["hub", "init", "--data", str(data)])
-    assert done.output.replace(str(data), "/srv/tocsin") == shown_after("tocsin hub init --data /srv/tocsin")
+    assert done.output.replace(str(data), "/srv/tocsin") == shown_after("tocsin hub init --data /srv/tocsin", "operate.md")
 
 
 def test_backtest_writes_the_columns_that_are_told(tmp_path: Path) -> None:
@@ -117,24 +150,9 @@ def test_backtest_writes_the_columns_that_are_told(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> DeltaLake:
-    """A few windows, with an alarm, a sensor fault and a gap; evidence; health."""
     lake = open_lake(str(tmp_path_factory.mktemp("lake")))
-    bodies: list[Body] = [aggregate(n) for n in (1, 2, 5)]
-    bodies += [changed(aggregate(6), alarm=True), changed(aggregate(7), faulty=["flow"]), evidence(), health()]
-    records = [record(body, i) for i, body in enumerate(bodies, start=1)]
-    for table in TABLES:
-        lake.append(table, rows_of(table, records), "log", len(records))
+    fill(lake)
     return lake
-
-
-def changed(body: Body, **values: object) -> Body:
-    return type(body)(**{name: getattr(body, name) for name in body.__struct_fields__} | values)
-
-
-def record(body: Body, position: int) -> LogRecord:
-    lane = "evidence" if KIND_OF[type(body)] == "evidence" else "aggregates"
-    kind = KIND_OF[type(body)]
-    return LogRecord(position, "gw-01", "e1", lane, position, position, kind, stamp(), encoded(body), NOW_NS)
 
 
 @pytest.mark.parametrize("block", blocks("sql"), ids=ids)

@@ -26,13 +26,16 @@ from agent.sources.serial_port import stream_decoder
 from agent.sources.topics import compile_topics
 from firmware_sim.scenario import Scenario, load_scenario
 from firmware_sim.truth import Observed, TruthEvent
+from hub.lake.lake import open_lake
 from hub.lake.tables import SCHEMAS
 from hub.settings import HubConfig
+from hub.training.trainer import float_scores
 from models.contract.config import load_profile, read_toml
 from models.contract.frames import decode_frame
 from models.contract.items import BODIES
 from models.contract.profile import Profile
-from tests.docs.pages import PAGES, ROOT, Block, CheckedTable, anchors, blocks, links, tables
+from tests.docs.lake import fill
+from tests.docs.pages import PAGES, ROOT, Block, CheckedTable, anchors, blocks, links, name_of, tables
 
 NOW_NS = 1_764_000_100_000_000_000
 KNOWN = {"pump-1": ["flow", "pressure", "vibration"], "compressor-1": ["vibration", "temperature"]}
@@ -45,7 +48,7 @@ _HEADER = f'[device]\nid = "gw-0"\nstate_dir = "state"\n{_ASSETS}'
 
 
 def ids(found: Block | CheckedTable | Path) -> str:
-    return found.name if isinstance(found, Path) else found.where
+    return name_of(found) if isinstance(found, Path) else found.where
 
 
 def write_profiles(directory: Path) -> None:
@@ -136,6 +139,28 @@ def test_truth_examples_decode(block: Block) -> None:
 @pytest.mark.parametrize("block", blocks("python micropython"), ids=ids)
 def test_micropython_examples_are_python(block: Block) -> None:
     compile(block.text, block.where, "exec")
+
+
+@pytest.mark.parametrize("block", blocks("python trainer"), ids=ids)
+def test_trainers_of_the_pages_learn_what_belongs_together(block: Block) -> None:
+    """Such a class hands over what rebuilds normal windows, and does not rebuild a channel that has left the others."""
+    there: dict[str, Any] = {}
+    exec(compile(block.text, block.where, "exec"), there)
+    [trainer] = [found() for found in there.values() if hasattr(found, "describe")]
+    rng = np.random.default_rng(1)
+    normal = (rng.normal(size=(600, 3)) @ rng.normal(size=(3, 12)) + rng.normal(scale=0.3, size=(600, 12))).astype(np.float32)
+    weights = trainer.fit(normal[:400], normal[400:500], 1, lambda line: None)
+    odd = normal[500:].copy()
+    odd[:, 3] += 6 * normal[:, 3].std()
+    assert np.median(float_scores(weights, odd)) > 3 * np.median(float_scores(weights, normal[500:]))
+    json.dumps(trainer.describe())
+
+
+@pytest.mark.parametrize("block", blocks("python lake"), ids=ids)
+def test_code_that_reads_the_lake_reads_it(block: Block, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(open_lake(str(tmp_path / "lake")))
+    exec(compile(block.text.replace("/srv/tocsin", str(tmp_path)), block.where, "exec"), {})
+    assert capsys.readouterr().out == "1 5\n"
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
