@@ -108,6 +108,11 @@ class Outbox:
     # --- telling -------------------------------------------------------------------------------------------------
 
     @property
+    def confirmed(self) -> Mapping[str, int]:
+        """By lane, up to where the hub has confirmed everything in this epoch."""
+        return dict(self._books.acked)
+
+    @property
     def backlog_items(self) -> int:
         books = self._books
         return sum(books.cold_items.values()) + sum(len(books.waiting(kept)) for kept in books.tail)

@@ -4,6 +4,8 @@ The exchange is a loop over one idea: send the next batch, let the hub say per l
 to there. Progress is measured by the cursor, not by the connection: a hub that answers and confirms nothing new is as
 stuck as one that does not answer, and is treated alike: its connection is dropped, and the next attempt makes a new one.
 
+A hub that has forgotten what it had confirmed is told which numbers are gone (`forgotten.py`).
+
 An item that the hub puts into quarantine counts as received. One over which the hub refuses whole batches is found and set
 aside (`portion.py`, `set_aside.py`); an eviction travels in its place, so that neither the cursor stops there nor
 the sequence has a hole.
@@ -19,6 +21,7 @@ from typing import Final
 import msgspec
 
 from agent.storage.outbox import Outbox
+from agent.uplink.forgotten import Forgotten
 from agent.uplink.hub_link import HubLink
 from agent.uplink.portion import MAX_BATCH_ITEMS, Portion
 from agent.uplink.set_aside import SetAside
@@ -53,6 +56,7 @@ class Sync:
         self._sign = sign
         self.aside = set_aside
         self._portion = Portion()
+        self._forgotten = Forgotten()
         self.counters = SyncCounters()
 
     def drain(self, stopping: Callable[[], bool] = lambda: False) -> None:
@@ -63,8 +67,9 @@ class Sync:
                 return
             pending = [self.aside.in_place_of(self._outbox.epoch, item) for item in stored]
             batch = self._portion.choose(pending)
+            ahead = self._forgotten.items({item.lane for item in batch}, self._clock.now())
             try:
-                ack = self._exchange(batch)
+                ack = self._exchange([*ahead, *batch])
             except LinkError as error:
                 to_blame = self._portion.failed(batch, error)
                 if to_blame is None:
@@ -88,6 +93,9 @@ class Sync:
         sent: dict[str, int] = {item.lane: item.seq for item in items}  # no hub can have what lies beyond
         cursors = {lane: min(cursor, sent[lane]) for lane, cursor in ack.cursors.items() if lane in sent}
         confirmed = self._outbox.acknowledge(ack.epoch, cursors)
+        if ack.epoch == self._outbox.epoch and self._forgotten.note(cursors, self._outbox.confirmed):
+            log.warning("the hub has forgotten what it had confirmed; it is told which numbers nobody has any more")
+            return  # with the next batch
         if not confirmed and not self._portion.is_witness:
             self._link.reset()
             raise LinkError("the hub answered, but confirmed nothing new")

@@ -14,7 +14,7 @@ from agent.uplink.portion import MAX_BATCH_ITEMS
 from agent.uplink.set_aside import SetAside
 from agent.uplink.sync import MAX_BATCH_BYTES, Sync
 from models.contract.envelope import Ack
-from models.contract.items import Body, Item
+from models.contract.items import Body, Eviction, Item
 from models.contract.names import MAX_ENVELOPE_BYTES
 from models.errors import LinkError
 from tests.agent.hub_in_memory import MemoryHub
@@ -194,3 +194,43 @@ def test_absurd_cursors_delete_nothing(sync: Sync, outbox: Outbox, hub: MemoryHu
     with pytest.raises(LinkError, match="confirmed nothing new"):
         sync.drain()
     assert len(pending(outbox)) == 7
+
+
+# --- a hub that has forgotten ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+def test_a_hub_that_was_restored_is_told_what_is_gone_and_goes_on(
+    sync: Sync, outbox: Outbox, hub: MemoryHub, kept: int
+) -> None:
+    """It is back where it was after `kept` alerts; what it had confirmed since is nowhere any more."""
+    fill(outbox, 5)
+    sync.drain()
+    hub.cursors["alerts"] = kept
+    hub.seen["alerts"] = set(range(1, kept + 1))
+    hub.bodies["alerts"] = {seq: body for seq, body in hub.bodies["alerts"].items() if seq <= kept}
+    fill(outbox, 2)
+    sync.drain()
+    assert pending(outbox) == []
+    assert hub.cursors["alerts"] == 7
+    told = hub.bodies["alerts"].pop(5)
+    assert isinstance(told, Eviction)
+    assert (told.reason, told.n_items) == ("delivered once, and forgotten by the hub", 5 - kept)
+    assert sorted(hub.bodies["alerts"]) == [*range(1, kept + 1), 6, 7]
+    n_posts = len(hub.posts)
+    fill(outbox, 1)
+    sync.drain()
+    assert len(hub.posts) == n_posts + 1, "it is told once"
+    assert [seq for seq, body in hub.bodies["alerts"].items() if isinstance(body, Eviction)] == []
+
+
+def test_a_hub_that_asks_for_what_is_gone_for_ever_is_stuck_like_any_other(sync: Sync, outbox: Outbox, hub: MemoryHub) -> None:
+    fill(outbox)
+    sync.drain()
+    hub.answer = lambda _: ack(outbox, {"alerts": 0, "aggregates": 0, "evidence": 0})
+    fill(outbox)
+    before = pending(outbox)
+    with pytest.raises(LinkError, match="confirmed nothing new"):
+        sync.drain()
+    assert pending(outbox) == before
+    assert len(hub.posts) == 3
