@@ -84,7 +84,7 @@ class Schedule:
         return _day(self, day)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)  # a few days of each machine of a large fleet
 def _day(schedule: Schedule, day: int) -> Day:
     at_s, running, demand = _planned(schedule, day)
     off = [(start - day * DAY_S, end - day * DAY_S) for start, end in schedule.off]
@@ -141,7 +141,7 @@ def _level(at_s: Floats, level: float) -> Floats:
     return np.asarray(1 + (level - 1) * np.clip(np.minimum(at_s, DAY_S - at_s) / 3600, 0, 1))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)  # a few days of each machine of a large fleet
 def _lagged_corners(schedule: Schedule, day: int, tau_s: float, what: str) -> tuple[Floats, Floats, Floats]:
     """Corners of yesterday and today, what is there, and the lag's answer there."""
     yesterday, today = schedule.day(day - 1), schedule.day(day)
