@@ -73,6 +73,8 @@ class Room:
         self._operation = operation.usually("office", _CLIMATE)
         area_m2 = rng.uniform(45, 75)
         self._heads = area_m2 / 8
+        # Of a floor, ISO 13790: 165 to 260 kJ/(m²K) in a medium to heavy building, which the air reaches through 15.5 and 22.8
+        # W/(m²K) in series. The coil keeps 21.5 °C at -10 °C outside with a fifth of its water; the rest is for the morning.
         self._building = Building(
             volume_m3=3.0 * area_m2,
             c_air=18_000.0 * area_m2 * rng.normal(1, 0.08),

@@ -1,4 +1,4 @@
-"""A fan whose filter is renewed, under the agent's eyes: what was learned before no longer holds, and recommissioning mends that."""
+"""A fan whose filter is renewed, under the agent's eyes: what was learned before no longer holds, until it is learned anew."""
 
 from __future__ import annotations
 
