@@ -195,8 +195,6 @@ def trained(known: Split, faulty: Mapping[str, Floats], seed: int) -> dict[tuple
 
 def foretold(known: Split, faulty: Mapping[str, Floats], seed: int) -> dict[str, dict[str, float]]:
     """By how faulty windows were made: how far off, and in what order."""
-    from scipy.stats import spearmanr
-
     order = np.random.default_rng(seed).permutation(len(known.normal))
     cut = len(order) * 2 // 3
     scorers = models(known.normal[order[:cut]], seed)
@@ -204,9 +202,17 @@ def foretold(known: Split, faulty: Mapping[str, Floats], seed: int) -> dict[str,
     reached = np.array([rated(score, known.test)["AUC"] for score in scorers.values()])
     told = {how: np.array([auc(score(held), score(z)) for score in scorers.values()]) for how, z in faulty.items()}
     return {
-        how: {"off": float(np.abs(each - reached).mean()), "order": float(spearmanr(each, reached).statistic)}
+        how: {"off": float(np.abs(each - reached).mean()), "order": float(np.corrcoef(_ranks(each), _ranks(reached))[0, 1])}
         for how, each in told.items()
     }
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.intp]:
+    return np.argsort(np.argsort(values))
+
+
+def _spreads(of_seeds: list[dict[str, float]]) -> list[str]:
+    return [spread([each[name] for each in of_seeds], 1 if "%" in name else 3) for name in of_seeds[0]]
 
 
 def measure(data: Path, seeds: Iterable[int] = SEEDS, few: Iterable[int] = FEW) -> Report:
@@ -223,12 +229,12 @@ def measure(data: Path, seeds: Iterable[int] = SEEDS, few: Iterable[int] = FEW) 
                 rates.setdefault(key, []).append(rate)
             for how, each in foretold(known, faulty, seed).items():
                 judged.setdefault(how, []).append(each)
-        for (head, how), each in rates.items():
-            figures[f"{n_few} {head} {how}"] = each
-            rows.append([str(n_few), head, how, *(spread([r[m] for r in each], 1 if "%" in m else 3) for m in each[0])])
-        for how, each in judged.items():
-            figures[f"{n_few} estimates {how}"] = each
-            estimates.append([str(n_few), how, *(spread([r[m] for r in each], 3) for m in each[0])])
+        for (head, how), of_seeds in rates.items():
+            figures[f"{n_few} {head} {how}"] = of_seeds
+            rows.append([str(n_few), head, how, *_spreads(of_seeds)])
+        for how, of_seeds in judged.items():
+            figures[f"{n_few} estimates {how}"] = of_seeds
+            estimates.append([str(n_few), how, *_spreads(of_seeds)])
     tables = [
         Table("generated", "Trained with faulty windows", ["few", "head", "faulty windows", "AUC", "F1", "FAR %"], rows),
         Table("generated_estimates", "Judged by faulty windows", ["few", "faulty windows", "off", "order"], estimates),
