@@ -7,10 +7,18 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from agent.asset import AssetWatch
+from agent.pipeline import Pipeline
 from firmware_sim.assets.room import Room
 from firmware_sim.assets.room_physics import OUTDOOR_PPM, WORKER_L_PER_S, Building, Drive, State, step_through
 from firmware_sim.faults.fault import Fault
+from firmware_sim.node import Node
 from firmware_sim.operation.operation import Operation
+from firmware_sim.scenario import AssetPlan
+from models.contract.clock import NS_PER_S
+from models.contract.config import load_profile
+from models.contract.items import Alert, SensorFault
+from models.contract.reading import Block
 
 RATE_HZ = 1 / 60
 HOUR = 60  # samples
@@ -121,3 +129,22 @@ def test_heat_that_the_water_loses_is_what_leaves_through_the_walls() -> None:
     lost_w = BUILDING.h_air * air + BUILDING.h_wall * mass
     assert air == pytest.approx(21.0, abs=0.05)
     assert BUILDING.water_kg_s * valve * 4186 * (50.0 - back) == pytest.approx(lost_w, rel=0.01)
+
+
+@pytest.mark.slow
+def test_a_device_that_has_seen_two_weeks_hears_stale_air_within_hours_and_calls_no_sensor_broken() -> None:
+    profile = load_profile("room")
+    t0_ns = round(MONDAY.timestamp()) * NS_PER_S
+    tuesday_at_ten_s = 15 * 86400 + 36_000.0
+    faults = [Fault("damper_stuck", tuesday_at_ten_s, ramp_s=20)]
+    node = Node(AssetPlan(name="room", profile="room"), 1, faults, t0_ns, None, Operation(local_t0_s=MONDAY.timestamp()))
+    pipeline = Pipeline([AssetWatch("room", profile)])
+    told: list[object] = []
+    for _ in range(16 * 96):
+        samples = node.take(15)
+        columns = zip(samples.channels, samples.values.T, strict=True)
+        told += pipeline.handle([Block("room", name, samples.time_ns, values) for name, values in columns], 0).bodies
+    found = [a for a in told if isinstance(a, Alert) and a.opened_ns > t0_ns + tuesday_at_ten_s * NS_PER_S]
+    assert not any(isinstance(body, SensorFault) for body in told)
+    assert found[0].opened_ns < t0_ns + (tuesday_at_ten_s + 3 * 3600) * NS_PER_S
+    assert found[0].top[0][0] == "co2"
