@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -50,7 +50,11 @@ class Distance(NamedTuple):
 
 
 def distances(data: Path) -> list[Distance]:
-    real, simulated = real_runs(data), simulated_runs()
+    return distances_between(real_runs(data), simulated_runs())
+
+
+def distances_between(real: Sequence[Features], simulated: Sequence[Features]) -> list[Distance]:
+    """Feature by feature, the medians over the runs of each."""
     return [_distance(key, real, simulated) for key in real[0]]
 
 
@@ -71,14 +75,14 @@ def simulated_runs() -> list[Features]:
     return [features_of(np.column_stack([pump[name] for name in CHANNELS])) for pump in pumps]
 
 
-def features_of(rows: NDArray[np.float64]) -> Features:
-    """`rows`: (n, channels)."""
+def features_of(rows: NDArray[np.float64], channels: Iterable[str] = CHANNELS, n_window: int = N_WINDOW) -> Features:
+    """`rows`: (n, channels). `n_window`: rows a window."""
     found: Features = {}
-    steps = np.arange(N_WINDOW) - (N_WINDOW - 1) / 2
-    for name, values in zip(CHANNELS, rows.T, strict=True):
+    steps = np.arange(n_window) - (n_window - 1) / 2
+    for name, values in zip(channels, rows.T, strict=True):
         middle = np.median(values)
         spread = 1.4826 * np.median(np.abs(values - middle)) or values.std() or 1.0
-        windows = ((values - middle) / spread)[: len(values) // N_WINDOW * N_WINDOW].reshape(-1, N_WINDOW)
+        windows = ((values - middle) / spread)[: len(values) // n_window * n_window].reshape(-1, n_window)
         found[name, "mean"] = windows.mean(axis=1)
         found[name, "std"] = windows.std(axis=1)
         found[name, "slope"] = windows @ steps / (steps @ steps)

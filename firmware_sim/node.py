@@ -26,8 +26,10 @@ from firmware_sim.faults.sensor import Line
 from firmware_sim.firmware.catalog import make_encoder
 from firmware_sim.firmware.encoder import Encoder, Message, Samples
 from firmware_sim.noise import NoiseField
+from firmware_sim.operation.ageing import worn
+from firmware_sim.operation.operation import USUAL, Operation
 from firmware_sim.scenario import AssetPlan, check_fault
-from firmware_sim.truth import TruthEvent, truth_of
+from firmware_sim.truth import TruthEvent, maintenance_of, truth_of
 from models.contract.clock import NS_PER_S
 from models.contract.profile import Channel
 from models.errors import ConfigError
@@ -37,14 +39,25 @@ _MAX_SAMPLES_AT_ONCE = 4096
 
 class Node:
     """`t0_ns`: event time of second 0. `faults`: what is planned; more can be injected while it plays. `encoder`: None = as the
-    plan says."""
+    plan says. `operation`: how the machine is run."""
 
-    def __init__(self, plan: AssetPlan, seed: int, faults: list[Fault], t0_ns: int, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        plan: AssetPlan,
+        seed: int,
+        faults: list[Fault],
+        t0_ns: int,
+        encoder: Encoder | None = None,
+        operation: Operation = USUAL,
+    ) -> None:
         self.plan = plan
         self.faults = list(faults)
         self._t0_ns = t0_ns
         self._rate_hz = plan.sampled_hz
-        self._asset = ASSETS[plan.profile](seed, self._rate_hz)
+        self._asset = ASSETS[plan.profile](seed, self._rate_hz, operation)
+        self._off = operation.off
+        renewed_s = [start_s for start_s, _ in operation.off]
+        self._wear = [] if plan.age_days is None else worn(self._asset.wear_per_year, plan.age_days, renewed_s)
         self._channels = self._asset.profile.channels
         self._names = tuple(self._asset.profile.channel_names)
         self._encoder = encoder or make_encoder(plan.form, len(self._names), plan.samples_per_message)
@@ -79,7 +92,7 @@ class Node:
         k = np.arange(self._n_taken, self._n_taken + n, dtype=np.int64)
         self._n_taken += n
         t_s = k / self._rate_hz
-        readings = self._asset.simulate(t_s, self._of(MACHINE_FAULTS[self.plan.profile]))
+        readings = self._asset.simulate(t_s, self._of_machine())
         values = np.stack([readings[name] for name in self._names], axis=1)
         self._break_sensors(k, t_s, values)
         t_s, values = self._sample_faster(t_s, values)
@@ -122,8 +135,13 @@ class Node:
         return any(fault.start_s <= t_s < fault.end_s for fault in self._of(["unplugged"]))
 
     def truth(self) -> list[TruthEvent]:
-        """What is and was wrong, and what is planned."""
-        return truth_of(self.plan.name, self.plan.profile, self.faults, self._t0_ns)
+        """What is and was wrong, and what is planned; the maintenance too."""
+        maintained = [maintenance_of(self.plan.name, span, self._t0_ns) for span in self._off]
+        return [*maintained, *truth_of(self.plan.name, self.plan.profile, self.faults, self._t0_ns)]
+
+    def _of_machine(self) -> list[Fault]:
+        """What was done to the machine, and its wear."""
+        return [*self._of(MACHINE_FAULTS[self.plan.profile]), *self._wear]
 
     def _of(self, kinds: Collection[str]) -> list[Fault]:
         return [fault for fault in self.faults if fault.kind in kinds]
@@ -144,7 +162,7 @@ class Node:
         def reading_at(t_s: float) -> float:
             k = math.floor(t_s * self._rate_hz + 1e-9)
             if (channel.name, k) not in self._read:
-                readings = self._asset.simulate(np.array([k / self._rate_hz]), self._of(MACHINE_FAULTS[self.plan.profile]))
+                readings = self._asset.simulate(np.array([k / self._rate_hz]), self._of_machine())
                 self._read[channel.name, k] = float(readings[channel.name][0])
             return self._read[channel.name, k]
 

@@ -12,6 +12,8 @@
     kind = "bearing_wear"
     start_s = 1800
 
+How a machine is run, aged and maintained: `operation.plan`.
+
 Invariants:
 1. The same file and seed give the same readings, and in virtual time the same bytes.
 2. Every fault is known beforehand and labelled: what is injected by hand at run time is recorded the same way (`truth`).
@@ -32,6 +34,7 @@ from firmware_sim.assets.catalog import ASSETS, MACHINE_FAULTS
 from firmware_sim.faults.catalog import ALL_CHANNELS, FIRMWARE_FAULTS, SERIAL_ONLY, culprit_of, default_ramp_s, unknown
 from firmware_sim.faults.fault import Fault
 from firmware_sim.firmware.catalog import ALL_FORMATS, FORMATS, LinkKind
+from firmware_sim.operation.plan import AmbientPlan, LoadPlan, MaintenancePlan, check_load, check_maintenance
 from firmware_sim.scenario_lines import line_of
 from models.contract.config import load_profile, read_toml
 from models.contract.names import Name
@@ -50,7 +53,8 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class AssetPlan(_Strict, frozen=True, kw_only=True):
     """One machine and its firmware. `format`: None = jsonl on serial lines, senml over MQTT, tcp for Modbus. `rate_hz`:
     samples per event second; None = the profile's. `samples_per_message`: for the formats that pack. `seed`: None = from the
-    name and the scenario's."""
+    name and the scenario's. `load`, `ambient`: None = as is usual for the profile. `age_days`: since it was new; None = it is
+    and stays as new."""
 
     name: Name
     profile: str = "pump"
@@ -59,6 +63,9 @@ class AssetPlan(_Strict, frozen=True, kw_only=True):
     rate_hz: Annotated[float, Meta(gt=0, le=20_000)] | None = None
     samples_per_message: Annotated[int, Meta(ge=1, le=500)] = 10
     seed: Annotated[int, Meta(ge=0)] | None = None
+    load: LoadPlan | None = None
+    ambient: AmbientPlan | None = None
+    age_days: Annotated[float, Meta(ge=0, le=10_000)] | None = None
 
     @property
     def sampled_hz(self) -> float:
@@ -88,6 +95,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
 
     assets: Annotated[tuple[AssetPlan, ...], Meta(min_length=1, max_length=1000)]
     faults: tuple[FaultPlan, ...] = ()
+    maintenance: tuple[MaintenancePlan, ...] = ()
     title: str = ""
     seed: Annotated[int, Meta(ge=0)] = 1
     speed: Positive = 1.0
@@ -141,6 +149,7 @@ def check_scenario(scenario: Scenario, where: str) -> None:
             raise unknown(f"{at}.profile", plan.profile, ASSETS)
         if plan.form not in ALL_FORMATS[plan.link]:
             raise unknown(f"{at}.format", plan.form, ALL_FORMATS[plan.link])
+        check_load(plan.load, at)
     plans = dict(zip(names, scenario.assets, strict=True))
     for i, fault in enumerate(scenario.faults):
         at = f"{where}: faults[{i}]"
@@ -149,6 +158,7 @@ def check_scenario(scenario: Scenario, where: str) -> None:
         check_fault(plans[fault.asset], fault.kind, fault.channel, at)
         if fault.end_s is not None and fault.end_s <= fault.start_s:
             raise ConfigError(f"{at}.end_s", f"a time after start_s, which is {fault.start_s:g}")
+    check_maintenance(scenario.maintenance, names, where)
 
 
 def check_fault(plan: AssetPlan, kind: str, channel: str | None, at: str) -> None:

@@ -21,13 +21,13 @@ from models.files import write_durably
 
 
 class TruthEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One fault of one asset. `kind`: whose fault it is. `start_ns`, `end_ns`: event time; None = not ended.
+    """One fault of one asset, or its maintenance. `kind`: whose. `start_ns`, `end_ns`: event time; None = not ended.
     `channel`: None = the machine, the line, or all of its channels. `shows_in`: of a machine's fault, the channels."""
 
     asset: str
     channel: str | None
     fault: str
-    kind: Culprit
+    kind: Culprit | Literal["maintenance"]
     start_ns: int
     end_ns: int | None
     severity: float
@@ -59,6 +59,14 @@ def truth_of(asset: str, profile: str, faults: Iterable[Fault], t0_ns: int) -> l
         )
         for fault in faults
     ]
+
+
+def maintenance_of(asset: str, span_s: tuple[float, float], t0_ns: int) -> TruthEvent:
+    """`span_s`: scenario times in which the asset was maintained, and stood still."""
+    start_ns, end_ns = (t0_ns + round(edge * NS_PER_S) for edge in span_s)
+    return TruthEvent(
+        asset=asset, channel=None, fault="maintenance", kind="maintenance", start_ns=start_ns, end_ns=end_ns, severity=0.0
+    )
 
 
 def write_truth(path: Path, events: Iterable[TruthEvent], observed: Iterable[Observed] = ()) -> None:

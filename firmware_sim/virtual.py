@@ -19,6 +19,7 @@ from typing import Final
 from firmware_sim.firmware.encoder import Message
 from firmware_sim.firmware.mqtt import ObjectMessages
 from firmware_sim.node import Node
+from firmware_sim.operation.plan import operation_of
 from firmware_sim.scenario import Scenario, planned_faults
 from firmware_sim.truth import Observed, write_truth
 from models.contract.clock import NS_PER_S
@@ -43,7 +44,10 @@ def make_nodes(scenario: Scenario, t0_ns: int, live: bool = False) -> dict[str, 
     nodes = {}
     for plan in scenario.assets:
         encoder = ObjectMessages() if live and plan.form == "sparkplug" else None
-        nodes[plan.name] = Node(plan, scenario.seed_of(plan), planned_faults(scenario, plan), t0_ns, encoder)
+        seeds = scenario.seed_of(plan), scenario.seed
+        maintenance = [each for each in scenario.maintenance if each.asset == plan.name]
+        operation = operation_of(plan.load, plan.ambient, maintenance, t0_ns, scenario.start, seeds)
+        nodes[plan.name] = Node(plan, seeds[0], planned_faults(scenario, plan), t0_ns, encoder, operation)
     return nodes
 
 

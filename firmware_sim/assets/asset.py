@@ -15,11 +15,13 @@ from models.contract.profile import Profile
 class Asset(Protocol):
     """One machine with its sensors, sampled at a fixed rate.
 
-    `fault_channels`: each machine fault that this asset knows, with the channels it shows in.
+    `fault_channels`: each machine fault that this asset knows, with the channels it shows in. `wear_per_year`: the level that
+    some of them reach in a year without maintenance (`operation.ageing`).
     """
 
     profile: Profile
     fault_channels: ClassVar[Mapping[str, tuple[str, ...]]]
+    wear_per_year: ClassVar[Mapping[str, float]]
 
     def simulate(self, t_s: NDArray[np.float64], faults: Sequence[Fault] = ()) -> dict[str, NDArray[np.float64]]:
         """What each channel reads at `t_s`, in the profile's order and units.

@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 from firmware_sim.assets.signals import Load, Sensors, sample_index
 from firmware_sim.faults.fault import Fault, level_of
 from firmware_sim.noise import NoiseField
+from firmware_sim.operation.operation import USUAL, Operation, Rest
 from models.contract.config import load_profile
 
 _N_BALLS: Final = 9
 _BALL_TO_PITCH: Final = 0.2
 _NOISE_STD: Final = {"acceleration": 0.004}
+_REST: Final = {"acceleration": Rest(0.0, power=2)}
 _N_BLOWS: Final = 3  # that still ring
 _SLIP: Final = 0.01  # standard deviation of a blow's time, in passes
 _BLOW_G: Final = 3.0  # the first swing at severity 1
@@ -47,12 +49,13 @@ class Bearing:
     fault_channels: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
         ("outer_race", "inner_race", "ball", "dry"), ("acceleration",)
     )
+    wear_per_year: ClassVar[Mapping[str, float]] = {"dry": 0.1}
 
-    def __init__(self, seed: int, rate_hz: float) -> None:
+    def __init__(self, seed: int, rate_hz: float, operation: Operation = USUAL) -> None:
         self.profile = load_profile("bearing")
         rng = np.random.default_rng([seed, 5])
         self._rate_hz = rate_hz
-        self._load = Load(rng)
+        self._load = Load(rng, operation)
         self.shaft_hz = 24.5 * rng.normal(1, 0.01)
         self._ringing_hz = 0.31 * rate_hz * rng.normal(1, 0.03)
         self._damping = 180.0 * rng.normal(1, 0.1)
@@ -61,7 +64,7 @@ class Bearing:
         self._phase = rng.uniform(0, 1, 4)
         self._rolling = NoiseField(seed * 7 + 41, 1)
         self._slip = NoiseField(seed * 7 + 42, 1)
-        self._sensors = Sensors(self.profile.channels, _NOISE_STD, rate_hz, seed * 7 + 43)
+        self._sensors = Sensors(self.profile.channels, _NOISE_STD, rate_hz, seed * 7 + 43, operation, _REST)
 
     def rate_of(self, kind: str) -> float:
         """Blows a second of a pit on the outer race, the inner race or a ball."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 from firmware_sim.assets.asset import Asset
 from firmware_sim.assets.bearing import Bearing
@@ -11,13 +11,23 @@ from firmware_sim.assets.compressor import Compressor
 from firmware_sim.assets.fan import Fan
 from firmware_sim.assets.motor import Motor
 from firmware_sim.assets.pump import Pump
+from firmware_sim.assets.room import Room
+from firmware_sim.operation.operation import USUAL, Operation
 
-ASSETS: Final[Mapping[str, Callable[[int, float], Asset]]] = {
+
+class MakeAsset(Protocol):
+    """`rate_hz`: samples a second. `operation`: how the machine is run."""
+
+    def __call__(self, seed: int, rate_hz: float, operation: Operation = USUAL) -> Asset: ...
+
+
+ASSETS: Final[Mapping[str, MakeAsset]] = {
     "pump": Pump,
     "motor": Motor,
     "fan": Fan,
     "compressor": Compressor,
     "bearing": Bearing,
+    "room": Room,
 }
 MACHINE_FAULTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "pump": Pump.fault_channels,
@@ -25,4 +35,5 @@ MACHINE_FAULTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "fan": Fan.fault_channels,
     "compressor": Compressor.fault_channels,
     "bearing": Bearing.fault_channels,
+    "room": Room.fault_channels,
 }

@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from firmware_sim.assets.signals import Load, Sensors, sample_index
 from firmware_sim.faults.fault import Fault, lagged_level_of, level_of
 from firmware_sim.noise import NoiseField, PinkNoise
+from firmware_sim.operation.operation import USUAL, Operation, Rest
 from models.contract.config import load_profile
 
 _THERMAL_TAU_S: Final = 90.0
 _SOFT_S: Final = 0.4  # how long the inlet valve takes
 _NOISE_STD: Final = {"pressure": 0.008, "current": 0.06, "temperature": 0.06, "vibration": 0.02}
+_REST: Final = {"pressure": Rest(0.0), "current": Rest(0.0), "vibration": Rest(0.05, power=2)}  # it blows down as it stops
 
 
 class Compressor:
@@ -43,12 +45,13 @@ class Compressor:
         "bearing_wear": ("vibration",),
         "oil_starvation": ("temperature", "current", "vibration"),
     }
+    wear_per_year: ClassVar[Mapping[str, float]] = {"fouled_cooler": 0.25, "valve_leak": 0.02}
 
-    def __init__(self, seed: int, rate_hz: float) -> None:
+    def __init__(self, seed: int, rate_hz: float, operation: Operation = USUAL) -> None:
         self.profile = load_profile("compressor")
         rng = np.random.default_rng([seed, 4])
         self._rate_hz = rate_hz
-        self._load = Load(rng)
+        self._load = Load(rng, operation)
         self._cycle_s = rng.uniform(4.4, 5.2)
         self._phase = rng.uniform(0, 1)
         self._lower_bar = 7.0 * rng.normal(1, 0.02)
@@ -60,7 +63,8 @@ class Compressor:
         self._vibration = 2.0 * rng.normal(1, 0.1)
         self._pink = PinkNoise(seed * 7 + 31)
         self._white = NoiseField(seed * 7 + 32, 3)
-        self._sensors = Sensors(self.profile.channels, _NOISE_STD, rate_hz, seed * 7 + 33)
+        rest = _REST | {"temperature": Rest(self._ambient_degc, tau_s=_THERMAL_TAU_S, follows_air=True)}
+        self._sensors = Sensors(self.profile.channels, _NOISE_STD, rate_hz, seed * 7 + 33, operation, rest)
 
     def simulate(self, t_s: NDArray[np.float64], faults: Sequence[Fault] = ()) -> dict[str, NDArray[np.float64]]:
         """See `Asset.simulate`."""

@@ -16,9 +16,16 @@ from numpy.typing import NDArray
 from firmware_sim.assets.signals import Load, Sensors, sample_index
 from firmware_sim.faults.fault import Fault, level_of
 from firmware_sim.noise import NoiseField, PinkNoise
+from firmware_sim.operation.operation import USUAL, Operation, Rest
 from models.contract.config import load_profile
 
 _NOISE_STD: Final = {"speed": 0.8, "current": 0.015, "airflow": 12.0, "vibration": 0.02}
+_REST: Final = {
+    "speed": Rest(0.0),
+    "current": Rest(0.0),
+    "airflow": Rest(0.0),
+    "vibration": Rest(0.05, power=2),
+}
 
 
 class Fan:
@@ -38,12 +45,13 @@ class Fan:
         "belt_slip": ("speed", "airflow", "current"),
         "blade_damage": ("vibration", "airflow"),
     }
+    wear_per_year: ClassVar[Mapping[str, float]] = {"blockage": 0.5, "imbalance": 0.05}
 
-    def __init__(self, seed: int, rate_hz: float) -> None:
+    def __init__(self, seed: int, rate_hz: float, operation: Operation = USUAL) -> None:
         self.profile = load_profile("fan")
         rng = np.random.default_rng([seed, 3])
         self._rate_hz = rate_hz
-        self._load = Load(rng)
+        self._load = Load(rng, operation)
         self._rated_rpm = 1450.0 * rng.normal(1, 0.02)
         self._rated_m3h = 8200.0 * rng.normal(1, 0.03)
         self._idle_a = 1.8 * rng.normal(1, 0.05)
@@ -51,7 +59,7 @@ class Fan:
         self._vibration = 1.4 * rng.normal(1, 0.1)
         self._pink = PinkNoise(seed * 7 + 21)
         self._white = NoiseField(seed * 7 + 22, 4)
-        self._sensors = Sensors(self.profile.channels, _NOISE_STD, rate_hz, seed * 7 + 23)
+        self._sensors = Sensors(self.profile.channels, _NOISE_STD, rate_hz, seed * 7 + 23, operation, _REST)
 
     def simulate(self, t_s: NDArray[np.float64], faults: Sequence[Fault] = ()) -> dict[str, NDArray[np.float64]]:
         """See `Asset.simulate`."""

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from firmware_sim.assets.signals import Load, Sensors, sample_index
 from firmware_sim.faults.fault import Fault, lagged_level_of, level_of
 from firmware_sim.noise import NoiseField, PinkNoise
+from firmware_sim.operation.operation import USUAL, Operation, Rest
 from models.contract.config import load_profile
 
 _SYNCHRONOUS_RPM: Final = 1500.0  # four poles on 50 Hz
 _THERMAL_TAU_S: Final = 90.0
 _NOISE_STD: Final = {"current": 0.05, "speed": 0.3, "temperature": 0.05, "vibration": 0.02}
+_REST: Final = {"current": Rest(0.0), "speed": Rest(0.0), "vibration": Rest(0.05, power=2)}
 
 
 class Motor:
@@ -43,12 +45,13 @@ class Motor:
         "phase_loss": ("current", "speed", "temperature", "vibration"),
         "misalignment": ("vibration",),
     }
+    wear_per_year: ClassVar[Mapping[str, float]] = {"bearing_wear": 0.04}
 
-    def __init__(self, seed: int, rate_hz: float) -> None:
+    def __init__(self, seed: int, rate_hz: float, operation: Operation = USUAL) -> None:
         self.profile = load_profile("motor")
         rng = np.random.default_rng([seed, 2])
         self._rate_hz = rate_hz
-        self._load = Load(rng)
+        self._load = Load(rng, operation)
         self._slip = 0.025 * rng.normal(1, 0.05)
         self._active_a = 24.0 * rng.normal(1, 0.03)
         self._idle_a = 10.0 * rng.normal(1, 0.05)
@@ -57,7 +60,8 @@ class Motor:
         self._vibration = 1.2 * rng.normal(1, 0.1)
         self._pink = PinkNoise(seed * 7 + 11)
         self._white = NoiseField(seed * 7 + 12, 4)
-        self._sensors = Sensors(self.profile.channels, _NOISE_STD, rate_hz, seed * 7 + 13)
+        rest = _REST | {"temperature": Rest(self._ambient_degc, tau_s=_THERMAL_TAU_S, follows_air=True)}
+        self._sensors = Sensors(self.profile.channels, _NOISE_STD, rate_hz, seed * 7 + 13, operation, rest)
 
     def simulate(self, t_s: NDArray[np.float64], faults: Sequence[Fault] = ()) -> dict[str, NDArray[np.float64]]:
         """See `Asset.simulate`."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from firmware_sim.assets.signals import Load, Sensors, sample_index
 from firmware_sim.faults.fault import Fault, lagged_level_of, level_of
 from firmware_sim.noise import NoiseField, PinkNoise
+from firmware_sim.operation.operation import USUAL, Operation, Rest
 from models.contract.config import load_profile
 
 _BAR_PER_M: Final = 0.0981
@@ -26,6 +27,12 @@ _W_PER_M3H_M: Final = 9810 / 3600  # rho g, with flow in m³/h
 _SQRT3_V: Final = 3**0.5 * 400
 _THERMAL_TAU_S: Final = 60.0
 _NOISE_STD: Final = {"flow": 0.12, "pressure": 0.008, "current": 0.04, "temperature": 0.06, "vibration": 0.02}
+_REST: Final = {
+    "flow": Rest(0.0),
+    "pressure": Rest(0.0, power=2),
+    "current": Rest(0.0),
+    "vibration": Rest(0.06, power=2),
+}
 
 
 class Pump:
@@ -45,12 +52,13 @@ class Pump:
         "imbalance": ("vibration",),
         "seal_leak": ("flow", "pressure"),
     }
+    wear_per_year: ClassVar[Mapping[str, float]] = {"bearing_wear": 0.04, "seal_leak": 0.02}
 
-    def __init__(self, seed: int, rate_hz: float) -> None:
+    def __init__(self, seed: int, rate_hz: float, operation: Operation = USUAL) -> None:
         self.profile = load_profile("pump")
         rng = np.random.default_rng([seed, 1])
         self._rate_hz = rate_hz
-        self._load = Load(rng)
+        self._load = Load(rng, operation)
         self._head0_m = 42.0 * rng.normal(1, 0.03)
         self._k = 0.00333 * rng.normal(1, 0.04)
         self._static_m = 10.0 * rng.normal(1, 0.05)
@@ -63,7 +71,8 @@ class Pump:
         self._vibration = 1.6 * rng.normal(1, 0.1)
         self._pink = PinkNoise(seed * 7 + 1)
         self._turbulence = NoiseField(seed * 7 + 2, 4)
-        self._sensors = Sensors(self.profile.channels, _NOISE_STD, rate_hz, seed * 7 + 3)
+        rest = _REST | {"temperature": Rest(self._ambient_degc, tau_s=_THERMAL_TAU_S, follows_air=True)}
+        self._sensors = Sensors(self.profile.channels, _NOISE_STD, rate_hz, seed * 7 + 3, operation, rest)
 
     def simulate(self, t_s: NDArray[np.float64], faults: Sequence[Fault] = ()) -> dict[str, NDArray[np.float64]]:
         """See `Asset.simulate`."""

@@ -8,12 +8,14 @@ movement, so that the channels of one machine are correlated in each window, not
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firmware_sim.noise import NoiseField
+from firmware_sim.operation.operation import USUAL, Operation, Rest
 from models.contract.profile import Channel
 
 _SLOW_PERIODS_S: Final = ((21.0, 29.0), (35.0, 47.0), (55.0, 75.0), (85.0, 115.0))
@@ -23,9 +25,11 @@ _FAST_AMPLITUDE: Final = 0.16
 
 
 class Load:
-    """How hard a machine is driven, as a deviation from its usual: -1..1, mean 0, standard deviation about 0.3."""
+    """How hard a machine is driven, as a deviation from its usual: -1..1, mean 0, standard deviation about 0.3; less by up to
+    0.8 where its schedule asks for less."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, operation: Operation = USUAL) -> None:
+        self._operation = operation
         periods = [rng.uniform(low, high) for low, high in _SLOW_PERIODS_S + _FAST_PERIODS_S]
         usual = [_SLOW_AMPLITUDE] * len(_SLOW_PERIODS_S) + [_FAST_AMPLITUDE] * len(_FAST_PERIODS_S)
         self._omega = 2 * np.pi / np.array(periods)
@@ -34,27 +38,40 @@ class Load:
 
     def at(self, t_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n,) the load at each time."""
-        return np.asarray(self._amplitude @ np.sin(np.outer(self._omega, t_s) + self._phase[:, None]))
+        swing = np.asarray(self._amplitude @ np.sin(np.outer(self._omega, t_s) + self._phase[:, None]))
+        return self._operation.loaded(swing, t_s)
 
     def lagged(self, t_s: NDArray[np.float64], tau_s: float) -> NDArray[np.float64]:
         """(n,) the load after a first-order lag of `tau_s`, long after any transient."""
         w_tau = self._omega * tau_s
         phase = self._phase - np.arctan(w_tau)
         gain = self._amplitude / np.sqrt(1 + w_tau**2)
-        return np.asarray(gain @ np.sin(np.outer(self._omega, t_s) + phase[:, None]))
+        return self._operation.loaded(np.asarray(gain @ np.sin(np.outer(self._omega, t_s) + phase[:, None])), t_s, tau_s)
 
 
 class Sensors:
-    """The sensors of one machine: white noise of a given spread, the channel's physical range, its resolution."""
+    """The sensors of one machine: white noise of a given spread, the channel's physical range, its resolution. `rest`: what is
+    there for them to measure while the machine stands still."""
 
-    def __init__(self, channels: tuple[Channel, ...], noise_std: dict[str, float], rate_hz: float, seed: int) -> None:
+    def __init__(
+        self,
+        channels: tuple[Channel, ...],
+        noise_std: dict[str, float],
+        rate_hz: float,
+        seed: int,
+        operation: Operation = USUAL,
+        rest: Mapping[str, Rest] | None = None,
+    ) -> None:
         self._channels = channels
         self._noise_std = [noise_std[channel.name] for channel in channels]
         self._rate_hz = rate_hz
         self._noise = NoiseField(seed, len(channels))
+        self._operation, self._rest = operation, rest or {}
 
     def measure(self, t_s: NDArray[np.float64], truth: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-        """What the sensors say of `truth`, in the channels' order; `t_s` on the grid of the sampling rate, ascending."""
+        """What the sensors say of `truth`, which is of the running machine, in the channels' order; `t_s` on the grid of the
+        sampling rate, ascending."""
+        truth = self._operation.rested(truth, self._rest, t_s)
         noise = self._noise.at(sample_index(t_s, self._rate_hz))
         measured = {}
         for channel, std, row in zip(self._channels, self._noise_std, noise, strict=True):

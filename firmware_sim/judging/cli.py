@@ -79,6 +79,7 @@ def figures_of(judgement: Judgement) -> dict[str, Any]:
              "during": list(false.during)}
             for false in judgement.false_alarms
         ],
+        "excused_by_maintenance": len(judgement.excused),
         "asset_months": judgement.asset_months,
         "false_alarms_per_month": {"rate": rate[0], "below_95": rate[1]} if rate else None,
         "sensor_faults": [
@@ -124,6 +125,7 @@ def _lines(judgement: Judgement, figures: dict[str, Any]) -> list[str]:
     alarms = f"false alarms: {len(judgement.false_alarms)}"
     during = sum(bool(false.during) for false in judgement.false_alarms)
     alarms += f" ({during} while a sensor or line failed)" if during else ""
+    alarms += f", {len(judgement.excused)} more in maintenance" if judgement.excused else ""
     rate = judgement.false_alarms_per_month
     if rate is None:
         lines.append(f"{alarms}; for how long the assets were watched, the truth does not say")

@@ -9,6 +9,8 @@ Rules:
 4. A sensor fault is *named* by every kind told of its place while it was on, or at most `grace_s` after; *alarmed* where a
    false alert opened in that time. What is told of a place where no sensor failed, nor the machine, is told *for nothing*.
    A fault of a line is dated by the device's own clock, which need not be the machines': it is told of by its place alone.
+5. What is said of an asset from the beginning of its maintenance to `grace_s` after its end is *excused*: neither found, false,
+   nor for nothing. That time is not watched either.
 """
 
 from __future__ import annotations
@@ -74,6 +76,7 @@ class Judgement:
     false_alarms: Sequence[FalseAlarm]
     sensors: Sequence[SensorFailure]
     for_nothing: Sequence[ToldFault]
+    excused: Sequence[ToldAlert]
     observed_s: dict[str, float]
 
     @property
@@ -120,21 +123,26 @@ class Judgement:
 
 def judge(truth: Iterable[TruthEvent], told: Told, observed: Iterable[Observed] = (), grace_s: float = GRACE_S) -> Judgement:
     """`observed`: from when to when each asset was watched; without it there is no rate of false alarms."""
-    events = list(truth)
+    everything = list(truth)
+    maintained = [event for event in everything if event.kind == "maintenance"]
+    events = [event for event in everything if event.kind != "maintenance"]
     grace_ns = round(grace_s * NS_PER_S)
     machine = [event for event in events if event.kind == "machine"]
     others = [event for event in events if event.kind != "machine"]
+    excused = [alert for alert in told.alerts if any(_is_on(event, alert, grace_ns) for event in maintained)]
+    alerts = [alert for alert in told.alerts if alert not in excused]
     false_alarms = [
         FalseAlarm(alert, tuple(event.fault for event in others if _is_on(event, alert, grace_ns)))
-        for alert in told.alerts
+        for alert in alerts
         if not any(_is_on(event, alert, grace_ns) for event in machine)
     ]
     return Judgement(
-        machine=[_found(event, told.alerts, grace_ns) for event in machine],
+        machine=[_found(event, alerts, grace_ns) for event in machine],
         false_alarms=false_alarms,
         sensors=[_named(event, told.faults, false_alarms, grace_ns) for event in others],
-        for_nothing=[fault for fault in told.faults if not any(_concerns(event, fault, grace_ns) for event in events)],
-        observed_s=_observed_s(observed),
+        for_nothing=[fault for fault in told.faults if not any(_concerns(event, fault, grace_ns) for event in everything)],
+        excused=excused,
+        observed_s=_observed_s(observed, maintained),
     )
 
 
@@ -155,7 +163,7 @@ def _named(event: TruthEvent, faults: Iterable[ToldFault], false_alarms: Iterabl
 
 def _concerns(event: TruthEvent, told: ToldFault, grace_ns: int) -> bool:
     """Whether the event may be why this was told. A machine's fault may look like a sensor's: then it is not for nothing."""
-    same = event.asset == told.asset if event.kind == "machine" else _same_place(event, told)
+    same = event.asset == told.asset if event.kind in ("machine", "maintenance") else _same_place(event, told)
     return same and _overlap(event, told, grace_ns)
 
 
@@ -176,8 +184,13 @@ def _end_ns(event: TruthEvent, grace_ns: int) -> int:
     return _NEVER_NS if event.end_ns is None else event.end_ns + grace_ns
 
 
-def _observed_s(observed: Iterable[Observed]) -> dict[str, float]:
+def _observed_s(observed: Iterable[Observed], maintained: Sequence[TruthEvent]) -> dict[str, float]:
     spans: dict[str, float] = {}
     for span in observed:
-        spans[span.asset] = spans.get(span.asset, 0.0) + (span.end_ns - span.start_ns) / NS_PER_S
+        lost_ns = sum(_shared_ns(span, event) for event in maintained if event.asset == span.asset)
+        spans[span.asset] = spans.get(span.asset, 0.0) + (span.end_ns - span.start_ns - lost_ns) / NS_PER_S
     return spans
+
+
+def _shared_ns(span: Observed, event: TruthEvent) -> int:
+    return max(0, min(span.end_ns, _end_ns(event, 0)) - max(span.start_ns, event.start_ns))

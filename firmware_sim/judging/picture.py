@@ -12,7 +12,7 @@ from models.contract.clock import NS_PER_S
 
 _WIDTH, _LEFT, _LANE, _TOP = 1200, 150, 46, 56
 _PLOT: Final = _WIDTH - _LEFT - 20
-_COLOURS: Final = {"machine": "#c0392b", "sensor": "#8e44ad", "link": "#7f8c8d"}
+_COLOURS: Final = {"machine": "#c0392b", "sensor": "#8e44ad", "link": "#7f8c8d", "maintenance": "#2980b9"}
 _HEAD: Final = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif" font-size="12">
 <title>What was wrong, and what was said</title>
@@ -53,10 +53,10 @@ def _bar(left: float, right: float, y: float, height: float, colour: str, what: 
 
 def _legend() -> str:
     entries = [("machine fault", _COLOURS["machine"]), ("sensor fault", _COLOURS["sensor"]), ("line fault", _COLOURS["link"])]
-    entries += [("told: sensor fault", "#b28dc9"), ("alert", "#e67e22")]
+    entries += [("maintenance", _COLOURS["maintenance"]), ("told: sensor fault", "#b28dc9"), ("alert", "#e67e22")]
     return "\n".join(
-        f'<rect x="{_LEFT + 170 * i}" y="18" width="14" height="12" fill="{colour}"/>'
-        f'<text x="{_LEFT + 170 * i + 20}" y="28">{name}</text>'
+        f'<rect x="{_LEFT + 165 * i}" y="18" width="14" height="12" fill="{colour}"/>'
+        f'<text x="{_LEFT + 165 * i + 20}" y="28">{name}</text>'
         for i, (name, colour) in enumerate(entries)
     )
 

@@ -99,7 +99,7 @@ def test_without_a_hub_the_device_works_alone(tmp_path: Path) -> None:
         (
             'profile = "host"',
             'profile = "hots"',
-            "assets[1].profile: profile 'hots': one of bearing, compressor, fan, host, motor, pump",
+            "assets[1].profile: profile 'hots': one of bearing, compressor, fan, host, motor, pump, room",
         ),
         ("[device]", "[device", "not TOML: "),
     ],

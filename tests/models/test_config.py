@@ -114,7 +114,7 @@ def test_a_profile_must_be_called_as_its_file_is(tmp_path: Path) -> None:
 
 def test_an_unknown_profile_is_told_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "boiler.toml").write_text("")
-    with pytest.raises(ConfigError, match="profile 'pmup': one of bearing, boiler, compressor, fan, host, motor, pump"):
+    with pytest.raises(ConfigError, match="profile 'pmup': one of bearing, boiler, compressor, fan, host, motor, pump, room"):
         load_profile("pmup", tmp_path)
 
 

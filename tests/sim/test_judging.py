@@ -75,6 +75,19 @@ def test_attribution_is_right_where_the_fault_shows_in_the_first_channel() -> No
     assert judged.attribution == 0.5
 
 
+def test_what_is_said_in_maintenance_is_excused_and_the_time_is_not_watched() -> None:
+    maintained = fault(100, 200, "maintenance", "maintenance", shows_in=(), severity=0.0)
+    said = Told(
+        [alert(90), alert(110), alert(310), alert(330)], [told_fault(120, "stuck", "flow"), told_fault(900, "stuck", "flow")]
+    )
+    judged = judge([fault(105, 400), maintained], said, [month()], grace_s=120)
+    assert [told.opened_ns // NS_PER_S for told in judged.excused] == [110, 310]
+    assert (judged.machine[0].delay_s, [false.alert.opened_ns // NS_PER_S for false in judged.false_alarms]) == (225.0, [90])
+    assert [told.opened_ns // NS_PER_S for told in judged.for_nothing] == [900]
+    assert judged.observed_s == {"p": MONTH_S - 100}
+    assert "maintenance" in timeline([maintained], said, ["p"], 0, 10**12)
+
+
 def test_an_alarm_while_a_sensor_fails_is_false_and_said_to_be_so() -> None:
     judged = judge([fault(100, 200, "stuck", "sensor", channel="flow")], Told([alert(110), alert(900)]))
     assert [false.during for false in judged.false_alarms] == [("stuck",), ()]
