@@ -37,6 +37,7 @@ from agent.state_dir import hold
 from agent.status.control import ControlSocket
 from agent.status.flash import FlashMeter
 from agent.status.health import Vitals
+from agent.status.recent import Recent
 from agent.status.report import Report
 from agent.status.survival import Survey
 from agent.storage.committer import Committer
@@ -56,6 +57,7 @@ from agent.uplink.tls import trusting
 from agent.uplink.update import Updater
 from agent.uplink.uplink import Uplink
 from models.bundle.selftest import Sizes
+from models.contract.clock import NS_PER_S
 from models.contract.items import Action, Alert, Body, SensorFault
 from models.errors import ConfigError
 
@@ -89,6 +91,7 @@ class App:
         self._slots = SlotStore(loaded.state_dir)
         self._identity = Identity(loaded.state_dir, config.device.id)
         self._vitals = Vitals()
+        self._recent = Recent()
         self._sources = make_sources(loaded, lambda: self._clock.now().wall_ns)
         self._set_aside = SetAside(loaded.state_dir)
         self._link = make_link(config.hub.url, config.hub.timeout_s, self._identity) if config.hub else None
@@ -109,6 +112,7 @@ class App:
             self._sources,
             self._survey,
             self._holding,
+            self._recent,
         )
         self._uplink = self._make_uplink(loaded, version)
         self._hub = config.hub
@@ -195,6 +199,7 @@ class App:
                 self._heed_clock()
                 self._committer.tick([*self._links.tick(now), *self._silence.tick(self._pipeline.assets.values(), now)])
                 self._survey.note(time.monotonic())
+                self._note_recent(now.mono_ns / NS_PER_S)
                 next_tick_s = time.monotonic() + _TICK_S
             progress()
 
@@ -216,10 +221,17 @@ class App:
         if marks:
             self._committer.add(Outcome(bodies=list(marks)))
 
+    def _note_recent(self, now_s: float) -> None:
+        if self._recent.due(now_s):
+            readings = {source.name: source.state.counters.get("readings", 0) for source in self._sources}
+            self._recent.note(now_s, self._vitals.cpu_s, readings)
+
     def _tell(self, bodies: Sequence[Body], stored: bool) -> None:
         """Whoever wants to know hears of it once it is on disk, or once the disk has refused it."""
+        now = self._clock.now()
+        self._recent.hear(now.mono_ns / NS_PER_S, bodies)
         commissioning = [watch.asset for watch in self._pipeline.assets.values() if watch.state == "commissioning"]
-        self._actions.notice(bodies, self._open_alerts(), commissioning, self._clock.now(), stored=stored)
+        self._actions.notice(bodies, self._open_alerts(), commissioning, now, stored=stored)
         urgent = [body for body in bodies if isinstance(body, Alert | SensorFault)]
         for body in urgent:
             _announce(body)

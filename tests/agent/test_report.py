@@ -15,6 +15,7 @@ from agent.silence import SilenceMonitor, silent_after_ns
 from agent.sources.source import Burst, SourceState
 from agent.status.flash import FlashMeter
 from agent.status.health import Vitals
+from agent.status.recent import Recent
 from agent.status.report import Report
 from agent.status.status_text import status_lines
 from agent.status.survival import Survey
@@ -50,7 +51,7 @@ def report(machine: Machine, outbox_path: Path, tmp_path: Path) -> Iterator[Repo
         version="0.1.0", device_id="dev-1", pipeline=machine.pipeline, outbox=outbox, slots=SlotStore(tmp_path),
         links=LinkMonitor(), silence=SilenceMonitor(), vitals=Vitals(), sources=[StillSource()],
         holding=Holding(outbox),
-        survey=Survey(outbox, FlashMeter(tmp_path), tmp_path, None),
+        recent=Recent(), survey=Survey(outbox, FlashMeter(tmp_path), tmp_path, None),
     )  # fmt: skip
     yield report
     shut(outbox)
