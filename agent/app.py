@@ -30,6 +30,7 @@ from agent.config import LoadedConfig
 from agent.distribution.process import Distribution
 from agent.judges import Serving
 from agent.link_faults import LinkMonitor
+from agent.page.construct import make_page
 from agent.pipeline import Outcome, Pipeline
 from agent.silence import SilenceMonitor
 from agent.sources.source import Burst, Source
@@ -117,6 +118,7 @@ class App:
         self._uplink = self._make_uplink(loaded, version)
         self._hub = config.hub
         self._actions = make_actions(loaded, version, self._clock.now(), self._store_action)
+        self._page = make_page(config.page, self.status)
         self._started = False
         self._health: Recurring | None = None
         self._control = ControlSocket(loaded.state_dir, self.status, self._command)
@@ -164,6 +166,8 @@ class App:
         self._started = True
         self._actions.start(self._open_alerts())
         self._control.start()
+        if self._page is not None:
+            self._page.start()
         for source in self._sources:
             source.start(self._deliver)
         self._schedule()
@@ -297,6 +301,8 @@ class App:
             self._committer.close()
         self._actions.stop()
         self._control.stop()
+        if self._page is not None:
+            self._page.stop()
         self._survey.keep()
         self._outbox.close()
         self._database.close()
@@ -317,7 +323,8 @@ class App:
 
     def status(self) -> dict[str, Any]:
         """How the device is, as JSON-able values."""
-        return {**self._report.status(self._clock.now(), self._uplink), "actions": self._actions.status()}
+        shown = {"page": self._page.state()} if self._page is not None else {}
+        return {**self._report.status(self._clock.now(), self._uplink), "actions": self._actions.status(), **shown}
 
 
 def make_link(url: str, timeout_s: float, identity: Identity) -> HttpHubLink:

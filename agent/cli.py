@@ -96,6 +96,7 @@ def check_config(config_path: Path) -> None:
     """Check the configuration and say what it amounts to. Exit code 78 and one line where it is wrong."""
     from agent.actions.rule_text import rule_lines
     from agent.config import KINDS, load_config
+    from agent.page.config import page_lines
 
     loaded = load_config(config_path)
     config = loaded.config
@@ -104,7 +105,7 @@ def check_config(config_path: Path) -> None:
     click.echo(f"{config_path} is fine: device {config.device.id}, {len(config.assets)} assets, {n_sources} sources, hub {hub}")
     for asset, profile in loaded.profiles.items():
         click.echo(f"  {asset}: {profile.title or profile.name}; {', '.join(profile.channel_names)}; spec {profile.spec_hash}")
-    for line in rule_lines(config.actions):
+    for line in (*rule_lines(config.actions), *page_lines(config.page)):
         click.echo(f"  {line}")
 
 

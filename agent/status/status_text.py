@@ -36,6 +36,8 @@ def rest_lines(status: Mapping[str, Any]) -> Iterator[str]:
     for bundle, reason in status["refused_bundles"].items():
         yield f"  ! refused {bundle}: {reason}"
     yield from _action_lines(status.get("actions") or {})
+    if status.get("page"):
+        yield f"  page: {status['page']}"
     yield from _outbox_lines(status, status["now_ns"])
 
 

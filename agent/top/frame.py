@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from textwrap import wrap
 from typing import Any, Final, Literal
 
@@ -42,16 +43,20 @@ _OTHER_CELLS: Final = 66
 
 def frame(status: Status, columns: int) -> list[Line]:
     """All of it; lines are at most `columns` cells long, and as many as there is to tell."""
+    faults = [_fault(fault, status["now_ns"]) for fault in status["faults"]]
+    rest = [told[1:] for told in rest_lines(status)]
     blocks: list[list[Line]] = [
         list(_head(status, columns)),
         list(_assets(status, columns)),
-        [line for fault in status["faults"] for line in wrapped(_fault(fault, status["now_ns"]), columns)],
+        list(chain.from_iterable(wrapped(text, columns) for text in faults)),
         list(_sources(status, columns)),
-        [line for told in rest_lines(status) for line in wrapped(told[1:], columns)],
+        list(chain.from_iterable(wrapped(text, columns) for text in rest)),
     ]
     lines: list[Line] = []
     for block in blocks:
-        lines += [*([[]] if lines and block else []), *block]
+        if lines and block:
+            lines.append([])
+        lines += block
     return [fitted(line, columns) for line in lines]
 
 
@@ -62,7 +67,7 @@ def _head(status: Status, columns: int) -> Iterator[Line]:
     middle = f"  tocsin {status['version']}  up {span(status['uptime_s'])}  {status['rss_bytes'] / 1e6:.1f} MB{cpu}"
     clock = _clock(status["now_ns"])
     gap = columns - width(left) - width(middle) - len(clock)
-    yield [("title", left), ("faint", middle), *([("faint", " " * gap + clock)] if gap > 1 else [])]
+    yield [("title", left), ("faint", middle), ("faint", " " * gap + clock if gap > 1 else "")]
     troubled = bool(status.get("storage")) or any(asset["state"] == "alarm" for asset in status["assets"].values())
     yield [("bad" if troubled else "", f" {status_line(status)}")]
 
