@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from ipaddress import ip_address
 from typing import Any, Final
@@ -35,6 +36,11 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
 }
 _STATIC: Final = {"/page.css": "text/css", "/page.js": "text/javascript", "/bell.svg": "image/svg+xml"}
+_RENDERED: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]]] = {
+    "/": ("text/html; charset=utf-8", page),
+    "/part": ("text/html; charset=utf-8", part),
+    "/status.json": ("application/json", partial(json.dumps, indent=1)),
+}
 _HOST: Final = re.compile(r"(?P<host>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 _FRESH_S: Final = 0.5
 
@@ -47,7 +53,8 @@ class Answer:
 
 
 class Answers:
-    """`status`: how the agent is; asked at most twice a second, however many ask here. Safe from any thread."""
+    """`status`: how the agent is. It is asked, and made into a page, at most twice a second, however many ask here. Safe from
+    any thread."""
 
     def __init__(self, config: PageConfig, status: Callable[[], Mapping[str, Any]]) -> None:
         self._names = _own_names(config)
@@ -55,6 +62,7 @@ class Answers:
         self._lock = threading.Lock()
         self._asked_s = -1e9
         self._known: Mapping[str, Any] = {}
+        self._bodies: dict[str, bytes] = {}  # of what is known now
 
     def answer(self, method: str, target: str, hosts: Sequence[str]) -> Answer:
         """`target`: as in the request line. `hosts`: every Host header that came."""
@@ -67,22 +75,18 @@ class Answers:
         return self._shown(target.partition("?")[0]) or _plain(404, "there are / and /status.json")
 
     def _shown(self, path: str) -> Answer | None:
-        match path:
-            case "/":
-                return Answer(200, "text/html; charset=utf-8", page(self._now()).encode())
-            case "/part":
-                return Answer(200, "text/html; charset=utf-8", part(self._now()).encode())
-            case "/status.json":
-                return Answer(200, "application/json", json.dumps(self._now(), indent=1).encode())
-            case _ if path in _STATIC:
-                return Answer(200, f"{_STATIC[path]}; charset=utf-8", (files("agent.page") / "static" / path[1:]).read_bytes())
-        return None
-
-    def _now(self) -> Mapping[str, Any]:
+        if path in _STATIC:
+            return Answer(200, f"{_STATIC[path]}; charset=utf-8", (files("agent.page") / "static" / path[1:]).read_bytes())
+        if path not in _RENDERED:
+            return None
+        content_type, rendered = _RENDERED[path]
         with self._lock:
             if time.monotonic() - self._asked_s >= _FRESH_S:
                 self._known, self._asked_s = self._status(), time.monotonic()
-            return self._known
+                self._bodies.clear()
+            body = self._bodies.get(path) or rendered(self._known).encode()
+            self._bodies[path] = body
+        return Answer(200, content_type, body)
 
 
 def is_own(host: str, names: Collection[str]) -> bool:

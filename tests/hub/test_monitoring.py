@@ -307,7 +307,7 @@ def test_a_real_prometheus_scrapes_a_real_hub_and_answers_every_panel(fleet: Hub
     job.pop("tls_config")
     config |= {
         "rule_files": [str(RULES)],
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": "250ms", "scrape_timeout": "250ms", "evaluation_interval": "500ms"},
     }
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
     port = free_port()
