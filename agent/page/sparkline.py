@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
@@ -15,7 +16,8 @@ _HEIGHT: Final = 40.0
 _MARGIN: Final = 3.0
 
 
-def sparkline(p_values: Sequence[float | None]) -> Html:
+@lru_cache(128)  # a page is drawn every other second, an asset's window closes every ten
+def sparkline(p_values: tuple[float | None, ...]) -> Html:
     """`p_values`: of windows in order; a gap where one was not judged. Up is odd, with a line for each factor of 100."""
     judged = [p for p in p_values if p is not None]
     told = f"; now {odds(judged[-1])}, at most {odds(min(judged))}" if judged else "; none judged yet"

@@ -105,7 +105,7 @@ def _asset(name: str, asset: Status, now_ns: int) -> Html:
     parts = [
         element("h2", _shape(state), element("bdi", name), element("bdi", asset["profile"], class_="profile")),
         element("p", element("b", state), since, class_="state"),
-        sparkline(asset.get("p_values") or ()),
+        sparkline(tuple(asset.get("p_values") or ())),
         element("p", f"{how}{last}", class_="detail"),
     ]
     if asset["alert"]:
@@ -126,7 +126,8 @@ def _faults(status: Status) -> Iterator[Html]:
     rows = [
         element(
             "li", _shape("fault"), element("b", element("bdi", fault["where"])),
-            f" {fault['fault']} for {span((status['now_ns'] - fault['since_ns']) / 1e9)} ", element("bdi", fault["detail"]),
+            f" {fault['fault']} for {span((status['now_ns'] - fault['since_ns']) / 1e9)}",
+            *(("; ", element("bdi", fault["detail"])) if fault["detail"] else ()),
         )
         for fault in status["faults"]
     ]  # fmt: skip

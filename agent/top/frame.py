@@ -146,7 +146,8 @@ def _alert(asset: Status, now_ns: int) -> str:
 
 def _fault(fault: Status, now_ns: int) -> str:
     since = span((now_ns - fault["since_ns"]) / 1e9)
-    return f" ! {fault['where']}: {fault['fault']} for {since} {fault['detail']}".rstrip()
+    detail = f"; {fault['detail']}" if fault["detail"] else ""
+    return f" ! {fault['where']}: {fault['fault']} for {since}{detail}"
 
 
 def _sources(status: Status, columns: int) -> Iterator[Line]:

@@ -112,15 +112,15 @@ def test_the_headline_says_what_matters_most(states: list[str], n_faults: int, s
 
 
 def test_a_curve_rises_where_windows_are_odd_and_has_gaps_where_none_was_judged() -> None:
-    seen = Seen(sparkline([0.5, None, 1e-3, 1e-9]))
+    seen = Seen(sparkline((0.5, None, 1e-3, 1e-9)))
     lines = [attributes["points"] for tag, attributes in seen.tags if tag == "polyline"]
     assert len(lines) == 2
     heights = [float(point.split(",")[1]) for line in lines for point in str(line).split()]
     assert heights == sorted(heights, reverse=True)
     assert heights[-1] == 3.0
-    assert "now 1 in 1,000,000+, at most 1 in 1,000,000+" in sparkline([0.5, 1e-9])
-    assert "none judged yet" in sparkline([None])
-    full = Seen(sparkline([0.1] * (HISTORY_WINDOWS + 5)))
+    assert "now 1 in 1,000,000+, at most 1 in 1,000,000+" in sparkline((0.5, 1e-9))
+    assert "none judged yet" in sparkline((None,))
+    full = Seen(sparkline((0.1,) * (HISTORY_WINDOWS + 5)))
     xs = [
         float(point.split(",")[0])
         for tag, attributes in full.tags

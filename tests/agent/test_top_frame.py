@@ -42,7 +42,7 @@ EXPECTED = """\
  ● a-rather-long… normal           1 h  ▌        as usual        3 s    tempera…
 
  ! fan-1.speed: stuck for 1 min 0 s
- ! line: link for 2 min 0 s wrong CRC
+ ! line: link for 2 min 0 s; wrong CRC
 
    source link       readings/s  last
  ● line   up               50.0  now    /dev/ttyUSB0
