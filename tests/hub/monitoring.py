@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ import yaml
 ROOT: Final = Path(__file__).resolve().parents[2]
 DASHBOARD: Final = ROOT / "packaging" / "grafana" / "tocsin.json"
 RULES: Final = ROOT / "packaging" / "prometheus" / "tocsin-rules.yml"
+PROMTOOL, PROMETHEUS = shutil.which("promtool"), shutil.which("prometheus")
+NO_PROMETHEUS: Final = "no {} on PATH: `apt-get install prometheus` lets Prometheus itself judge"
 # What Grafana puts in place of its variables, as far as they are used.
 _VARIABLES: Final = {"$__rate_interval": "5m", "$__interval": "1m", "$instance": ".+"}
 
@@ -56,6 +59,9 @@ def rules() -> list[dict[str, Any]]:
     """Every alert."""
     found = yaml.safe_load(RULES.read_text())
     return [rule for group in found["groups"] for rule in group["rules"]]
+
+
+ALERTS: Final = {rule["alert"]: rule for rule in rules()}
 
 
 def asked(expression: str) -> list[Asked]:
