@@ -99,6 +99,21 @@ def test_a_status_is_json_and_reads_well(report: Report) -> None:
     assert "  source line: down unplugged, 7 readings" in text
 
 
+def test_a_status_tells_what_has_happened_of_late(report: Report) -> None:
+    start_s = stamp(0.0).mono_ns / 1e9
+    report.recent.note(start_s, 1.0, {"line": 7})
+    report.recent.note(start_s + 2.0, 1.5, {"line": 27})
+    score = msgspec.structs.replace(aggregate().scores[0], p_value=0.01234)
+    window = msgspec.structs.replace(aggregate(), asset="rig-1", top=["flow"], scores=[score])
+    report.recent.hear(start_s + 2.0, [window])
+    status = json.loads(json.dumps(report.status(stamp(5.0), None)))
+    line, rig = status["sources"]["line"], status["assets"]["rig-1"]
+    assert (line["readings_per_s"], line["reading_age_s"], line["since_ns"], line["readings"]) == (10.0, 3.0, T0_NS, 7)
+    assert (rig["window_age_s"], rig["top"], rig["p_values"]) == (3.0, ["flow"], [0.012])
+    assert status["cpu_share"] == 0.25
+    assert status["cpu_s"] > 0
+
+
 def test_health_is_an_item_like_any(report: Report) -> None:
     health = report.health(sent_bytes=5)
     assert decode_body("health", encode_body(health)) == health
