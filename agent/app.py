@@ -30,6 +30,7 @@ from agent.config import LoadedConfig
 from agent.distribution.process import Distribution
 from agent.judges import Serving
 from agent.link_faults import LinkMonitor
+from agent.page.construct import make_page
 from agent.pipeline import Outcome, Pipeline
 from agent.silence import SilenceMonitor
 from agent.sources.source import Burst, Source
@@ -37,6 +38,7 @@ from agent.state_dir import hold
 from agent.status.control import ControlSocket
 from agent.status.flash import FlashMeter
 from agent.status.health import Vitals
+from agent.status.recent import Recent
 from agent.status.report import Report
 from agent.status.survival import Survey
 from agent.storage.committer import Committer
@@ -56,6 +58,7 @@ from agent.uplink.tls import trusting
 from agent.uplink.update import Updater
 from agent.uplink.uplink import Uplink
 from models.bundle.selftest import Sizes
+from models.contract.clock import NS_PER_S
 from models.contract.items import Action, Alert, Body, SensorFault
 from models.errors import ConfigError
 
@@ -89,6 +92,7 @@ class App:
         self._slots = SlotStore(loaded.state_dir)
         self._identity = Identity(loaded.state_dir, config.device.id)
         self._vitals = Vitals()
+        self._recent = Recent()
         self._sources = make_sources(loaded, lambda: self._clock.now().wall_ns)
         self._set_aside = SetAside(loaded.state_dir)
         self._link = make_link(config.hub.url, config.hub.timeout_s, self._identity) if config.hub else None
@@ -109,10 +113,12 @@ class App:
             self._sources,
             self._survey,
             self._holding,
+            self._recent,
         )
         self._uplink = self._make_uplink(loaded, version)
         self._hub = config.hub
         self._actions = make_actions(loaded, version, self._clock.now(), self._store_action)
+        self._page = make_page(config.page, self.status)
         self._started = False
         self._health: Recurring | None = None
         self._control = ControlSocket(loaded.state_dir, self.status, self._command)
@@ -160,6 +166,8 @@ class App:
         self._started = True
         self._actions.start(self._open_alerts())
         self._control.start()
+        if self._page is not None:
+            self._page.start()
         for source in self._sources:
             source.start(self._deliver)
         self._schedule()
@@ -195,6 +203,7 @@ class App:
                 self._heed_clock()
                 self._committer.tick([*self._links.tick(now), *self._silence.tick(self._pipeline.assets.values(), now)])
                 self._survey.note(time.monotonic())
+                self._note_recent(now.mono_ns / NS_PER_S)
                 next_tick_s = time.monotonic() + _TICK_S
             progress()
 
@@ -216,10 +225,17 @@ class App:
         if marks:
             self._committer.add(Outcome(bodies=list(marks)))
 
+    def _note_recent(self, now_s: float) -> None:
+        if self._recent.due(now_s):
+            readings = {source.name: source.state.counters.get("readings", 0) for source in self._sources}
+            self._recent.note(now_s, self._vitals.cpu_s, readings)
+
     def _tell(self, bodies: Sequence[Body], stored: bool) -> None:
         """Whoever wants to know hears of it once it is on disk, or once the disk has refused it."""
+        now = self._clock.now()
+        self._recent.hear(now.mono_ns / NS_PER_S, bodies)
         commissioning = [watch.asset for watch in self._pipeline.assets.values() if watch.state == "commissioning"]
-        self._actions.notice(bodies, self._open_alerts(), commissioning, self._clock.now(), stored=stored)
+        self._actions.notice(bodies, self._open_alerts(), commissioning, now, stored=stored)
         urgent = [body for body in bodies if isinstance(body, Alert | SensorFault)]
         for body in urgent:
             _announce(body)
@@ -285,6 +301,8 @@ class App:
             self._committer.close()
         self._actions.stop()
         self._control.stop()
+        if self._page is not None:
+            self._page.stop()
         self._survey.keep()
         self._outbox.close()
         self._database.close()
@@ -305,7 +323,8 @@ class App:
 
     def status(self) -> dict[str, Any]:
         """How the device is, as JSON-able values."""
-        return {**self._report.status(self._clock.now(), self._uplink), "actions": self._actions.status()}
+        shown = {"page": self._page.state()} if self._page is not None else {}
+        return {**self._report.status(self._clock.now(), self._uplink), "actions": self._actions.status(), **shown}
 
 
 def make_link(url: str, timeout_s: float, identity: Identity) -> HttpHubLink:

@@ -96,6 +96,7 @@ def check_config(config_path: Path) -> None:
     """Check the configuration and say what it amounts to. Exit code 78 and one line where it is wrong."""
     from agent.actions.rule_text import rule_lines
     from agent.config import KINDS, load_config
+    from agent.page.config import page_lines
 
     loaded = load_config(config_path)
     config = loaded.config
@@ -104,7 +105,7 @@ def check_config(config_path: Path) -> None:
     click.echo(f"{config_path} is fine: device {config.device.id}, {len(config.assets)} assets, {n_sources} sources, hub {hub}")
     for asset, profile in loaded.profiles.items():
         click.echo(f"  {asset}: {profile.title or profile.name}; {', '.join(profile.channel_names)}; spec {profile.spec_hash}")
-    for line in rule_lines(config.actions):
+    for line in (*rule_lines(config.actions), *page_lines(config.page)):
         click.echo(f"  {line}")
 
 
@@ -135,13 +136,43 @@ def status(config_path: Path, as_json: bool) -> None:
     from agent.state_path import state_dir_of
     from agent.status.control import ask
     from agent.status.status_text import status_lines
+    from agent.status.terminal_text import printable
 
     state_dir = state_dir_of(config_path)
     answer = ask(state_dir)
     if answer is None:
         click.echo(f"no agent is running on {state_dir}", err=True)
         sys.exit(3)
-    click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(status_lines(answer)))
+    click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(map(printable, status_lines(answer))))
+
+
+@agent.command()
+@CONFIG
+@click.option("--once", is_flag=True, help="Print one picture and end; so too where standard output is no terminal.")
+@click.option("--interval-s", type=click.FloatRange(0.2, 3600.0), default=2.0, show_default=True, help="Between two looks.")
+def top(config_path: Path, once: bool, interval_s: float) -> None:
+    """A live view of the device: its assets, sensors, models, and what waits for the hub. q or Ctrl-C ends it.
+
+    With NO_COLOR in the environment it has no colours. Exit code 3 where no agent is running; one that ends meanwhile is
+    waited for.
+    """
+    import shutil
+    from functools import partial
+
+    from agent.state_path import state_dir_of
+    from agent.status.control import ask
+    from agent.top.live import colourful, live, one_frame, paints
+
+    state_dir = state_dir_of(config_path)
+    nobody = f"no agent is running on {state_dir}"
+    status = ask(state_dir)
+    if status is None:
+        click.echo(nobody, err=True)
+        sys.exit(3)
+    if once or not paints():
+        click.echo(one_frame(status, shutil.get_terminal_size().columns, colourful()))
+    else:
+        live(partial(ask, state_dir), interval_s, nobody)
 
 
 @agent.command()

@@ -1,7 +1,7 @@
 """`tocsin.toml` of a device: which assets it watches, where their readings come from, where it keeps and sends things.
 
-Each source's keys are told in `agent/sources/config.py`, those of local actions in `agent/actions/config.py`; this file only
-puts the parts together and checks that they fit.
+Each source's keys are told in `agent/sources/config.py`, those of local actions in `agent/actions/config.py`, of the page in
+`agent/page/config.py`; this file only puts the parts together and checks that they fit.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from agent.actions.config import MAX_RULES, ActionRule, HomeAssistantConfig, check_actions
+from agent.page.config import PageConfig, check_page
 from agent.sources.config import HostConfig, ModbusConfig, MqttConfig, SerialConfig, SourceConfig, SysfsConfig
 from agent.sources.topics import compile_topics
 from models.contract.config import load_profile, read_toml
@@ -78,6 +79,7 @@ class AgentConfig(_Strict, frozen=True, kw_only=True):
     sysfs: list[SysfsConfig] = []
     actions: Annotated[list[ActionRule], Meta(max_length=MAX_RULES)] = []
     home_assistant: HomeAssistantConfig | None = None
+    page: PageConfig | None = None
 
 
 KINDS: Final = ("serial", "mqtt", "host", "modbus", "sysfs")  # of sources: tables of `AgentConfig`
@@ -122,6 +124,7 @@ def load_config(path: Path) -> LoadedConfig:
             raise ConfigError(f"{path}: assets[{i}].profile", f"{error}") from None
     _check_sources(path, config, profiles)
     _check_hub(path, config)
+    check_page(path, config.page)
     check_actions(path, config.actions, config.home_assistant, profiles)
     return LoadedConfig(path=path, config=config, state_dir=path.parent / config.device.state_dir, profiles=profiles)
 

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from models.errors import StorageError
+
 _NAME = "agent.sock"
 _TIMEOUT_S = 2.0
 _PATIENCE_S = 0.5  # for the words of whoever has connected
@@ -90,7 +92,10 @@ def _words(connection: socket.socket) -> list[str]:
 
 
 def ask(directory: Path, *words: str) -> dict[str, Any] | None:
-    """The running agent's status, or its answer to a command; None where none is running on this state directory."""
+    """The running agent's status, or its answer to a command; None where none is running on this state directory.
+
+    Raises StorageError where this user may not ask.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_TIMEOUT_S)
         try:
@@ -101,6 +106,8 @@ def ask(directory: Path, *words: str) -> dict[str, Any] | None:
             chunks = []
             while chunk := connection.recv(65536):
                 chunks.append(chunk)
+        except PermissionError:
+            raise StorageError(f"{directory}: its agent answers its own user alone; ask as that user, or as root") from None
         except OSError:
             return None
     answer: dict[str, Any] = json.loads(b"".join(chunks))

@@ -33,6 +33,11 @@ class Vitals:
         return time.monotonic() - self._started_s
 
     @property
+    def cpu_s(self) -> float:
+        """Processor time since the start, of all threads."""
+        return time.process_time()
+
+    @property
     def rss_bytes(self) -> int:
         """Resident now; the peak where the kernel does not tell."""
         if not _STATM.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -14,13 +15,14 @@ from agent.pipeline import Pipeline
 from agent.silence import SilenceMonitor, is_silent
 from agent.sources.source import Source
 from agent.status.health import Vitals
+from agent.status.recent import Recent
 from agent.status.survival import Survey
 from agent.storage.holding import Holding
 from agent.storage.outbox import Outbox
 from agent.uplink.slots import SlotStore
 from agent.uplink.uplink import Uplink
 from models.contract.checkin import AssetReport, CheckIn, SlotName, SlotReport
-from models.contract.clock import Stamp
+from models.contract.clock import NS_PER_S, Stamp
 from models.contract.items import Health, SensorFault
 
 
@@ -39,6 +41,7 @@ class Report:
     sources: Sequence[Source]
     survey: Survey
     holding: Holding
+    recent: Recent
 
     def checkin(self, at: Stamp) -> CheckIn:
         """See `models.contract.checkin.CheckIn`."""
@@ -91,6 +94,8 @@ class Report:
             "starts": self.outbox.starts,
             "rss_bytes": self.vitals.rss_bytes,
             "peak_rss_bytes": self.vitals.peak_rss_bytes,
+            "cpu_s": round(self.vitals.cpu_s, 2),
+            "cpu_share": _rounded(self.recent.cpu_share(), 4),
             "readings": counters.readings,
             "windows": counters.windows,
             "unknown_readings": counters.unknown,
@@ -104,13 +109,43 @@ class Report:
             "held_items": self.holding.held_items,
             "lost_items": self.holding.lost_items,
             "epoch": self.outbox.epoch,
-            "sources": {s.name: {"link": s.state.link, "detail": s.state.detail, **s.state.counters} for s in self.sources},
-            "assets": {watch.asset: _asset_status(watch, at.mono_ns) for watch in self.pipeline.assets.values()},
+            "sources": {source.name: self._source_status(source, at.mono_ns) for source in self.sources},
+            "assets": {watch.asset: self._asset_status(watch, at.mono_ns) for watch in self.pipeline.assets.values()},
             "faults": [_fault_line(fault) for fault in self._open_faults()],
             "slots": {p: {h: getattr(s, h) and getattr(s, h).bundle_id for h in get_args(SlotName)}
                       for p, s in self.slots.profiles.items()},
             "refused_bundles": {failure.bundle_id: failure.reason for failure in self.slots.failures},
             "hub": _hub_status(uplink),
+        }  # fmt: skip
+
+    def _source_status(self, source: Source, mono_ns: int) -> dict[str, Any]:
+        state, flow = source.state, self.recent.flow(source.name, mono_ns / NS_PER_S)
+        return {
+            "link": state.link,
+            "detail": state.detail,
+            "since_ns": state.since_ns or None,
+            "readings_per_s": _rounded(flow.per_s, 2),
+            "reading_age_s": _rounded(flow.age_s, 1),
+            **state.counters,
+        }
+
+    def _asset_status(self, watch: AssetWatch, mono_ns: int) -> dict[str, Any]:
+        learned, needed = watch.commissioned
+        alert = watch.alert
+        windows = self.recent.windows(watch.asset, mono_ns / NS_PER_S)
+        return {
+            "profile": watch.profile.name,
+            "state": "silent" if is_silent(watch, mono_ns) else watch.state,
+            "commissioned": f"{learned}/{needed}",
+            "p_value": watch.p_value,
+            "p_values": windows.p_values,
+            "top": windows.top,
+            "drifted": watch.drifted,
+            "since_ns": watch.since_ns,
+            "alert": alert and {"id": alert.alert_id, "severity": alert.severity, "top": alert.top,
+                                "since_ns": alert.opened_ns},
+            "newest_reading_ns": watch.windower.newest_ns,
+            "window_age_s": _rounded(windows.age_s, 1),
         }  # fmt: skip
 
     def _open_faults(self) -> list[SensorFault]:
@@ -150,36 +185,26 @@ def _asset_report(watch: AssetWatch, mono_ns: int) -> AssetReport:
     )
 
 
-def _asset_status(watch: AssetWatch, mono_ns: int) -> dict[str, Any]:
-    learned, needed = watch.commissioned
-    alert = watch.alert
-    return {
-        "profile": watch.profile.name,
-        "state": "silent" if is_silent(watch, mono_ns) else watch.state,
-        "commissioned": f"{learned}/{needed}",
-        "p_value": watch.p_value,
-        "drifted": watch.drifted,
-        "since_ns": watch.since_ns,
-        "alert": alert and {"id": alert.alert_id, "severity": alert.severity, "top": alert.top},
-        "newest_reading_ns": watch.windower.newest_ns,
-    }
-
-
 def _fault_line(fault: SensorFault) -> dict[str, Any]:
     return {"where": ".".join(filter(None, (fault.asset, fault.channel))) or fault.source, "fault": fault.fault,
             "since_ns": fault.opened_ns, "detail": fault.detail}  # fmt: skip
 
 
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
 def _hub_status(uplink: Uplink | None) -> dict[str, Any] | None:
     if uplink is None:
         return None
-    counters = uplink.sync.counters
+    counters, checked_in_s = uplink.sync.counters, uplink.checkin_attempts.last_ok_s
     return {
         "enrolled": uplink.identity.enrolment is not None,
         "ca_pinned": uplink.identity.ca_file is not None,
         "key": uplink.identity.public_key.hex(),
         "rotating": uplink.identity.rotating,
         "last_sync_ns": counters.last_ok_ns or None,
+        "checkin_age_s": None if checked_in_s is None else round(time.monotonic() - checked_in_s, 1),
         "sent_items": counters.sent_items,
         "sent_bytes": counters.sent_bytes,
         "rejected": counters.rejected,

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_MARKS = {"normal": "●", "alarm": "▲", "commissioning": "◌", "silent": "○"}
+from agent.status.words import MARKS, size, span
+
 _DAY_S = 86_400.0
 _OUTCOMES = ("done", "failed", "dry_run", "suppressed")
 
@@ -14,23 +15,30 @@ _OUTCOMES = ("done", "failed", "dry_run", "suppressed")
 def status_lines(status: Mapping[str, Any]) -> Iterator[str]:
     """One line after the other; no colour, so that it reads the same in a log."""
     now_ns = status["now_ns"]
-    up = f"up {_span(status['uptime_s'])}, {_bytes(status['rss_bytes'])} resident"
+    up = f"up {span(status['uptime_s'])}, {size(status['rss_bytes'])} resident"
     yield f"{status['device']}  tocsin {status['version']}, {up}"
     yield ""
     for name, asset in status["assets"].items():
         yield _asset_line(name, asset, now_ns)
     for fault in status["faults"]:
-        since = _span((now_ns - fault["since_ns"]) / 1e9)
+        since = span((now_ns - fault["since_ns"]) / 1e9)
         yield f"  ! {fault['where']}: {fault['fault']} for {since} {fault['detail']}".rstrip()
     yield ""
     for name, source in status["sources"].items():
         yield f"  source {name}: {source['link']} {source['detail']}".rstrip() + f", {source.get('readings', 0)} readings"
+    yield from rest_lines(status)
+
+
+def rest_lines(status: Mapping[str, Any]) -> Iterator[str]:
+    """What stands below assets and sources: models, actions, what leaves and what does not."""
     for profile, slots in status["slots"].items():
         yield f"  model {profile}: active {slots['active'] or 'none, the baseline decides'}, shadow {slots['shadow'] or 'none'}"
     for bundle, reason in status["refused_bundles"].items():
         yield f"  ! refused {bundle}: {reason}"
     yield from _action_lines(status.get("actions") or {})
-    yield from _outbox_lines(status, now_ns)
+    if status.get("page"):
+        yield f"  page: {status['page']}"
+    yield from _outbox_lines(status, status["now_ns"])
 
 
 def status_line(status: Mapping[str, Any]) -> str:
@@ -39,16 +47,16 @@ def status_line(status: Mapping[str, Any]) -> str:
     parts = [", ".join(f"{count} {state}" for state, count in sorted(states.items()))]
     if status["faults"]:
         parts.append(f"{len(status['faults'])} sensor fault{'s' if len(status['faults']) > 1 else ''}")
-    parts.append(f"outbox {status['backlog_items']} items, {_bytes(status['backlog_bytes'])}")
+    parts.append(f"outbox {status['backlog_items']} items, {size(status['backlog_bytes'])}")
     if status.get("storage"):
         parts.append("cannot store")
     return "; ".join(parts)
 
 
 def _asset_line(name: str, asset: Mapping[str, Any], now_ns: int) -> str:
-    mark = _MARKS.get(asset["state"], "?")
+    mark = MARKS.get(asset["state"], "?")
     told = asset["since_ns"] and asset["state"] != "silent"  # since when it is silent, its fault tells
-    since = f" since {_span((now_ns - asset['since_ns']) / 1e9)} ago" if told else ""
+    since = f" since {span((now_ns - asset['since_ns']) / 1e9)} ago" if told else ""
     detail = f"p={asset['p_value']:.2g}" if asset["p_value"] is not None else f"windows {asset['commissioned']}"
     if asset["alert"]:
         top = ", ".join(f"{channel} {share:.0%}" for channel, share in asset["alert"]["top"])
@@ -69,11 +77,11 @@ def _action_lines(actions: Mapping[str, Any]) -> Iterator[str]:
 def _outbox_lines(status: Mapping[str, Any], now_ns: int) -> Iterator[str]:
     survival = status["survival"]
     waiting = ", ".join(f"{lane} {each['items']}" for lane, each in survival["lanes"].items() if each["items"])
-    yield f"  outbox: {status['backlog_items']} items, {_bytes(status['backlog_bytes'])}" + (f" ({waiting})" if waiting else "")
+    yield f"  outbox: {status['backlog_items']} items, {size(status['backlog_bytes'])}" + (f" ({waiting})" if waiting else "")
     if status.get("storage"):
         yield f"  ! not stored: {status['held_items']} items in memory, {status['lost_items']} lost; {status['storage']}"
     if survival["oldest"]:
-        yield f"  oldest unsent: {survival['oldest']['kind'].replace('_', ' ')}, {_span(survival['oldest']['age_s'])} old"
+        yield f"  oldest unsent: {survival['oldest']['kind'].replace('_', ' ')}, {span(survival['oldest']['age_s'])} old"
     yield from _alone_lines(survival)
     if not status["clock_synced"]:
         yield "  ! clock: no time server has set it yet; times are provisional"
@@ -82,16 +90,16 @@ def _outbox_lines(status: Mapping[str, Any], now_ns: int) -> Iterator[str]:
 
 def _alone_lines(survival: Mapping[str, Any]) -> Iterator[str]:
     """How long it lasts, and how long its card does."""
-    over = "the last day" if survival["measured_s"] >= _DAY_S else f"the {_span(survival['measured_s'])} since the start"
+    over = "the last day" if survival["measured_s"] >= _DAY_S else f"the {span(survival['measured_s'])} since the start"
     if survival["days"] is not None:
-        per_day = _bytes(survival["bytes_per_day"])
+        per_day = size(survival["bytes_per_day"])
         yield f"  without a hub: lasts {survival['days']:,g} days; {per_day} a day, as in {over}"
     flash = survival["flash"]
     if flash["agent_bytes_per_day"] is None:
         return
     by_all = flash["device_bytes_per_day"]
-    everyone = f", {flash['disk']} gets {_bytes(by_all)} in all" if by_all is not None else ""
-    line = f"  flash: the agent writes {_bytes(flash['agent_bytes_per_day'])} a day{everyone}"
+    everyone = f", {flash['disk']} gets {size(by_all)} in all" if by_all is not None else ""
+    line = f"  flash: the agent writes {size(flash['agent_bytes_per_day'])} a day{everyone}"
     if flash["years"] is not None:
         line += f"; a new card of {flash['endurance_bytes'] / 1e12:g} TB lasts {flash['years']:,g} years"
     yield line
@@ -101,27 +109,12 @@ def _hub_lines(hub: Mapping[str, Any] | None, now_ns: int) -> Iterator[str]:
     if hub is None:
         yield "  hub: none configured"
         return
-    last = f"last sync {_span((now_ns - hub['last_sync_ns']) / 1e9)} ago" if hub["last_sync_ns"] else "not synced yet"
+    last = f"last sync {span((now_ns - hub['last_sync_ns']) / 1e9)} ago" if hub["last_sync_ns"] else "not synced yet"
+    checked_in = hub.get("checkin_age_s")
+    last += f", last check-in {span(checked_in)} ago" if checked_in is not None else ""
     error = hub["sync_error"] or hub["checkin_error"] or hub["update_error"]
     yield f"  hub: {'enrolled' if hub['enrolled'] else 'not enrolled'}, {last}" + (f"; {error}" if error else "")
     if hub.get("rotating"):
         yield "  hub: a new key is made; the hub hears of it at the next contact"
     if hub["set_aside"]:
         yield f"  ! items that the hub refuses, set aside in the state directory's folder set-aside: {hub['set_aside']}"
-
-
-def _span(seconds: float) -> str:
-    """A duration in its two largest units."""
-    s = max(0, round(seconds))
-    for size, unit, next_size, next_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if s >= size:
-            return f"{s // size} {unit} {s % size // next_size} {next_unit}"
-    return f"{s} s"
-
-
-def _bytes(n: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:.1f} GB"

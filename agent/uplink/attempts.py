@@ -27,7 +27,8 @@ _SPREAD: Final = 0.25  # of a period, to both sides
 class Attempts:
     """Of one job. `every_s`: its period while all is well. Times are monotonic s; `drawn` is a random number in [0, 1).
 
-    `next_s`: its next turn. `not_before_s`: until then it must not be hurried either. `busy` is held while it is at work.
+    `next_s`: its next turn. `not_before_s`: until then it must not be hurried either. `last_ok_s`: when it last succeeded.
+    `busy` is held while it is at work.
     """
 
     backoff: Backoff
@@ -35,6 +36,7 @@ class Attempts:
     failures: int = 0
     next_s: float = 0.0
     not_before_s: float = 0.0
+    last_ok_s: float | None = None
     last_error: str = ""
     busy: threading.Lock = field(default_factory=threading.Lock)
 
@@ -69,4 +71,5 @@ class Attempts:
         self.next_s = now_s + max(self.every_s, asked_s) * (1 - _SPREAD + 2 * _SPREAD * drawn)
         self.not_before_s = 0.0
         self.failures = 0
+        self.last_ok_s = now_s
         self.last_error = ""

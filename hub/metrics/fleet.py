@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
@@ -18,12 +18,16 @@ from sqlalchemy import Connection, Engine, func, select
 from hub.ingest.pending import Backlog
 from hub.lake.lake import DeltaLake
 from hub.lake.tables import TABLES
+from hub.rollout.machine import State
 from hub.state.database import reading
 from hub.state.schema import alerts, assets, devices, quarantine, rollouts, sensor_faults, sessions, training_runs
+from hub.web.queries import STATES, read_ledger
+from models.contract.items import LANES, Severity
 from models.errors import StorageError
 from models.version import VERSION
 
 MAX_PROFILES: Final = 50
+_TRAINING_STATES: Final = ("running", "done", "failed")
 Sample = tuple[tuple[str, ...], float]
 
 
@@ -85,21 +89,35 @@ def _of_state(connection: Connection, online_since_ns: int) -> Iterator[GaugeMet
     by_profile = select(assets.c.profile, func.count(assets.c.device_id.distinct())).select_from(join)
     heard = _told_apart(connection.execute(by_profile.where(online).group_by(assets.c.profile)).all())
     yield _gauge("tocsin_devices_online", "Devices heard lately that watch an asset of the profile.", ["profile"], heard)
+    # What may be is told as 0 while it is not: a rule cannot see a change from nothing to something.
+    severities: tuple[str, ...] = get_args(Severity)
     counts = (
-        ("tocsin_assets", "Assets, by state.", assets.c.state, None),
-        ("tocsin_alerts_open", "Open alerts, by severity.", alerts.c.severity, alerts.c.closed_ns),
-        ("tocsin_sensor_faults_open", "Open sensor faults, by kind.", sensor_faults.c.fault, sensor_faults.c.closed_ns),
-        ("tocsin_rollouts", "Rollouts, by state.", rollouts.c.state, None),
-        ("tocsin_training_runs", "Training runs, by state.", training_runs.c.state, None),
+        ("tocsin_assets", "Assets, by state.", assets.c.state, None, STATES),
+        ("tocsin_alerts_open", "Open alerts, by severity.", alerts.c.severity, alerts.c.closed_ns, severities),
+        ("tocsin_sensor_faults_open", "Open sensor faults, by kind.", sensor_faults.c.fault, sensor_faults.c.closed_ns, ()),
+        ("tocsin_rollouts", "Rollouts, by state.", rollouts.c.state, None, get_args(State)),
+        ("tocsin_training_runs", "Training runs, by state.", training_runs.c.state, None, _TRAINING_STATES),
     )
-    for name, told_as, column, closed_ns in counts:
+    for name, told_as, column, closed_ns, known in counts:
         query = select(column, func.count()).group_by(column)
         found = connection.execute(query if closed_ns is None else query.where(closed_ns.is_(None))).all()
-        yield _gauge(name, told_as, [column.name], _told_apart(found))
+        yield _gauge(name, told_as, [column.name], _told_apart(found, known))
+    yield _of_ledger(connection)
     n_quarantined = _one(connection, select(func.count()).select_from(quarantine))
     yield _gauge("tocsin_quarantine_items", "Items in quarantine.", [], [((), n_quarantined)])
     n_sessions = _one(connection, select(func.count()).select_from(sessions))
     yield _gauge("tocsin_sessions", "Sessions of browsers that have not been ended.", [], [((), n_sessions)])
+
+
+def _of_ledger(connection: Connection) -> GaugeMetricFamily:
+    told = "Items that devices made, by lane and by what became of them; missing ones are known to exist and not here."
+    found = {account.lane: account for account in read_ledger(connection)}
+    samples = [
+        ((lane, account), getattr(found[lane], f"n_{account}") if lane in found else 0)
+        for lane in LANES
+        for account in ("received", "missing", "evicted", "merged")
+    ]
+    return _gauge("tocsin_ledger_items", told, ["lane", "account"], samples)
 
 
 def fleet_registry(collector: FleetCollector) -> CollectorRegistry:
@@ -114,9 +132,9 @@ def _one(connection: Connection, query: Any) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _told_apart(rows: Iterable[Any]) -> list[Sample]:
-    """The most frequent values by name, the rest as "other"."""
-    counts = Counter({str(value): int(n) for value, n in rows})
+def _told_apart(rows: Iterable[Any], known: Iterable[str] = ()) -> list[Sample]:
+    """The most frequent values by name, the rest as "other"; the `known` ones also where there is none."""
+    counts = Counter({**dict.fromkeys(known, 0), **{str(value): int(n) for value, n in rows}})
     kept = counts.most_common(MAX_PROFILES)
     rest = sum(counts.values()) - sum(n for _, n in kept)
     told: list[Sample] = [((value,), n) for value, n in kept]

@@ -50,6 +50,9 @@ class Meters:
             registry=registry,
         )  # fmt: skip
 
+        for outcome in ("committed", "refused"):  # a rate cannot see the first one where nothing was told before it
+            self._envelopes.labels(outcome)
+
     def committed(self, group: Sequence[Admitted], outcomes: Sequence[Ack | EnvelopeError], seconds: float) -> None:
         taken = [batch for batch, outcome in zip(group, outcomes, strict=True) if isinstance(outcome, Ack)]
         self._commit_s.observe(seconds)

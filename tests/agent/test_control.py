@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agent.status.control import ControlSocket, ask
+from models.errors import StorageError
 from tests.waiting import wait_until
 
 STATUS = {"device": "dev-1", "assets": {"rig-1": {"p_value": None, "state": "normal"}}, "readings": 12}
@@ -61,6 +62,19 @@ def test_nobody_answers_where_none_runs(tmp_path: Path) -> None:
     assert ask(tmp_path / "nowhere") is None
     (tmp_path / "agent.sock").write_text("no socket")
     assert ask(tmp_path) is None
+
+
+def test_who_may_not_ask_is_told_so_and_not_that_nobody_is_there(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("agent.status.control.os.open", refused)  # root, who runs tests, is refused nothing
+    with pytest.raises(StorageError, match="its own user alone"):
+        ask(tmp_path)
 
 
 def test_a_socket_left_over_from_a_kill_is_replaced(start: Start, tmp_path: Path) -> None:

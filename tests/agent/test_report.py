@@ -15,6 +15,7 @@ from agent.silence import SilenceMonitor, silent_after_ns
 from agent.sources.source import Burst, SourceState
 from agent.status.flash import FlashMeter
 from agent.status.health import Vitals
+from agent.status.recent import Recent
 from agent.status.report import Report
 from agent.status.status_text import status_lines
 from agent.status.survival import Survey
@@ -50,7 +51,7 @@ def report(machine: Machine, outbox_path: Path, tmp_path: Path) -> Iterator[Repo
         version="0.1.0", device_id="dev-1", pipeline=machine.pipeline, outbox=outbox, slots=SlotStore(tmp_path),
         links=LinkMonitor(), silence=SilenceMonitor(), vitals=Vitals(), sources=[StillSource()],
         holding=Holding(outbox),
-        survey=Survey(outbox, FlashMeter(tmp_path), tmp_path, None),
+        recent=Recent(), survey=Survey(outbox, FlashMeter(tmp_path), tmp_path, None),
     )  # fmt: skip
     yield report
     shut(outbox)
@@ -96,6 +97,21 @@ def test_a_status_is_json_and_reads_well(report: Report) -> None:
     assert "  ● rig-1 (rig): normal" in text
     assert "  ! line: link for 1 s wrong CRC" in text
     assert "  source line: down unplugged, 7 readings" in text
+
+
+def test_a_status_tells_what_has_happened_of_late(report: Report) -> None:
+    start_s = stamp(0.0).mono_ns / 1e9
+    report.recent.note(start_s, 1.0, {"line": 7})
+    report.recent.note(start_s + 2.0, 1.5, {"line": 27})
+    score = msgspec.structs.replace(aggregate().scores[0], p_value=0.01234)
+    window = msgspec.structs.replace(aggregate(), asset="rig-1", top=["flow"], scores=[score])
+    report.recent.hear(start_s + 2.0, [window])
+    status = json.loads(json.dumps(report.status(stamp(5.0), None)))
+    line, rig = status["sources"]["line"], status["assets"]["rig-1"]
+    assert (line["readings_per_s"], line["reading_age_s"], line["since_ns"], line["readings"]) == (10.0, 3.0, T0_NS, 7)
+    assert (rig["window_age_s"], rig["top"], rig["p_values"]) == (3.0, ["flow"], [0.012])
+    assert status["cpu_share"] == 0.25
+    assert status["cpu_s"] > 0
 
 
 def test_health_is_an_item_like_any(report: Report) -> None:

@@ -1,0 +1,1 @@
+"""The live view of a device in a terminal: `tocsin agent top`."""
