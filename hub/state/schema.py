@@ -347,6 +347,18 @@ rollout_events = Table(
     Column("final", Boolean, nullable=False),
     Index("rollout_events_by_rollout", "rollout_id"),
 )
+rollout_history = Table(  # how a stage's verdicts and figures went (hub/rollout/history.py)
+    "rollout_history",
+    metadata,
+    Column("rollout_id", String(64), primary_key=True),
+    Column("stage", String(32), primary_key=True),
+    Column("at_ns", BigInteger, primary_key=True, autoincrement=False),
+    Column("verdict", String(8), nullable=False),  # pass, wait, halt
+    Column("n_windows", BigInteger, nullable=False),
+    Column("verdicts", JSON, nullable=False),  # by gate
+    Column("alarm_rate", JSON),  # candidate, incumbent, limit, low, high; shares in 0..1
+    Column("low_p", JSON),
+)
 
 # --- audit (hub/audit; appended in the transaction of what an entry tells about) -----------------------------------
 audit_entries = Table(

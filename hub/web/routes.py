@@ -2,7 +2,7 @@
 
     /                     the overview; ?state=alarm shows only such assets; ?token=… signs in
     /assets/…             single assets
-    /rollouts/…           steering rollouts
+    /rollouts/…           rollouts, and steering them
     /parts/{name}         one part of a page, for refreshing in place
     /events?parts=a,b     the stream of what has changed (server-sent events)
     /signin, /signout     see signin.py
