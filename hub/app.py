@@ -151,6 +151,7 @@ def build_app(hub: Hub) -> FastAPI:
         session_max_s=sessions.max_s,
         silent_after_s=online_for_s,
         profiles_dir=hub.profiles_dir,
+        config=hub.config,
         stopping=stopping.is_set,
     )
 

@@ -38,6 +38,14 @@ Seconds = Annotated[float, Meta(ge=0.1, le=86400)]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 
 
+class CatalogueEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What people should know of a profile's data. `owner`: who answers for it. `channels`: a sentence on each."""
+
+    owner: Annotated[str, Meta(max_length=200)] = ""
+    description: Annotated[str, Meta(max_length=2000)] = ""
+    channels: Annotated[dict[Name, Annotated[str, Meta(max_length=500)]], Meta(max_length=1000)] = {}
+
+
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`hub.toml`. An empty URL or directory means the default inside the hub's own directory.
 
@@ -45,6 +53,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     committed to the lake. `rollout_tick_s`: how often gates are judged. `session_idle_h`, `session_max_h`: how long a browser
     stays signed in, unused and at all. `profiles_dir`: profiles beside the built-in ones.
     `require_approval`: no rollout starts before somebody has approved its bundle. `retrain_…`: see `hub/training/triggers.py`.
+    `catalogue`: by profile, for the page of the data.
     `keep_..._days`: how many days a table of the lake is kept, 0 = for ever. `keep_versions_h`: how long the lake's older
     versions stay readable.
 
@@ -79,6 +88,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     retrain_drift_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
     retrain_feedback: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     retrain_rest_h: Annotated[float, Meta(ge=0.1, le=87_600)] = 24.0
+    catalogue: dict[Name, CatalogueEntry] = {}
 
 
 @dataclass(frozen=True)
@@ -200,6 +210,9 @@ _HUB_TOML = """\
 # retrain_drift_share = 0   # or once so large a share of its assets has moved from its normal
 # retrain_feedback = 0      # or once so many alerts were judged since the latest run
 # retrain_rest_h = 24       # but never sooner after a run
+# [catalogue.pump]          # told on the page of the data, for each profile
+# owner = ""                # who answers for it
+# description = ""
 """
 
 

@@ -101,6 +101,9 @@ ROUTES: Final[Mapping[str, Right]] = {
     "GET /rollouts/{rollout_id}": READ,
     "GET /rollouts/{rollout_id}/{step}": ROLLOUT,
     "POST /rollouts/{rollout_id}/{step}": ROLLOUT,
+    "GET /data": READ,
+    "GET /data/catalogue": READ,
+    "GET /data/audit": AUDIT,
     "GET /signin": PUBLIC,
     "POST /signin": PUBLIC,
     "POST /signout": PUBLIC,  # signing out twice is no error

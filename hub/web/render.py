@@ -65,7 +65,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.globals.update(age=_age, static=_static_urls().__getitem__, how_sure=words.how_sure, UPTAKE=UPTAKE)
-        for name in ("size", "count", "percent", "label", "fault_name", "iso", "span"):
+        for name in ("size", "count", "percent", "label", "fault_name", "iso", "span", "day"):
             self._environment.filters[name] = getattr(words, name)
 
     def page(self, template: str, status_code: int = 200, **values: Any) -> HTMLResponse:
