@@ -3,6 +3,7 @@
     /                     the overview; ?state=alarm shows only such assets; ?token=… signs in
     /assets/…             single assets
     /rollouts/…           rollouts, and steering them
+    /value                what the fleet's learning brought
     /data/…               what came, is kept and was refused; the catalogue; the audit log
     /parts/{name}         one part of a page, for refreshing in place
     /events?parts=a,b     the stream of what has changed (server-sent events)
@@ -39,6 +40,7 @@ from hub.web.render import ContentAddressedFiles, Templates
 from hub.web.rollout_pages import RolloutPages
 from hub.web.seams import LakeLook
 from hub.web.signin import SignInPages
+from hub.web.value_pages import ValuePages
 from hub.web.words import NS_PER_S
 
 SILENT_AFTER_S: Final = 90.0  # three check-ins at the default pace
@@ -68,6 +70,7 @@ def web_routes(
         AssetPages(desk, lake, profiles_dir),
         RolloutPages(desk, rollouts),
         DataPages(desk, engine, lake, config or HubConfig(), profiles_dir),
+        ValuePages(desk, engine, lake, profiles_dir),
         LivePages(desk, access),
     ]
     desk.take_in(rooms)
