@@ -210,9 +210,7 @@ _HUB_TOML = """\
 # retrain_drift_share = 0   # or once so large a share of its assets has moved from its normal
 # retrain_feedback = 0      # or once so many alerts were judged since the latest run
 # retrain_rest_h = 24       # but never sooner after a run
-# [catalogue.pump]          # told on the page of the data, for each profile
-# owner = ""                # who answers for it
-# description = ""
+# catalogue = {}            # by profile: owner, description, channels, as the page of the data tells them
 """
 
 

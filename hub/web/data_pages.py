@@ -53,7 +53,7 @@ class DataPages:
         self._lake = Kept(lambda: read_lake(engine, lake, config), LAKE_S)
         self._drift = Kept(lambda: read_drift(engine, lake, config, profiles_dir, desk.clock), DRIFT_S)
         self._completeness = self._of_state(read_completeness)
-        self._quality = self._of_state(read_quality)
+        self._quality = self._of_state(read_quality, LAKE_S)
         self._received = self._of_state(read_received)
         self._keeping = self._of_state(lambda connection, _today: read_keeping(connection))
 
@@ -100,12 +100,12 @@ class DataPages:
 
         return await self._desk.page(request, "audit.html", [], more)
 
-    def _of_state(self, read: Callable[[Connection, int], Any]) -> Kept[Any]:
+    def _of_state(self, read: Callable[[Connection, int], Any], max_age_s: float = STATE_S) -> Kept[Any]:
         def work() -> Any:
             with self._engine.begin() as connection:
                 return read(connection, self._desk.clock() // DAY_NS)
 
-        return Kept(work, STATE_S)
+        return Kept(work, max_age_s)
 
 
 def _reader(figures: Kept[Any]) -> Callable[[Connection, Look], Any]:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -27,7 +28,7 @@ from hub.web.forms import read_form, whole_number
 from hub.web.guard import PageGuard, principal_of, refused, see_other
 from hub.web.part import Look, Part
 from hub.web.rollout_list import read_rollout_list, read_startable
-from hub.web.rollout_view import read_rollout, rollout_digest
+from hub.web.rollout_view import RolloutPage, read_rollout, rollout_digest
 from models.errors import RolloutError
 
 STEPS: Final = {  # what is asked before it is done
@@ -44,6 +45,8 @@ STEPS: Final = {  # what is asked before it is done
 }
 _WISHES: Final = ("bundle", "canaries", "waves", "min_windows", "skip_shadow")
 MAX_DEVICES: Final = 1_000_000
+KEPT_S: Final = 5.0
+MAX_KEPT: Final = 8
 
 
 class RolloutPages:
@@ -54,11 +57,12 @@ class RolloutPages:
     def __init__(self, desk: Desk, rollouts: RolloutService) -> None:
         self._desk = desk
         self._rollouts = rollouts
+        self._kept: dict[str, tuple[str, float, RolloutPage]] = {}
 
     def parts(self) -> Mapping[str, Part]:
         return {
             "rollout_list": Part(read_rollout_list),
-            "rollout": Part(read_rollout, scope=("rollout",), known=rollout_digest),
+            "rollout": Part(self._read, scope=("rollout",), known=rollout_digest),
         }
 
     def routes(self, guard: PageGuard) -> list[BaseRoute]:
@@ -127,6 +131,19 @@ class RolloutPages:
         except RolloutError as error:
             return refused(409, str(error))
         return see_other(f"/rollouts/{quote(rollout_id, safe='')}")
+
+    def _read(self, connection: Connection, look: Look) -> RolloutPage | None:
+        """The view of thousands of devices takes a tenth of a second: it is kept for KEPT_S while nothing happens."""
+        rollout_id, digest = look.get("rollout"), rollout_digest(connection, look)
+        known = self._kept.get(rollout_id)
+        if known is not None and known[0] == digest and time.monotonic() < known[1]:
+            return known[2]
+        view = read_rollout(connection, look)
+        if view is not None:
+            if len(self._kept) >= MAX_KEPT:
+                self._kept.clear()
+            self._kept[rollout_id] = digest, time.monotonic() + KEPT_S, view
+        return view
 
     async def _plan(self, request: Request, fields: Mapping[str, str], wrong: str = "") -> Response:
         """`wrong`: why what was asked for could not be begun."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -289,3 +290,19 @@ def test_hostile_names_are_text(data: Engine, operator: httpx.Client, now_ns: in
         text = shown(operator, path[7:]) if path.startswith("/parts") else operator.get(path).text
         assert "<script>alert" not in text, path
         assert "&lt;script&gt;alert(1)" in text, path
+
+
+def test_the_pages_carry_strict_headers_and_no_inline_script_or_style(data: Engine, operator: httpx.Client) -> None:
+    paths = ["/data", "/data/catalogue", "/data/audit", "/value", "/rollouts", "/rollouts/roll-pump-3-5f3a", "/rollouts/new"]
+    for path in (*paths, "/rollouts/roll-pump-3-5f3a/abort", *(f"/parts/{part}" for part in (*PARTS, "value", "rollout_list"))):
+        reply = operator.get(path)
+        assert reply.status_code == 200, path
+        assert "default-src 'none'" in reply.headers["content-security-policy"]
+        assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=", reply.text), path
+
+
+@pytest.mark.parametrize(
+    "path", ["/data", "/data/catalogue", "/data/audit", "/value", "/rollouts", "/rollouts/x", "/rollouts/new"]
+)
+def test_strangers_are_sent_to_sign_in(stranger: httpx.Client, path: str) -> None:
+    assert stranger.get(path).headers["location"] == "/signin"
