@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow.dataset as ds
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 
 from hub.lake.days import DAY_NS
 from hub.state.schema import alert_feedback, alerts, profile_days, received_days
@@ -31,6 +31,7 @@ MIN_LABELLED_SHARE: Final = 0.5
 DIFFERENT_P: Final = 0.05
 MAX_DELAYS: Final = 30
 N_WEEKS: Final = 26
+MAX_DETECTORS: Final = 2000  # of all profiles
 SAMPLE_BYTES: Final = 4  # a float32; times and framing are not counted
 LABELS: Final = {"confirm": "confirmed", "false-alarm": "false", "maintenance": "maintenance", "": "unlabelled"}
 _EPOCH: Final = date(1970, 1, 1)
@@ -58,16 +59,20 @@ class ValueFigures:
     def report(self, connection: Connection, windows: ds.Dataset, now_ns: int) -> ValueReport:
         """`windows`: the lake's table `aggregates`."""
         today = now_ns // DAY_NS
-        days = _days(connection, today)
-        profiles = {name: self._profile(name) for name in sorted({row.profile for row in days})}
-        served = _served(days, profiles)
-        self._label(connection, windows, served)
+        rows = _decided(connection, today)
+        profiles = {name: self._profile(name) for name in sorted({row.profile for row in rows})}
+        served = _served(rows, profiles)
+        for row in connection.execute(_labels()):
+            model = served.get(row.profile, {}).get(row.detector)
+            if model is not None:
+                model.labels[LABELS[row.label]] = row.n
+        self._measure(connection, windows, served)
         found = [_of_profile(name, served[name]) for name in profiles if served[name]]
         months = sum(model.asset_months for profile in found for model in profile.models)
         return ValueReport(
             asset_months=round(months, 3),
             profiles=found,
-            traffic=_traffic(connection, days, profiles, today),
+            traffic=_traffic(connection, rows, profiles, today),
             weeks=_weeks(connection, today),
         )
 
@@ -77,20 +82,12 @@ class ValueFigures:
         except ConfigError:
             return None
 
-    def _label(self, connection: Connection, windows: ds.Dataset, served: Mapping[str, dict[str, _Served]]) -> None:
-        """Count the alerts of each detector since its profile is counted, and measure the newest confirmed ones."""
-        n_measured: Counter[str] = Counter()
-        firsts = {name: min(one.first_day for one in models.values()) for name, models in served.items() if models}
-        for row in _alerts(connection, min(firsts.values(), default=0)):
+    def _measure(self, connection: Connection, windows: ds.Dataset, served: Mapping[str, dict[str, _Served]]) -> None:
+        """The delays of the newest confirmed alerts."""
+        for row in connection.execute(_confirmed()).all():
             model = served.get(row.profile, {}).get(row.detector)
-            if model is None or row.opened_ns // DAY_NS < firsts[row.profile]:
-                continue
-            model.labels[LABELS[row.label]] += 1
-            if row.label == "confirm" and n_measured[row.profile] < MAX_DELAYS:
-                n_measured[row.profile] += 1
-                delay_s = self._delay(windows, row)
-                if delay_s is not None:
-                    model.delays_s.append(delay_s)
+            if model is not None and (delay_s := self._delay(windows, row)) is not None:
+                model.delays_s.append(delay_s)
 
     def _delay(self, windows: ds.Dataset, row: Any) -> float | None:
         key = row.device_id, row.alert_id
@@ -99,41 +96,64 @@ class ValueFigures:
         return self._delays[key]
 
 
-def _days(connection: Connection, today: int) -> Sequence[Any]:
-    return connection.execute(select(profile_days).where(profile_days.c.day <= today)).all()
+def _decided(connection: Connection, today: int) -> Sequence[Any]:
+    """Sums over all days by profile and detector, the most frequent MAX_DETECTORS of them."""
+    table = profile_days.c
+    day = case((table.watched_ns > 0, table.day))
+    sums = [func.sum(table[name]).label(name) for name in ("watched_ns", "n_windows")]
+    query = select(table.profile, table.detector, func.min(day).label("first_day"), func.max(day).label("last_day"), *sums)
+    query = query.where(table.day <= today).group_by(table.profile, table.detector)
+    return connection.execute(query.order_by(func.sum(table.n_windows).desc()).limit(MAX_DETECTORS)).all()
 
 
-def _served(days: Sequence[Any], profiles: Mapping[str, Profile | None]) -> dict[str, dict[str, _Served]]:
+def _served(rows: Sequence[Any], profiles: Mapping[str, Profile | None]) -> dict[str, dict[str, _Served]]:
     """By profile and detector. Where windows overlap, the time that each adds is its hop."""
     found: dict[str, dict[str, _Served]] = {name: {} for name in profiles}
-    for row in days:
-        if not row.detector or not row.watched_ns:
-            continue
-        profile = profiles[row.profile]
-        overlap = profile.windowing.hop / profile.windowing.window_s if profile else 1.0
-        watched_ns = row.watched_ns * min(1.0, overlap)
-        one = found[row.profile].get(row.detector)
-        if one is None:
-            found[row.profile][row.detector] = _Served(row.day, row.day, watched_ns)
-        else:
-            one.first_day, one.last_day = min(one.first_day, row.day), max(one.last_day, row.day)
-            one.watched_ns += watched_ns
+    for row in rows:
+        if row.detector and row.watched_ns:
+            profile = profiles[row.profile]
+            overlap = profile.windowing.hop / profile.windowing.window_s if profile else 1.0
+            watched_ns = row.watched_ns * min(1.0, overlap)
+            found[row.profile][row.detector] = _Served(row.first_day, row.last_day, watched_ns)
     return found
 
 
-def _alerts(connection: Connection, first_day: int) -> Sequence[Any]:
-    """Newest first, with the latest word on each, "" = none."""
-    label = func.coalesce(_latest_word(), "").label("label")
-    said = func.coalesce(alerts.c.said_opened_ns, alerts.c.opened_ns).label("said_ns")
-    names = ("device_id", "alert_id", "asset", "profile", "detector", "opened_ns")
-    query = select(*(alerts.c[name] for name in names), said, label).where(alerts.c.opened_ns >= first_day * DAY_NS)
-    return connection.execute(query.order_by(alerts.c.opened_ns.desc())).all()
-
-
-def _latest_word() -> Any:
+def _latest_words() -> Any:
+    """What was said last of each alert that something was said of."""
     word = alert_feedback.c
-    mine = (word.device_id == alerts.c.device_id) & (word.alert_id == alerts.c.alert_id)
-    return select(word.label).where(mine).order_by(word.at_ns.desc()).limit(1).scalar_subquery()
+    newest = select(word.device_id, word.alert_id, func.max(word.at_ns).label("at_ns")).group_by(word.device_id, word.alert_id)
+    last = newest.subquery()
+    same = (word.device_id == last.c.device_id) & (word.alert_id == last.c.alert_id) & (word.at_ns == last.c.at_ns)
+    return select(word.device_id, word.alert_id, word.label).join(last, same).subquery()
+
+
+def _counted_alerts(words: Any, *, outer: bool) -> Any:
+    """Alerts since their profile is counted, joined with what was said of them last."""
+    table = profile_days.c
+    first = select(table.profile, (func.min(table.day) * DAY_NS).label("first_ns")).where(table.watched_ns > 0)
+    firsts = first.group_by(table.profile).subquery()
+    since = (firsts.c.profile == alerts.c.profile) & (alerts.c.opened_ns >= firsts.c.first_ns)
+    said = (words.c.device_id == alerts.c.device_id) & (words.c.alert_id == alerts.c.alert_id)
+    return alerts.join(firsts, since).join(words, said, isouter=outer)
+
+
+def _labels() -> Any:
+    words = _latest_words()
+    label = func.coalesce(words.c.label, "")
+    chosen = select(alerts.c.profile, alerts.c.detector, label.label("label"), func.count().label("n"))
+    joined = chosen.select_from(_counted_alerts(words, outer=True))
+    return joined.group_by(alerts.c.profile, alerts.c.detector, label)
+
+
+def _confirmed() -> Any:
+    """The newest MAX_DELAYS confirmed alerts of each profile."""
+    words = _latest_words()
+    said = func.coalesce(alerts.c.said_opened_ns, alerts.c.opened_ns).label("said_ns")
+    place = func.row_number().over(partition_by=alerts.c.profile, order_by=alerts.c.opened_ns.desc()).label("place")
+    names = ("device_id", "alert_id", "asset", "profile", "detector")
+    chosen = select(*(alerts.c[name] for name in names), said, place).select_from(_counted_alerts(words, outer=False))
+    ranked = chosen.where(words.c.label == "confirm").subquery()
+    return select(ranked).where(ranked.c.place <= MAX_DELAYS)
 
 
 def _of_profile(name: str, served: Mapping[str, _Served]) -> ProfileValue:
@@ -190,9 +210,9 @@ def _change(before: ModelValue, after: ModelValue) -> Change:
     return Change(**names, verdict=verdict, p_value=p_value)
 
 
-def _traffic(connection: Connection, days: Sequence[Any], profiles: Mapping[str, Profile | None], today: int) -> Traffic:
+def _traffic(connection: Connection, rows: Sequence[Any], profiles: Mapping[str, Profile | None], today: int) -> Traffic:
     raw, left_out = 0.0, set()
-    for row in days:
+    for row in rows:
         profile = profiles[row.profile]
         if profile is None:
             left_out.add(row.profile)
@@ -215,13 +235,13 @@ def window_bytes(profile: Profile) -> float:
 def _weeks(connection: Connection, today: int) -> list[WeekOfAlerts]:
     """The last N_WEEKS, up to today."""
     first = today - 7 * N_WEEKS + 1
-    label = func.coalesce(_latest_word(), "")
-    week = (alerts.c.opened_ns // DAY_NS - first) // 7
+    words = _latest_words()
+    same = (words.c.device_id == alerts.c.device_id) & (words.c.alert_id == alerts.c.alert_id)
+    week, label = (alerts.c.opened_ns // DAY_NS - first) // 7, func.coalesce(words.c.label, "")
     within = (alerts.c.opened_ns >= first * DAY_NS) & (alerts.c.opened_ns < (today + 1) * DAY_NS)
-    told = select(week.label("week"), label.label("label")).where(within).subquery()
-    query = select(told.c.week, told.c.label, func.count()).group_by(told.c.week, told.c.label)
+    query = select(week, label, func.count()).select_from(alerts.join(words, same, isouter=True)).where(within)
     counts: defaultdict[int, dict[str, int]] = defaultdict(dict)
-    for number, said, n in connection.execute(query):
+    for number, said, n in connection.execute(query.group_by(week, label)):
         counts[int(number)][LABELS[said]] = n
     names = tuple(LABELS.values())
     return [

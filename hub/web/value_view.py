@@ -9,6 +9,8 @@ from typing import Final
 from hub.value.shapes import ModelValue, ProfileValue, Rate, ValueReport
 
 WIDTH: Final = 300
+MAX_PROFILES: Final = 30
+MAX_MODELS: Final = 12  # of a profile: the first, and the latest ones
 _VERDICTS: Final = {
     "fewer": "fewer false alarms",
     "more": "more false alarms",
@@ -76,15 +78,18 @@ def value_view(report: ValueReport) -> ValueView:
     )
     most = max((sum(n for _, n in week.parts) for week in weeks), default=0)
     totals = tuple((label, sum(getattr(week, label) for week in report.weeks)) for label in LABELS)
-    return ValueView(report, tuple(_profile(profile) for profile in report.profiles), weeks, max(1, most), totals)
+    profiles = tuple(_profile(profile) for profile in report.profiles[:MAX_PROFILES])
+    return ValueView(report, profiles, weeks, max(1, most), totals)
 
 
 def _profile(profile: ProfileValue) -> ProfileRows:
     alarms_top = _top([(model.false_alarms.per_asset_month, model.false_alarms.high) for model in profile.models])
     delay_top = _top([(model.delay.median_s, model.delay.high_s) for model in profile.models])
-    rows = tuple(ModelRow(model, _alarms(model, alarms_top), _delay(model, delay_top)) for model in profile.models)
+    shown = profile.models if len(profile.models) <= MAX_MODELS else [profile.models[0], *profile.models[1 - MAX_MODELS :]]
+    rows = tuple(ModelRow(model, _alarms(model, alarms_top), _delay(model, delay_top)) for model in shown)
     changes = tuple(
-        (change.verdict, f"{change.after} against {change.before}: {_VERDICTS[change.verdict]}") for change in profile.changes
+        (change.verdict, f"{change.after} against {change.before}: {_VERDICTS[change.verdict]}")
+        for change in profile.changes[-3:]
     )
     tops = alarms_top if any(row.alarms for row in rows) else 0.0, delay_top if any(row.delay for row in rows) else 0.0
     return ProfileRows(profile.profile, profile.counted_since, rows, *tops, changes)

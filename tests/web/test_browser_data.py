@@ -13,6 +13,7 @@ from tests.waiting import wait_until
 from tests.web.browsing import BROWSER_TESTS, Tab, fits, is_live, shoot, violations
 from tests.web.seeding import FLEET
 from tests.web.seeding_data import add_profile_day, seed_data
+from tests.web.seeding_rollouts import Trial, add_pumps, publish
 from tests.web.seeding_value import seed_value
 
 pytestmark = BROWSER_TESTS
@@ -62,3 +63,24 @@ def test_a_device_of_the_heat_map_leads_to_its_page(url: str, fleet: Engine, lak
     page.get_by_role("link", name="gw-lyon-02").click()
     page.wait_for_selector(".asset-head")
     assert "/assets/gw-lyon-02/" in page.url
+
+
+@pytest.mark.slow
+def test_with_five_thousand_devices_every_page_is_as_short_and_still_fits(
+    browser: Any, url: str, engine: Engine, lake: DeltaLake, now_ns: int
+) -> None:
+    add_pumps(engine, 5000, now_ns)
+    trial = Trial(engine, publish(engine, 1, now_ns), now_ns)
+    trial.step()
+    seed_data(engine, lake, now_ns, [f"d-{k:04}" for k in range(5000)])
+    seed_value(engine, now_ns)
+    tab = Tab(browser, "phone")
+    page = tab.sign_in(url)
+    for name, address in (*PAGES.items(), ("rollout", f"/rollouts/{trial.id}"), ("rollouts", "/rollouts")):
+        page.goto(url + address)
+        is_live(page)
+        wait_until(lambda: "being worked out" not in page.inner_text("main"), timeout_s=30, what=name)
+        assert fits(page), name
+        assert page.locator("body *").count() < 6000, name
+    tab.close()
+    assert tab.complaints == []
