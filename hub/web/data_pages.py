@@ -109,8 +109,8 @@ class DataPages:
 
 
 def _reader(figures: Kept[Any]) -> Callable[[Connection, Look], Any]:
-    """A view that is always there: what is being worked out is told as `{"now": None}`."""
-    return lambda _connection, _look: {"now": figures.get()}
+    """A view that is always there: what is being worked out is told as `now` = None."""
+    return lambda _connection, _look: figures.view()
 
 
 def _verified(connection: Connection) -> tuple[bool, str]:

@@ -33,6 +33,12 @@ class Kept(Generic[T]):
         self._value: T | None = None
         self._due_s = float("-inf")  # by the monotonic clock: from then on it is worked out anew
         self._working = False
+        self._failure = ""
+
+    def view(self) -> dict[str, object]:
+        """For a part: `now`, what is known, and `failed`, why nothing is."""
+        value = self.get()
+        return {"now": value, "failed": "" if value is not None else self._failure}
 
     def get(self) -> T | None:
         """What is known; None while nothing is."""
@@ -48,15 +54,16 @@ class Kept(Generic[T]):
             return self._value
 
     def _renew(self) -> None:
-        value, wait_s = None, _RETRY_S
+        value, wait_s, failure = None, _RETRY_S, ""
         try:
             value = self._work()
             wait_s = self._max_age_s
         except (TocsinError, SQLAlchemyError, OSError) as error:
+            failure = str(error).partition("\n")[0][:200]
             _log.warning("figures for the pages could not be worked out: %s", error)
         finally:
             with self._lock:
                 self._value = value if value is not None else self._value
                 self._due_s = time.monotonic() + wait_s
-                self._working = False
+                self._working, self._failure = False, failure
             self._done.set()

@@ -39,7 +39,7 @@ class ValuePages:
         self._view = Kept(work, KEPT_S)
 
     def parts(self) -> Mapping[str, Part]:
-        return {"value": Part(lambda _connection, _look: {"now": self._view.get()})}
+        return {"value": Part(lambda _connection, _look: self._view.view())}
 
     def routes(self, guard: PageGuard) -> list[BaseRoute]:
         return [guard.page("/value", self.page)]

@@ -43,8 +43,14 @@ def test_the_pages_fit_and_axe_finds_nothing(
     assert tab.complaints == []
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are worked out anew every second."""
+    monkeypatch.setattr("hub.web.data_pages.LAKE_S", 1.0)
+
+
 def test_an_empty_hub_s_pages_say_what_comes_and_fill_by_themselves(
-    url: str, engine: Engine, tab: Tab, now_ns: int, monkeypatch: pytest.MonkeyPatch
+    quick: None, url: str, engine: Engine, tab: Tab, now_ns: int
 ) -> None:
     page = tab.sign_in(url)
     for name in PAGES:

@@ -278,6 +278,14 @@ def test_old_figures_are_shown_until_there_are_new_ones_and_a_failure_keeps_them
     assert kept.get() == 1
 
 
+def test_figures_that_cannot_be_had_are_told_as_such() -> None:
+    def work() -> int:
+        raise OSError("the lake is gone")
+
+    kept = Kept(work, max_age_s=1, patience_s=5)
+    wait_until(lambda: kept.view() == {"now": None, "failed": "the lake is gone"}, what="the failure")
+
+
 def test_hostile_names_are_text(data: Engine, operator: httpx.Client, now_ns: int) -> None:
     with data.begin() as connection:
         connection.execute(update(sensor_faults).values(channel=HOSTILE, fault=HOSTILE))
