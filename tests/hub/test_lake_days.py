@@ -8,17 +8,23 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import Engine, insert, select
 
 from hub.ingest.log import LogRecord
 from hub.lake.days import DAY_NS, KEEP_DEVICE_DAYS, count_days, prune_days
 from hub.lake.lake import open_lake
+from hub.lake.recount import recount
 from hub.lake.rows import rows_of
 from hub.lake.writer import LakeWriter
+from hub.serve import only_one
+from hub.settings import init_hub
 from hub.state.database import open_state
 from hub.state.schema import device_days, profile_days, received_days
 from models.contract.items import KIND_OF, Aggregate, Body, SlotScore, encode_body
+from models.errors import StorageError
 from tests.hub.simulated_device import NOW_NS, aggregate, health, rollup, stamp
+from tocsin.cli import cli
 
 DAY = NOW_NS // DAY_NS
 
@@ -110,3 +116,32 @@ def test_counting_a_full_batch_costs_little(writer: LakeWriter) -> None:
     counts = count_days(aggregates, rollups, records)
     assert time.process_time() - began_s < 1.0  # some 50 ms; making the rows takes ten times as long
     assert counts.devices[0]["n_windows"] == 20_000
+
+
+def test_the_whole_lake_counted_anew_gives_the_same(engine: Engine, writer: LakeWriter, tmp_path: Path) -> None:
+    bodies = [window(1), window(2, 0.01), window(3, 0.001, alarm=True), window(4, faulty=["flow"]), window(5, profile="fan")]
+    writer.consume([*(record(body, k) for k, body in enumerate(bodies, start=1)), record(rollup(3, "pump-1"), 9)])
+    before = [rows(engine, table) for table in (device_days, profile_days, received_days)]
+    with engine.begin() as connection:
+        connection.execute(profile_days.delete().where(profile_days.c.profile == "fan"))
+        connection.execute(device_days.update().values(n_windows=99))
+    assert recount(engine, open_lake(str(tmp_path / "lake")), "log") >= 6
+    assert [sorted(rows(engine, table), key=str) for table in (device_days, profile_days, received_days)] == [
+        sorted(table, key=str) for table in before
+    ]
+
+
+def test_a_lake_ahead_of_its_writer_is_not_counted(engine: Engine, writer: LakeWriter, tmp_path: Path) -> None:
+    lake = open_lake(str(tmp_path / "lake"))
+    lake.append("aggregates", rows_of("aggregates", [record(window(1), 1)]), "log", 1)
+    with pytest.raises(StorageError, match="start the hub once"):
+        recount(engine, lake, "log")
+
+
+def test_the_command_counts_while_no_hub_is_running(tmp_path: Path) -> None:
+    hub = init_hub(tmp_path / "hub")
+    told = CliRunner().invoke(cli, ["hub", "lake", "recount", "--data", str(hub.paths.root)])
+    assert told.output == "0 rows of the lake are counted by day\n"
+    with only_one(hub.paths.lock):
+        refused = CliRunner().invoke(cli, ["hub", "lake", "recount", "--data", str(hub.paths.root)])
+    assert refused.exit_code == 1
