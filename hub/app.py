@@ -72,6 +72,7 @@ from hub.state.database import open_state, reading
 from hub.training.routes import LearningApi
 from hub.training.runs import end_dead_runs
 from hub.training.watch import TrainingWatch, settings_of
+from hub.value.routes import ValueApi
 from hub.web.routes import web_routes
 from models.contract.checkin import EnrolReply
 
@@ -155,6 +156,7 @@ def build_app(hub: Hub) -> FastAPI:
         session_max_s=sessions.max_s,
         silent_after_s=online_for_s,
         profiles_dir=hub.profiles_dir,
+        config=hub.config,
         stopping=stopping.is_set,
     )
 
@@ -175,11 +177,15 @@ def build_app(hub: Hub) -> FastAPI:
     add_problem_handlers(app)
     app.router.routes.extend(device_api.routes())
     app.router.routes.extend(DistributionApi(engine, registry.path).routes())
-    app.include_router(operator_api.router())
-    app.include_router(IdentityApi(engine, access, hub, keys).router())
-    app.include_router(accounts_api.router())
-    app.include_router(LedgerApi(engine, access, lake).router())
-    app.include_router(LearningApi(engine, access, registry).router())
+    for api in (
+        operator_api,
+        IdentityApi(engine, access, hub, keys),
+        accounts_api,
+        LedgerApi(engine, access, lake),
+        ValueApi(engine, access, lake, hub.profiles_dir),
+        LearningApi(engine, access, registry),
+    ):
+        app.include_router(api.router())
     _add_probes(app, backlog)
     app.router.routes.append(metrics_route(access, counted, fleet))
     app.router.routes.extend(pages)

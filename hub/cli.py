@@ -46,6 +46,7 @@ _COMMANDS = {
     "feedback": ("hub.training.feedback_cli", "feedback"),
     "dataset": ("hub.training.dataset_cli", "dataset"),
     "triggers": ("hub.training.triggers_cli", "triggers"),
+    "value": ("hub.value.cli", "value"),
 }
 
 

@@ -38,6 +38,14 @@ Seconds = Annotated[float, Meta(ge=0.1, le=86400)]
 Days = Annotated[int, Meta(ge=0, le=36_500)]
 
 
+class CatalogueEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What people should know of a profile's data. `owner`: who answers for it. `channels`: a sentence on each."""
+
+    owner: Annotated[str, Meta(max_length=200)] = ""
+    description: Annotated[str, Meta(max_length=2000)] = ""
+    channels: Annotated[dict[Name, Annotated[str, Meta(max_length=500)]], Meta(max_length=1000)] = {}
+
+
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`hub.toml`. An empty URL or directory means the default inside the hub's own directory.
 
@@ -46,6 +54,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     stays signed in, unused and at all. `profiles_dir`: profiles beside the built-in ones.
     `require_approval`: no rollout starts before somebody has approved its bundle. `retrain_…`: see `hub/training/triggers.py`.
     `rollout_trained`: see `hub/rollout/after_training.py`.
+    `catalogue`: by profile, for the page of the data.
     `keep_..._days`: how many days a table of the lake is kept, 0 = for ever. `keep_versions_h`: how long the lake's older
     versions stay readable.
 
@@ -81,6 +90,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     retrain_feedback: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     retrain_rest_h: Annotated[float, Meta(ge=0.1, le=87_600)] = 24.0
     rollout_trained: bool = False
+    catalogue: dict[Name, CatalogueEntry] = {}
 
 
 @dataclass(frozen=True)
@@ -202,6 +212,7 @@ _HUB_TOML = """\
 # retrain_drift_share = 0   # or once so large a share of its assets has moved from its normal
 # retrain_feedback = 0      # or once so many alerts were judged since the latest run
 # retrain_rest_h = 24       # but never sooner after a run
+# catalogue = {}            # by profile: owner, description, channels, as the page of the data tells them
 """
 
 

@@ -90,11 +90,17 @@ def head_of(connection: Connection, *, for_update: bool = False) -> Head:
     return Head(0, FIRST_PREVIOUS) if row is None else Head(row.number, row.sha256)
 
 
-def read_entries(connection: Connection, *, before: int | None = None, limit: int = 200) -> list[Entry]:
-    """Newest first; `before`: only those with lower numbers."""
+def read_entries(
+    connection: Connection, *, before: int | None = None, limit: int = 200, actor: str = "", action: str = ""
+) -> list[Entry]:
+    """Newest first; `before`: only those with lower numbers; `actor`, `action`: only theirs, as they are written."""
     query = select(audit_entries).order_by(audit_entries.c.number.desc()).limit(limit)
     if before is not None:
         query = query.where(audit_entries.c.number < before)
+    if actor:
+        query = query.where(audit_entries.c.actor == actor)
+    if action:
+        query = query.where(audit_entries.c.action == action)
     return [Entry(**row) for row in connection.execute(query).mappings()]
 
 
@@ -104,7 +110,26 @@ def verify(connection: Connection, kept: Head | None = None) -> Head:
     Raises AuditBroken naming the first entry that does not fit.
     """
     at = Head(0, FIRST_PREVIOUS)
-    for entry in _in_order(connection):
+    return _follow(connection, at, _in_order(connection), kept)
+
+
+def verify_latest(connection: Connection, n_entries: int) -> tuple[int, Head]:
+    """Follow the chain over its newest `n_entries`, on the word of the one before them: how many those were, and the head.
+
+    Raises AuditBroken as `verify` does.
+    """
+    first = max(1, head_of(connection).number - n_entries + 1)
+    query = select(audit_entries.c.sha256).where(audit_entries.c.number == first - 1)
+    before = FIRST_PREVIOUS if first == 1 else connection.execute(query).scalar()
+    if before is None:
+        raise AuditBroken(f"entry {first - 1} is missing")
+    start = Head(first - 1, before)
+    head = _follow(connection, start, _in_order(connection, after=first - 1 if first > 1 else None), None)
+    return head.number - start.number, head
+
+
+def _follow(connection: Connection, at: Head, entries: Iterator[Entry], kept: Head | None) -> Head:
+    for entry in entries:
         if entry.number != at.number + 1:
             raise AuditBroken(f"entry {at.number + 1} is missing; {entry.number} follows {at.number}")
         told = _hash(entry.number, entry.at_ns, entry.actor, entry.action, entry.subject, entry.details, at.sha256)
@@ -132,8 +157,8 @@ def cli_actor() -> str:
         return f"cli:{uid}"
 
 
-def _in_order(connection: Connection) -> Iterator[Entry]:
-    last = -(2**62)  # whatever was put in must be seen
+def _in_order(connection: Connection, after: int | None = None) -> Iterator[Entry]:
+    last = -(2**62) if after is None else after  # whatever was put in must be seen
     while True:
         query = select(audit_entries).where(audit_entries.c.number > last).order_by(audit_entries.c.number).limit(_READ_AT_ONCE)
         rows = connection.execute(query).mappings().all()

@@ -66,6 +66,27 @@ def vacuum(keep_versions_h: int | None, data: Path, as_json: bool) -> None:
     click.echo(json.dumps(removed) if as_json else f"{sum(removed.values())} files removed")
 
 
+@lake.command()
+@data_option
+@json_option
+def recount(data: Path, as_json: bool) -> None:
+    """Count windows by day anew, for the pages of data and value; the hub must not be running."""
+    from hub.ingest.log import SqliteIngestLog
+    from hub.lake.recount import recount as count_anew
+    from hub.serve import only_one
+    from hub.state.database import open_state
+
+    hub = load_hub(data)
+    with only_one(hub.paths.lock):
+        engine, log = open_state(hub.state_url), SqliteIngestLog(hub.paths.ingest)
+        try:
+            n_rows = count_anew(engine, _open(data), log.log_id)
+        finally:
+            log.close()
+            engine.dispose()
+    click.echo(json.dumps({"rows": n_rows}) if as_json else f"{n_rows:,} rows of the lake are counted by day")
+
+
 def _open(data: Path) -> DeltaLake:
     from hub.lake.lake import open_lake
 

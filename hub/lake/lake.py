@@ -57,6 +57,15 @@ class LakeSize:
     n_files: int
 
 
+@dataclass(frozen=True)
+class LakeDay:
+    """A day (ISO) of one table."""
+
+    day: str
+    n_rows: int
+    n_bytes: int
+
+
 class Lake(Protocol):
     """The seam of storage. One writer at a time; readers as many as there are."""
 
@@ -185,6 +194,22 @@ class DeltaLake:
             first_day=days[0] if days else "",
             last_day=days[-1] if days else "",
         )
+
+    def days(self, table: TableName) -> list[LakeDay]:
+        """What the newest version holds of each day, by day."""
+        files = pa.table(self._open(table).get_add_actions(flatten=True))
+        if not files.num_rows:
+            return []
+        sums = [("num_records", "sum"), ("size_bytes", "sum")]
+        rows = files.group_by("partition.day").aggregate(sums).sort_by("partition.day").to_pylist()
+        return [LakeDay(str(row["partition.day"]), row["num_records_sum"] or 0, row["size_bytes_sum"]) for row in rows]
+
+    def latest(self, table: TableName, limit: int = 300) -> dict[str, int]:
+        """When each kind of operation (WRITE, OPTIMIZE, DELETE, VACUUM END, …) was last, Unix ms, among the newest commits."""
+        found: dict[str, int] = {}
+        for commit in self._open(table).history(limit):
+            found.setdefault(str(commit.get("operation", "")), int(commit.get("timestamp", 0)))
+        return found
 
     def compact(self, table: TableName, min_files: int = 2) -> int:
         files = pa.table(self._open(table).get_add_actions(flatten=True)).to_pylist()

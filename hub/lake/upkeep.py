@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from hub.audit.log import record
 from hub.ingest.consumer import Follower
+from hub.lake.days import prune_days
 from hub.lake.lake import Lake
 from hub.lake.tables import TABLES, TableName
 from hub.settings import HubConfig
@@ -42,6 +43,8 @@ class Upkeep:
                 self._lake.compact(table, COMPACT_FROM)
             with self._alone():
                 self._lake.vacuum(table, self._config.keep_versions_h)
+        with self._engine.begin() as connection:
+            prune_days(connection, now_ns)
 
     def _alone(self) -> AbstractContextManager[bool]:
         return self._writer.paused()

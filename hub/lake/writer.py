@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
 from sqlalchemy import Engine
 
 from hub.ingest.log import LogRecord
 from hub.ingest.positions import get_position, set_position
+from hub.lake.days import add_counts, count_days
 from hub.lake.lake import Lake
 from hub.lake.rows import rows_of
 from hub.lake.tables import TABLE_OF, TABLES, TableName
@@ -37,21 +39,26 @@ class LakeWriter:
 
     def consume(self, records: Sequence[LogRecord]) -> None:
         """Raises DeltaError, OSError; what was committed by then is not written again."""
-        for table in TABLES:
-            self._write(table, records)
+        rows = {table: self._write(table, records) for table in TABLES}
+        counts = count_days(rows["aggregates"], rows["rollups"], records)
         with self._engine.begin() as connection:
             set_position(connection, self.name, self._log_id, records[-1].position)
+            add_counts(connection, counts)
 
-    def _write(self, table: TableName, records: Sequence[LogRecord]) -> None:
+    def _write(self, table: TableName, records: Sequence[LogRecord]) -> pa.Table:
+        """Rows of all `records` that belong to `table`; those are written that it has not got."""
         kinds = {kind for kind, name in TABLE_OF.items() if name == table}
         mine = [record for record in records if record.kind in kinds]
+        rows = rows_of(table, mine)
         if not mine:
-            return
+            return rows
         written = self._written.pop(table, None)  # after a failure it is looked up
         if written is None:
             written = self._lake.position(table, self._log_id)
         fresh = [record for record in mine if record.position > written]
         if fresh:
-            self._lake.append(table, rows_of(table, fresh), self._log_id, fresh[-1].position)
+            fresh_rows = rows if len(fresh) == len(mine) else rows_of(table, fresh)
+            self._lake.append(table, fresh_rows, self._log_id, fresh[-1].position)
             written = fresh[-1].position
         self._written[table] = written
+        return rows

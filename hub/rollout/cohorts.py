@@ -75,12 +75,13 @@ def _by_turns(members: Sequence[Member], seed: str) -> list[str]:
     strata: dict[tuple[str, str, str], list[Member]] = defaultdict(list)
     for member in members:
         strata[member.stratum].append(member)
+    lots = {member.device_id: _lot(seed, member.device_id) for member in members}
     due: list[tuple[bool, float, str, str]] = []
     for group in strata.values():
-        group.sort(key=lambda member: (not member.recent, _lot(seed, member.device_id)))
+        group.sort(key=lambda member: (not member.recent, lots[member.device_id]))
         for k, member in enumerate(group):
             when = (k + 0.5) / len(group) if k else float(-len(group))
-            due.append((not member.recent, when, _lot(seed, member.device_id), member.device_id))
+            due.append((not member.recent, when, lots[member.device_id], member.device_id))
     return [device_id for *_, device_id in sorted(due)]
 
 

@@ -37,7 +37,7 @@ def eligible_members(connection: Connection, profile: str, spec_hash: str, now_n
             recent=row.last_seen_ns >= now_ns - RECENT_NS,
             age=age_group(since.get(row.device_id), now_ns),
         )
-        for row in connection.execute(query)
+        for row in connection.execute(query).all()
     ]
 
 

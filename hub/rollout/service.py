@@ -10,20 +10,32 @@ Invariants:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, Row, func, insert, select
 
 from hub.registry.approval import approval_of
 from hub.rollout import store
 from hub.rollout.figures import agents_of, eligible_members, returning, stage_figures
 from hub.rollout.gates import GateSettings, judge, overall
+from hub.rollout.history import note_point
 from hub.rollout.machine import ASSIGNING, Event, Plan, State, make_plan, next_state
 from hub.rollout.store import HUB, Rollout
 from hub.state.database import reading
 from hub.state.schema import fleet_bundles, rollouts
 from models.errors import RolloutError
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What whoever starts a rollout may choose. None = by the fleet's size (`canaries`), as the gates say (`min_windows`)."""
+
+    skip_shadow: bool = False
+    canaries: int | None = None
+    min_windows: int | None = None
+    waves: int = 1
 
 
 class RolloutService:
@@ -59,18 +71,9 @@ class RolloutService:
             _claim_profile(connection, bundle.profile, now_ns)
             incumbent_id = store.fleet_bundle(connection, bundle.profile)
             _refuse_needless(connection, bundle.profile, bundle_id, incumbent_id)
-            gates = GateSettings() if min_windows is None else GateSettings(min_windows=min_windows)
             rollout_id = _new_id(connection, bundle.profile, bundle.version, bundle_id)
-            members = eligible_members(connection, bundle.profile, bundle.spec_hash, now_ns)
-            plan = make_plan(
-                members,
-                rollout_id,
-                skip_shadow=skip_shadow,
-                canaries=canaries,
-                waves=waves,
-                gates=gates,
-                absent_after_s=absent_after_s,
-            )
+            wishes = Wishes(skip_shadow=skip_shadow, canaries=canaries, min_windows=min_windows, waves=waves)
+            plan = _plan(connection, bundle, rollout_id, wishes, now_ns, absent_after_s)
             rollout = Rollout(
                 rollout_id=rollout_id,
                 profile=bundle.profile,
@@ -88,6 +91,13 @@ class RolloutService:
             figures = {"incumbent": incumbent_id, **_cohorts(plan)}
             store.note_event(connection, rollout, "started", figures, now_ns=now_ns, actor=actor)
         return rollout_id
+
+    def preview(self, bundle_id: str, wishes: Wishes, *, now_ns: int) -> Plan:
+        """The plan that `start` would make now; nothing is begun. Raises RolloutError: no such bundle, no device for it."""
+        with reading(self._engine).begin() as connection:
+            bundle = store.bundle_row(connection, bundle_id)
+            rollout_id = _new_id(connection, bundle.profile, bundle.version, bundle_id)
+            return _plan(connection, bundle, rollout_id, wishes, now_ns)
 
     def tick(self, now_ns: int) -> None:
         """Judge every open rollout and take the step that follows, if any."""
@@ -165,6 +175,7 @@ def _judge_stage(connection: Connection, rollout: Rollout, now_ns: int) -> None:
     verdicts = judge(stage_figures(connection, rollout))
     verdict, reason = overall(verdicts)
     figures = {"reason": reason, "gates": [v.to_json() for v in verdicts]}
+    note_point(connection, rollout, verdict, verdicts, now_ns)
     if verdict == "halt":
         _halt(connection, rollout, figures, now_ns)
     elif rollout.state == "paused":
@@ -221,6 +232,20 @@ def _refuse_needless(connection: Connection, profile: str, bundle_id: str, incum
         raise RolloutError(f"rollout {others[0].rollout_id} of {profile} is {others[0].state}; abort it or let it end first")
     if bundle_id == incumbent_id:
         raise RolloutError(f"{bundle_id} is what {profile} devices run already")
+
+
+def _plan(
+    connection: Connection, bundle: Row[Any], rollout_id: str, wishes: Wishes, now_ns: int, absent_after_s: float = 300.0
+) -> Plan:
+    return make_plan(
+        eligible_members(connection, bundle.profile, bundle.spec_hash, now_ns),
+        rollout_id,
+        skip_shadow=wishes.skip_shadow,
+        canaries=wishes.canaries,
+        waves=wishes.waves,
+        gates=GateSettings() if wishes.min_windows is None else GateSettings(min_windows=wishes.min_windows),
+        absent_after_s=absent_after_s,
+    )
 
 
 def _new_id(connection: Connection, profile: str, version: int, bundle_id: str) -> str:

@@ -105,6 +105,7 @@ quarantine = Table(
     Column("reason", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("received_ns", BigInteger, nullable=False),
+    Index("quarantine_by_time", "received_ns"),
 )
 lane_boots = Table(  # in which boot of its device each stretch of a lane was made
     "lane_boots",
@@ -142,6 +143,38 @@ consumers = Table(  # how far each reader of the ingest log has come
     metadata,
     Column("name", String(64), primary_key=True),
     Column("position", BigInteger, nullable=False),
+)
+
+# --- what came, by day; written by the lake's writer (hub/lake/days.py) ---------------------------------------------
+
+
+def _counts(*names: str) -> list[Column[Any]]:
+    return [Column(name, BigInteger, nullable=False) for name in names]
+
+
+device_days = Table(
+    "device_days",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("epoch", String(64), primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),  # from 1970-01-01, UTC
+    *_counts("n_windows", "n_merged", "n_faulty", "n_late", "first_seq", "last_seq"),
+    Index("device_days_by_day", "day"),
+)
+profile_days = Table(
+    "profile_days",
+    metadata,
+    Column("profile", String(64), primary_key=True),
+    Column("detector", String(64), primary_key=True),  # that decided; "" = none, while learning
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    *_counts("n_windows", "n_learning", "n_faulty", "n_alarm", "n_clean", "n_unlikely", "watched_ns", "n_readings"),
+)
+received_days = Table(
+    "received_days",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),  # of receipt
+    Column("kind", String(32), primary_key=True),
+    *_counts("n_items", "n_bytes"),
 )
 
 # --- the devices' clocks (hub/projector/clocks.py) -----------------------------------------------------------------
@@ -347,6 +380,18 @@ rollout_events = Table(
     Column("final", Boolean, nullable=False),
     Index("rollout_events_by_rollout", "rollout_id"),
 )
+rollout_history = Table(  # how a stage's verdicts and figures went (hub/rollout/history.py)
+    "rollout_history",
+    metadata,
+    Column("rollout_id", String(64), primary_key=True),
+    Column("stage", String(32), primary_key=True),
+    Column("at_ns", BigInteger, primary_key=True, autoincrement=False),
+    Column("verdict", String(8), nullable=False),  # pass, wait, halt
+    Column("n_windows", BigInteger, nullable=False),
+    Column("verdicts", JSON, nullable=False),  # by gate
+    Column("alarm_rate", JSON),  # candidate, incumbent, limit, low, high; shares in 0..1
+    Column("low_p", JSON),
+)
 
 # --- audit (hub/audit; appended in the transaction of what an entry tells about) -----------------------------------
 audit_entries = Table(
@@ -360,6 +405,8 @@ audit_entries = Table(
     Column("details", Text, nullable=False),  # JSON, as it was hashed
     Column("previous", String(64), nullable=False),
     Column("sha256", String(64), nullable=False),
+    Index("audit_by_actor", "actor", "number"),
+    Index("audit_by_action", "action", "number"),
 )
 audit_head = Table(  # one row: the newest entry
     "audit_head",

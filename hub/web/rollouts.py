@@ -81,15 +81,22 @@ class RolloutView:
     gates: tuple[GateView, ...]
     evidence: Evidence | None
 
+    @property
+    def here(self) -> str:
+        """The stage it is at; "" where the plan is not known."""
+        return next((stage.name for stage in self.stages if stage.progress in ("current", "failed")), "")
 
-def read_rollouts(connection: Connection, limit: int = MAX_ROLLOUTS) -> tuple[RolloutView, ...]:
-    """Those that are not ended first, then the latest ended ones."""
+
+def read_rollouts(connection: Connection, limit: int = MAX_ROLLOUTS, only: str = "") -> tuple[RolloutView, ...]:
+    """Those that are not ended first, then the latest ended ones; or the one that is called `only`."""
     rank = case((rollouts.c.state.in_(OPEN), 0), else_=1)
     before = bundles.alias("before")
     joined = rollouts.outerjoin(bundles, bundles.c.bundle_id == rollouts.c.bundle_id).outerjoin(
         before, before.c.bundle_id == rollouts.c.incumbent_id
     )
     chosen = select(rollouts, bundles.c.version, before.c.version.label("incumbent_version")).select_from(joined)
+    if only:
+        chosen = chosen.where(rollouts.c.rollout_id == only)
     rows = connection.execute(chosen.order_by(rank, rollouts.c.created_ns.desc()).limit(limit)).all()
     ids = [row.rollout_id for row in rows]
     said = _latest_said(connection, ids)

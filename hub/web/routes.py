@@ -2,7 +2,9 @@
 
     /                     the overview; ?state=alarm shows only such assets; ?token=… signs in
     /assets/…             single assets
-    /rollouts/…           steering rollouts
+    /rollouts/…           rollouts, and steering them
+    /value                what the fleet's learning brought
+    /data/…               what came, is kept and was refused; the catalogue; the audit log
     /parts/{name}         one part of a page, for refreshing in place
     /events?parts=a,b     the stream of what has changed (server-sent events)
     /signin, /signout     see signin.py
@@ -26,16 +28,19 @@ from starlette.routing import BaseRoute, Mount
 from hub.access import Access
 from hub.operators.signin import SignIn
 from hub.rollout.service import RolloutService
+from hub.settings import HubConfig
 from hub.state.database import reading
 from hub.web.asset_pages import AssetPages
+from hub.web.data_pages import DataPages
 from hub.web.desk import Desk, Room
 from hub.web.guard import PageGuard
 from hub.web.live_pages import LivePages
 from hub.web.overview import OverviewPage
 from hub.web.render import ContentAddressedFiles, Templates
 from hub.web.rollout_pages import RolloutPages
-from hub.web.seams import Windows
+from hub.web.seams import LakeLook
 from hub.web.signin import SignInPages
+from hub.web.value_pages import ValuePages
 from hub.web.words import NS_PER_S
 
 SILENT_AFTER_S: Final = 90.0  # three check-ins at the default pace
@@ -46,11 +51,12 @@ def web_routes(
     access: Access,
     signin: SignIn,
     rollouts: RolloutService,
-    lake: Windows,
+    lake: LakeLook,
     *,
     session_max_s: int,
     silent_after_s: float = SILENT_AFTER_S,
     profiles_dir: Path | None = None,
+    config: HubConfig | None = None,
     clock: Callable[[], int] = time.time_ns,
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[BaseRoute]:
@@ -63,6 +69,8 @@ def web_routes(
         OverviewPage(desk, signing),
         AssetPages(desk, lake, profiles_dir),
         RolloutPages(desk, rollouts),
+        DataPages(desk, engine, lake, config or HubConfig(), profiles_dir),
+        ValuePages(desk, engine, lake, profiles_dir),
         LivePages(desk, access),
     ]
     desk.take_in(rooms)

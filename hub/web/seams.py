@@ -1,4 +1,4 @@
-"""What the pages need of the rest of the hub, as a small protocol: the lake's windows."""
+"""What the pages need of the rest of the hub, as small protocols: the lake's windows, and what the lake consists of."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Protocol
 
 import pyarrow.dataset as ds
 
+from hub.lake.lake import LakeDay, TableState
 from hub.lake.tables import TableName
 
 
@@ -13,3 +14,13 @@ class Windows(Protocol):
     """The part of `hub.lake.lake.Lake` that plots are drawn from."""
 
     def dataset(self, table: TableName, version: int | None = None) -> ds.Dataset: ...
+
+
+class LakeLook(Windows, Protocol):
+    """What the page of the data tells of it."""
+
+    def state(self, table: TableName) -> TableState: ...
+
+    def days(self, table: TableName) -> list[LakeDay]: ...
+
+    def latest(self, table: TableName, limit: int = 300) -> dict[str, int]: ...

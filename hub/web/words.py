@@ -77,6 +77,11 @@ def iso(then_ns: int) -> str:
         return ""
 
 
+def day(number: int) -> str:
+    """A day counted from 1970-01-01 as its date; "" for one that no calendar holds."""
+    return iso(number * 86_400 * NS_PER_S)[:10]
+
+
 def size(n_bytes: float | None) -> str:
     """Bytes in decimal units: 512 B, 24.1 kB, 3.0 MB."""
     if n_bytes is None:

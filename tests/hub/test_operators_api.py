@@ -73,7 +73,7 @@ def test_what_operators_change_is_in_the_log_with_who_it_was(client: HubClient, 
         sign_in(olga, "olga")
         assert olga.post("/v1/training-runs", json={"profile": "pump"}).status_code == 202
         rollout_id = olga.post("/v1/rollouts", json={"bundle_id": "pump-7"}).json()["rollout_id"]
-        assert olga.post(f"/rollouts/{rollout_id}/pause").headers["location"] == "/#rollouts"
+        assert olga.post(f"/rollouts/{rollout_id}/pause").headers["location"] == f"/rollouts/{rollout_id}"
         assert olga.post(f"/rollouts/{rollout_id}/pause").status_code == 409
         assert olga.post(f"/rollouts/{rollout_id}/explode").status_code == 409
         assert olga.post(f"/v1/rollouts/{rollout_id}/abort").status_code == 200

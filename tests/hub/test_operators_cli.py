@@ -48,6 +48,7 @@ COVERED = {
     "GET /v1/rollouts/{rollout_id}": "rollout status",
     "POST /v1/rollouts": "rollout start",
     "POST /v1/rollouts/{rollout_id}/{step}": "rollout pause, rollout resume, rollout abort, rollout rollback",
+    "GET /v1/value": "value",
     "GET /v1/audit": "audit list",
     "GET /v1/users": "user list",
     "POST /v1/users": "user add",
