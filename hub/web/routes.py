@@ -1,7 +1,7 @@
 """The hub's pages, put together.
 
     /                     the overview; ?state=alarm shows only such assets; ?token=… signs in
-    /assets/…             single assets
+    /assets/…             single assets, and their alerts
     /rollouts/…           steering rollouts
     /parts/{name}         one part of a page, for refreshing in place
     /events?parts=a,b     the stream of what has changed (server-sent events)
@@ -27,6 +27,7 @@ from hub.access import Access
 from hub.operators.signin import SignIn
 from hub.rollout.service import RolloutService
 from hub.state.database import reading
+from hub.web.alert_pages import AlertPages
 from hub.web.asset_pages import AssetPages
 from hub.web.desk import Desk, Room
 from hub.web.guard import PageGuard
@@ -62,6 +63,7 @@ def web_routes(
     rooms: list[Room] = [  # in the order of the navigation
         OverviewPage(desk, signing),
         AssetPages(desk, lake, profiles_dir),
+        AlertPages(desk, lake, profiles_dir),
         RolloutPages(desk, rollouts),
         LivePages(desk, access),
     ]
