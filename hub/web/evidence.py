@@ -55,7 +55,7 @@ def read_excerpt(lake: Windows, device_id: str, alert: AssetAlert) -> Excerpt | 
 def figures(excerpt: Excerpt, alert: AssetAlert, kind: Kind | None) -> dict[str, Any]:
     """JSON-able. `opened`: when the alert opened, seconds from the excerpt's first sample; `channels`: those that contribute
     most first, each with `t` (seconds, likewise), `values`, `share` (None = not among those that contribute), `usual` ([low,
-    high] of its samples while commissioning: mean and two standard deviations either side) and, of fast channels, `spectrum`."""
+    high] of its samples while commissioning: mean and two standard deviations either side), and of fast ones `spectrum`."""
     shares = {share.channel: share.share for share in alert.top}
     order = sorted(range(len(excerpt.channels)), key=lambda at: -shares.get(excerpt.channels[at], 0.0))
     return {

@@ -2,6 +2,7 @@
 
     /                     the overview; ?state=alarm shows only such assets; ?token=… signs in
     /assets/…             single assets, and their alerts
+    /models/…, /runs/…    models, and the runs that made them
     /rollouts/…           steering rollouts
     /parts/{name}         one part of a page, for refreshing in place
     /events?parts=a,b     the stream of what has changed (server-sent events)
@@ -32,6 +33,7 @@ from hub.web.asset_pages import AssetPages
 from hub.web.desk import Desk, Room
 from hub.web.guard import PageGuard
 from hub.web.live_pages import LivePages
+from hub.web.model_pages import ModelPages
 from hub.web.overview import OverviewPage
 from hub.web.render import ContentAddressedFiles, Templates
 from hub.web.rollout_pages import RolloutPages
@@ -64,6 +66,7 @@ def web_routes(
         OverviewPage(desk, signing),
         AssetPages(desk, lake, profiles_dir),
         AlertPages(desk, lake, profiles_dir),
+        ModelPages(desk, engine),
         RolloutPages(desk, rollouts),
         LivePages(desk, access),
     ]
