@@ -90,9 +90,11 @@ class ProfileModels:
 def read_versions(connection: Connection) -> tuple[ProfileModels, ...]:
     """By profile, newest version first."""
     watching = select(assets.c.profile, func.count(assets.c.device_id.distinct())).group_by(assets.c.profile)
-    n_devices = dict(connection.execute(watching).tuples().all())
+    n_devices: dict[str, int] = dict(connection.execute(watching).tuples().all())
     rows = _ranked(connection, bundles, bundles.c.version, MAX_VERSIONS)
-    n_all = dict(connection.execute(select(bundles.c.profile, func.count()).group_by(bundles.c.profile)).tuples().all())
+    n_all: dict[str, int] = dict(
+        connection.execute(select(bundles.c.profile, func.count()).group_by(bundles.c.profile)).tuples().all()
+    )
     current = dict(connection.execute(select(fleet_bundles.c.profile, fleet_bundles.c.bundle_id)).tuples().all())
     ids = [row.bundle_id for row in rows]
     holders = read_holders(connection)

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.training.curves import ASKED, FALSE_ALARM_SHARES, alarm_rate, curves, detected
@@ -15,6 +15,7 @@ from hub.training.evaluate import auc
 SCORES = st.lists(st.integers(0, 12), min_size=1, max_size=60).map(lambda values: np.array(values, dtype=float))
 
 
+@settings(deadline=None, max_examples=60)
 @given(SCORES, SCORES)
 def test_no_threshold_lets_through_more_normal_windows_than_it_says_and_none_sees_more_faults(
     normal: np.ndarray, faulty: np.ndarray

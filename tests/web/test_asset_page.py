@@ -223,7 +223,7 @@ def test_the_page_says_in_short_what_is_since_when_and_what_to_do(
     assert f'href="{PAGE}/alerts/{alert_id}"' in html
     assert f'action="/alerts/gw-lyon-01/{alert_id}/feedback"' in html
     assert 'href="/models/pump-3-5f3a"' in html
-    assert 'href="/#rollout-roll-pump-3-5f3a"' in html
+    assert 'href="/rollouts/roll-pump-3-5f3a"' in html
 
 
 def test_the_story_alone_is_what_the_page_holds(fleet: Engine, lake: DeltaLake, operator: httpx.Client, now_ns: int) -> None:
@@ -327,7 +327,18 @@ def test_hostile_names_are_text_on_the_pages_of_assets_and_alerts(
         assert "&lt;script&gt;alert(1)" in text
 
 
-def test_new_pages_are_refused_to_strangers_and_have_strict_headers(fleet: Engine, stranger: httpx.Client, now_ns: int) -> None:
+def test_pages_of_assets_and_alerts_have_nothing_inline(
+    fleet: Engine, lake: DeltaLake, operator: httpx.Client, now_ns: int
+) -> None:
+    with fleet.begin() as connection:
+        alert_id = seed_asset(connection, lake, now_ns)
+    for path in (PAGE, f"{PAGE}/story", f"{PAGE}/alerts/{alert_id}"):
+        response = operator.get(path)
+        assert "unsafe" not in response.headers["content-security-policy"]
+        assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=", response.text), path
+
+
+def test_pages_of_assets_and_alerts_are_refused_to_strangers(fleet: Engine, stranger: httpx.Client, now_ns: int) -> None:
     alert = f"{PAGE}/alerts/pump-2-{now_ns - 190 * S}"
     assert stranger.get(alert).status_code == 303
     assert [stranger.get(path).status_code for path in (f"{PAGE}/story", f"{alert}/evidence.json")] == [401, 401]
