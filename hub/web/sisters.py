@@ -43,6 +43,11 @@ class Strip:
     verdict: str
     outlying: bool = False
 
+    @property
+    def marks(self) -> list[float]:
+        """Where others are drawn: those that would fall on one another, once."""
+        return sorted({round(x, 2) if len(self.others) > 100 else round(x, 4) for x in self.others})
+
 
 @dataclass(frozen=True, slots=True)
 class Sisters:

@@ -142,9 +142,11 @@
     const before = channelsPlace.childElementCount;
     channelsPlace.style.minHeight = before ? `${channelsPlace.clientHeight}px` : ""; // the page must not jump while it is drawn anew
     channelsPlace.replaceChildren();
+    place.classList.toggle("empty", !data.t.length);
+    document.getElementById("plot-legend").hidden = !data.t.length;
     if (!data.t.length) {
-      place.textContent = data.from < 1 || query.has("span") ? "The lake has no windows of this asset yet." : "The lake has no windows of this asset in this time.";
-      say("No windows, no channels.");
+      place.textContent = query.has("span") ? "The lake has no windows of this asset yet." : "The lake has no windows of this asset in this time.";
+      say("Channels are drawn of windows: without any there is nothing to draw.");
     } else {
       plots = [scores(), ...data.channels.map(channel)];
       if (!data.channels.length) say("Windows of this time hold other features than the hub's profile says: their channels cannot be told.");
