@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hub.training.curves import curves
 from hub.training.dataset import DEVICE, TIME, Dataset, asset_slices
 from hub.training.injection import FAULTS, Fault, FeatureMap, inject
 from hub.training.labels import LOW_P, graded_on_labels
@@ -99,34 +100,47 @@ def evaluate(
         "labelled": graded_on_labels(dataset.labelled, detector, alarms.tails),
         "latency_us_median": _latency_us(detector, normal),
     }
+    graded = {"int8": by_int8, "float": by_float, "baseline": by_robust}
+    p_values = {"int8": alarms.p_values}
     if champion is not None:
-        record["champion"] = _graded_champion(champion, dataset, normal, injected)
+        record["champion"], graded["champion"], p_values["champion"] = _graded_champion(champion, dataset, normal, injected)
+    record["curves"] = curves({name: (grade.normal, grade.faulty) for name, grade in graded.items()}, p_values)
     return Evaluation(record, normal, injected)
 
 
-def _graded_champion(champion: Champion, dataset: Dataset, normal: Floats, injected: dict[Fault, Floats]) -> dict[str, Any]:
+def _graded_champion(
+    champion: Champion, dataset: Dataset, normal: Floats, injected: dict[Fault, Floats]
+) -> tuple[dict[str, Any], _Grade, list[float]]:
     detector = champion.detector
     grade = _graded(detector_scores(detector, normal), {f: detector_scores(detector, z) for f, z in injected.items()})
     alarms = false_alarms(dataset, detector)
-    return {
+    record = {
         "bundle_id": champion.bundle_id,
         "auc": grade.auc,
         "false_alarm_share": alarms.record["share"],
         "latency_us_median": _latency_us(detector, normal),
         "labelled": graded_on_labels(dataset.labelled, detector, alarms.tails),
     }
+    return record, grade, alarms.p_values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Grade:
     auc: dict[str, float]  # by fault, and "all"
-    scores: Scores  # of everything, normal windows first
+    normal: Scores
+    faulty: dict[str, Scores]  # by fault
+
+    @property
+    def scores(self) -> Scores:
+        """Of everything, normal windows first."""
+        return np.concatenate([self.normal, *self.faulty.values()])
 
 
 def _graded(normal: Scores, faulty: dict[Any, Scores]) -> _Grade:
     aucs = {str(fault): round(auc(normal, scores), 5) for fault, scores in faulty.items()}
     everything = np.concatenate(list(faulty.values()))
-    return _Grade(aucs | {"all": round(auc(normal, everything), 5)}, np.concatenate([normal, everything]))
+    by_fault = {str(fault): scores for fault, scores in faulty.items()}
+    return _Grade(aucs | {"all": round(auc(normal, everything), 5)}, normal, by_fault)
 
 
 def _correlation(a: Scores, b: Scores) -> float:
@@ -150,9 +164,11 @@ def refuse_bad(record: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FalseAlarms:
-    """`low`: by (device_id, asset), 1 for each held-out normal window with p <= 0.01, else 0. `tails`: their calibration."""
+    """`low`: by (device_id, asset), 1 for each held-out normal window with p <= 0.01, else 0; `p_values`: of all of these.
+    `tails`: their calibration."""
 
     low: dict[Asset, list[int]]
+    p_values: list[float]
     tails: dict[Asset, Tail]
     record: dict[str, Any]
 
@@ -164,6 +180,7 @@ def false_alarms(dataset: Dataset, detector: Detector) -> FalseAlarms:
     windows = dataset.windows
     held, commissioning = dataset.part(TIME, DEVICE), windows.commissioning
     low: dict[Asset, list[int]] = {}
+    p_values: list[float] = []
     tails: dict[Asset, Tail] = {}
     uncalibrated = 0
     for pair, rows in asset_slices(windows):
@@ -173,7 +190,9 @@ def false_alarms(dataset: Dataset, detector: Detector) -> FalseAlarms:
             uncalibrated += 1
             continue
         tails[pair] = fit_tail(_commissioning_scores(dataset, detector, learned))
-        low[pair] = [int(p_value(tails[pair], s) <= LOW_P) for s in detector_scores(detector, judged)]
+        own = [p_value(tails[pair], s) for s in detector_scores(detector, judged)]
+        low[pair] = [int(p <= LOW_P) for p in own]
+        p_values += own
     by_device: dict[str, list[int]] = {}
     for (device_id, _), flags in low.items():
         by_device.setdefault(device_id, []).extend(flags)
@@ -183,7 +202,7 @@ def false_alarms(dataset: Dataset, detector: Detector) -> FalseAlarms:
         "assets_not_calibrated": uncalibrated,
         "by_device": _slices(by_device),
     }
-    return FalseAlarms(low, tails, record)
+    return FalseAlarms(low, p_values, tails, record)
 
 
 def _commissioning_scores(dataset: Dataset, detector: Detector, learned: Floats) -> Scores:

@@ -225,7 +225,7 @@ class TrainingJob:
             profile,
             architecture=self._trainer.architecture,
             dataset=record["dataset"],
-            evaluation=record["evaluation"],
+            evaluation={name: found for name, found in record["evaluation"].items() if name != "curves"},
             trainer=record["trainer"],
             lineage=lineage,
             model_bytes=len(model),

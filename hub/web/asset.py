@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from hub.devices.clones import cloned_of, cloned_text
-from hub.state.schema import commissionings, device_slots, devices
-from hub.web.inbox import AlertRow, FaultRow, read_asset_alerts, read_faults
+from hub.rollout.machine import OPEN
+from hub.state.schema import commissionings, device_slots, devices, rollouts
+from hub.web.asset_alerts import AssetAlert, read_asset_alerts
+from hub.web.inbox import FaultRow, read_faults
 from hub.web.queries import Tile, read_tile
 from models.contract.config import load_profile
 from models.errors import ConfigError
@@ -26,16 +28,26 @@ class SlotView:
 
 
 @dataclass(frozen=True, slots=True)
+class Learned:
+    """The latest commissioning that the hub has."""
+
+    n_windows: int
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class AssetView:
-    """One asset and its device. `title`: what people call such assets.
-    `learned_from`: windows of the latest commissioning that the hub has, None = none yet."""
+    """One asset and its device. `title`: what people call such assets. `rollout_id`: one of its profile that is under way, "" =
+    none. `standing`: why the device is kept out, or that it was cloned; "" = all is well."""
 
     tile: Tile
     title: str
-    alerts: tuple[AlertRow, ...]
+    alerts: tuple[AssetAlert, ...]
     faults: tuple[FaultRow, ...]
     slots: tuple[SlotView, ...]
-    learned_from: int | None
+    learned: Learned | None
+    rollout_id: str
     hardware: str
     agent_version: str
     sources: tuple[tuple[str, str], ...]
@@ -43,7 +55,7 @@ class AssetView:
     survival_days: float | None
     flash_bytes_per_day: float | None
     flash_years: float | None
-    standing: str  # why the device is kept out, or that it was cloned; empty = all is well
+    standing: str
 
 
 def read_asset(
@@ -54,6 +66,7 @@ def read_asset(
     if tile is None:
         return None
     device = connection.execute(select(devices).where(devices.c.device_id == device_id)).one()
+    row = read_commissioning(connection, device_id, asset)
     checkin = device.checkin or {}
     flash = (checkin.get("survival") or {}).get("flash") or {}
     return AssetView(
@@ -62,7 +75,8 @@ def read_asset(
         alerts=read_asset_alerts(connection, device_id, asset),
         faults=read_faults(connection, device_id, asset).shown,
         slots=_slots(connection, device_id, tile.profile),
-        learned_from=_learned_from(connection, device_id, asset),
+        learned=Learned(row.n_windows, row.start_ns, row.end_ns) if row else None,
+        rollout_id=_open_rollout(connection, tile.profile),
         hardware=device.hardware,
         agent_version=device.agent_version,
         sources=tuple(sorted((checkin.get("sources") or {}).items())),
@@ -98,6 +112,13 @@ def _slots(connection: Connection, device_id: str, profile: str) -> tuple[SlotVi
     return tuple(SlotView(*row) for row in rows)
 
 
-def _learned_from(connection: Connection, device_id: str, asset: str) -> int | None:
-    latest = select(commissionings.c.n_windows).where(commissionings.c.device_id == device_id, commissionings.c.asset == asset)
-    return connection.execute(latest.order_by(commissionings.c.end_ns.desc()).limit(1)).scalar_one_or_none()
+def read_commissioning(connection: Connection, device_id: str, asset: str) -> Row[Any] | None:
+    """The latest of the asset, under whatever feature spec; None = the hub has none."""
+    wanted = (commissionings.c.device_id == device_id) & (commissionings.c.asset == asset)
+    return connection.execute(select(commissionings).where(wanted).order_by(commissionings.c.end_ns.desc()).limit(1)).first()
+
+
+def _open_rollout(connection: Connection, profile: str) -> str:
+    here = (rollouts.c.profile == profile) & rollouts.c.state.in_(OPEN)
+    newest = select(rollouts.c.rollout_id).where(here).order_by(rollouts.c.created_ns.desc()).limit(1)
+    return connection.execute(newest).scalar() or ""

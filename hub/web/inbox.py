@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, case, func, select, tuple_
+from sqlalchemy import Connection, Row, case, func, select, tuple_
 from sqlalchemy.sql.elements import ColumnElement
 
 from hub.state.schema import alerts, devices, sensor_faults
@@ -77,13 +77,6 @@ def read_alerts(connection: Connection, limit: int = MAX_ALERTS) -> Alerts:
         n_open = connection.execute(select(func.count()).where(is_open)).scalar_one()
     latest = None if shown else _latest_closed(connection)
     return Alerts(shown, n_open, latest)
-
-
-def read_asset_alerts(connection: Connection, device_id: str, asset: str, limit: int = MAX_ALERTS) -> tuple[AlertRow, ...]:
-    """Open and closed, newest first."""
-    wanted = and_(alerts.c.device_id == device_id, alerts.c.asset == asset)
-    rows = connection.execute(_alert_select().where(wanted).order_by(alerts.c.opened_ns.desc()).limit(limit))
-    return tuple(_alert(row) for row in rows)
 
 
 def read_faults(connection: Connection, device_id: str = "", asset: str = "", limit: int = MAX_ALERTS) -> Faults:

@@ -1,10 +1,11 @@
 """The hub's pages, put together.
 
     /                     the overview; ?state=alarm shows only such assets; ?token=… signs in
-    /assets/…             single assets
+    /assets/…             single assets, and their alerts
+    /models/…, /runs/…    models, and the runs that made them
     /rollouts/…           rollouts, and steering them
-    /value                what the fleet's learning brought
     /data/…               what came, is kept and was refused; the catalogue; the audit log
+    /value                what the fleet's learning brought
     /parts/{name}         one part of a page, for refreshing in place
     /events?parts=a,b     the stream of what has changed (server-sent events)
     /signin, /signout     see signin.py
@@ -30,11 +31,13 @@ from hub.operators.signin import SignIn
 from hub.rollout.service import RolloutService
 from hub.settings import HubConfig
 from hub.state.database import reading
+from hub.web.alert_pages import AlertPages
 from hub.web.asset_pages import AssetPages
 from hub.web.data_pages import DataPages
 from hub.web.desk import Desk, Room
 from hub.web.guard import PageGuard
 from hub.web.live_pages import LivePages
+from hub.web.model_pages import ModelPages
 from hub.web.overview import OverviewPage
 from hub.web.render import ContentAddressedFiles, Templates
 from hub.web.rollout_pages import RolloutPages
@@ -68,6 +71,8 @@ def web_routes(
     rooms: list[Room] = [  # in the order of the navigation
         OverviewPage(desk, signing),
         AssetPages(desk, lake, profiles_dir),
+        AlertPages(desk, lake, profiles_dir),
+        ModelPages(desk, engine),
         RolloutPages(desk, rollouts),
         DataPages(desk, engine, lake, config or HubConfig(), profiles_dir),
         ValuePages(desk, engine, lake, profiles_dir),

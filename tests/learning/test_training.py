@@ -115,6 +115,10 @@ def test_it_sees_faults_and_int8_costs_almost_nothing(trained: tuple[LearningHub
     assert evaluation["score_correlation"] > 0.99
     assert evaluation["false_alarms"]["share"] < 0.03
     assert set(evaluation["bias"]["axes"]["site"]["slices"]) == {"site-0", "site-1"}
+    kept = evaluation["curves"]
+    at_1_percent = kept["false_alarm_share"].index(0.01)
+    assert kept["detected"]["int8"]["shift"][at_1_percent] > 0.6
+    assert kept["alarm_rate"]["got"]["int8"][kept["alarm_rate"]["asked"].index(0.01)] == evaluation["false_alarms"]["share"]
 
 
 def test_the_run_and_the_card_say_where_it_came_from(trained: tuple[LearningHub, Outcome]) -> None:
@@ -126,6 +130,7 @@ def test_the_run_and_the_card_say_where_it_came_from(trained: tuple[LearningHub,
     assert card["lineage"]["sha256"] == outcome.record["dataset"]["sha256"]
     assert sum(card["data"]["splits"].values()) == card["data"]["usable"] == 1500
     assert json.loads(json.dumps(card, allow_nan=False)) == card
+    assert "curves" not in card["evaluation"], "cards travel to the devices"
 
 
 def test_the_model_speaks_only_basic_int8_and_small(trained: tuple[LearningHub, Outcome]) -> None:
@@ -291,6 +296,8 @@ def test_a_challenger_is_graded_beside_the_champion_on_the_same_windows_and_on_w
     assert evaluation["labelled"]["confirm"]["windows"] == 10
     assert evaluation["champion"]["bundle_id"] == champion
     assert abs(evaluation["champion"]["auc"]["all"] - evaluation["auc"]["int8"]["all"]) < 0.02
+    assert set(evaluation["curves"]["detected"]) == {"int8", "float", "baseline", "champion"}
+    assert set(evaluation["curves"]["alarm_rate"]["got"]) == {"int8", "champion"}
 
 
 def _alert_row() -> dict[str, object]:

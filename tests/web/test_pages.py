@@ -211,7 +211,7 @@ def test_the_plot_s_figures_come_from_the_lake(fleet: Engine, lake: DeltaLake, o
     assert figures["threshold"] == 3  # p = 0.001
     assert max(figures["decades"][60:300]) < 5 < min(figures["decades"][-10:])
     assert figures["learning"] == [[figures["t"][0], figures["t"][59]]]
-    assert [closed is None for _, closed in figures["alerts"]] == [True, False]
+    assert [alert["to"] is None for alert in figures["alerts"]] == [True, False]
     other = operator.get("/assets/gw-lyon-01/pump-1/scores.json").json()
     assert (other["t"], other["decades"], other["learning"]) == ([], [], [])
 

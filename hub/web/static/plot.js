@@ -1,42 +1,69 @@
-// The asset's windows over time: how unusual each was, in powers of ten, with the spans in which an alert was open.
+// What the plots of assets and alerts share: colours by the sheet's names, time axes, bands, and how numbers are written.
 "use strict";
-(() => {
-  const place = document.getElementById("plot");
-  const ranges = document.querySelector(".ranges");
+const tocsinPlots = (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const ODDS = ["usual", "1 in 10", "1 in 100", "1 in 1,000", "1 in 10⁴", "1 in 10⁵", "1 in 10⁶", "1 in 10⁷", "1 in 10⁸", "1 in 10⁹"];
-  const HEIGHT = 320;
-  let plot = null;
-  let data = null;
-  let spanS = 3600;
+  const alpha = (name, share) => colour(name) + Math.round(255 * share).toString(16).padStart(2, "0");
 
-  const bands = (u, spans, fill) => {
+  const clipped = (u, draw) => {
     const { left, top, width, height } = u.bbox;
     u.ctx.save();
     u.ctx.beginPath();
     u.ctx.rect(left, top, width, height);
     u.ctx.clip();
-    u.ctx.fillStyle = fill;
-    for (const [from, to] of spans) {
-      const x = u.valToPos(from, "x", true);
-      u.ctx.fillRect(x, top, Math.max(2, u.valToPos(to ?? u.scales.x.max, "x", true) - x), height);
-    }
+    draw(u.ctx, { left, top, width, height });
     u.ctx.restore();
   };
 
-  const threshold = (u) => {
-    const y = u.valToPos(data.threshold, "y", true);
-    u.ctx.save();
-    u.ctx.strokeStyle = colour("--warn");
-    u.ctx.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
-    u.ctx.lineWidth = 1.5 * devicePixelRatio;
-    u.ctx.beginPath();
-    u.ctx.moveTo(u.bbox.left, y);
-    u.ctx.lineTo(u.bbox.left + u.bbox.width, y);
-    u.ctx.stroke();
-    u.ctx.restore();
-  };
+  // `spans`: [[from, to], …], `to` null while open.
+  const bands = (u, spans, fill) => clipped(u, (ctx, { top, height }) => {
+    ctx.fillStyle = fill;
+    for (const [from, to] of spans) {
+      const x = u.valToPos(from, "x", true);
+      ctx.fillRect(x, top, Math.max(2 * devicePixelRatio, u.valToPos(to ?? u.scales.x.max, "x", true) - x), height);
+    }
+  });
+
+  // Told by slanted lines, not by colour alone.
+  const hatched = (u, spans, stroke) => clipped(u, (ctx, { top, height }) => {
+    ctx.strokeStyle = stroke;
+    ctx.lineWidth = devicePixelRatio;
+    for (const [from, to] of spans) {
+      const start = u.valToPos(from, "x", true);
+      const end = Math.max(start + 3 * devicePixelRatio, u.valToPos(to ?? u.scales.x.max, "x", true));
+      ctx.save();
+      ctx.beginPath();
+      ctx.rect(start, top, end - start, height);
+      ctx.clip();
+      ctx.beginPath();
+      const first = Math.max(start, u.bbox.left) - height;
+      const last = Math.min(end, u.bbox.left + u.bbox.width);
+      for (let x = first; x < last; x += 8 * devicePixelRatio) {
+        ctx.moveTo(x, top + height);
+        ctx.lineTo(x + height, top);
+      }
+      ctx.stroke();
+      ctx.restore();
+    }
+  });
+
+  // A band between two values of y.
+  const level = (u, low, high, fill) => clipped(u, (ctx, { left, width }) => {
+    const from = u.valToPos(high, "y", true);
+    ctx.fillStyle = fill;
+    ctx.fillRect(left, from, width, Math.max(1, u.valToPos(low, "y", true) - from));
+  });
+
+  const line = (u, value, scale, stroke, dash = []) => clipped(u, (ctx, { left, top, width, height }) => {
+    const at = u.valToPos(value, scale, true);
+    ctx.strokeStyle = stroke;
+    ctx.setLineDash(dash.map((n) => n * devicePixelRatio));
+    ctx.lineWidth = 1.5 * devicePixelRatio;
+    ctx.beginPath();
+    if (scale === "x") { ctx.moveTo(at, top); ctx.lineTo(at, top + height); }
+    else { ctx.moveTo(left, at); ctx.lineTo(left + width, at); }
+    ctx.stroke();
+  });
 
   const clock = (u, at, _axis, _space, stepS) => at.map((t) => {
     const when = new Date(t * 1000);
@@ -47,76 +74,42 @@
     return stepS < 60 ? `${hour}:${minute}:${second}` : `${hour}:${minute}`;
   });
 
-  const options = () => {
-    const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
-    return {
-      width: place.clientWidth,
-      height: HEIGHT,
-      legend: { show: false },
-      cursor: { y: false },
-      scales: { x: { time: true }, y: { range: [0, Math.max(7, Math.ceil(Math.max(0, ...data.decades) + 0.2))] } },
-      axes: [{ ...axis, values: clock, size: 28 }, { ...axis, size: 78, splits: (u) => ODDS.map((_, k) => k).filter((k) => k <= u.scales.y.max), values: (u, at) => at.map((k) => ODDS[k]) }],
-      series: [
-        {},
-        {
-          stroke: colour("--accent"), width: 1.5, spanGaps: false,
-          fill: colour("--accent-soft"), points: { show: data.t.length < 200, size: 4, fill: colour("--accent") },
-        },
-      ],
-      hooks: {
-        drawClear: [(u) => bands(u, data.learning, colour("--learning-soft")), (u) => bands(u, data.alerts, colour("--alarm-soft"))],
-        draw: [threshold],
-      },
-    };
+  const axis = (more = {}) => ({ stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui", ...more });
+
+  const number = (value) => {
+    if (value === null || value === undefined) return "–";
+    const size = Math.abs(value);
+    if (size !== 0 && (size >= 1e6 || size < 1e-3)) return value.toExponential(1);
+    return Number(value.toPrecision(3)).toLocaleString("en", { maximumFractionDigits: 6 });
   };
 
-  const range = () => {
-    const end = data.t[data.t.length - 1];
-    const start = Math.max(data.t[0], end - spanS);
-    return { min: Math.min(start, end - 10), max: end };
+  // Numbers that differ by `step`, so that it shows.
+  const fixed = (step) => {
+    const digits = Math.max(0, Math.min(9, -Math.floor(Math.log10(step) + 1e-9)));
+    return (value) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   };
 
-  const draw = () => {
-    plot?.destroy();
-    plot = null;
-    place.replaceChildren();
-    if (!data.t.length) {
-      place.textContent = "The lake has no windows of this asset from the last week yet.";
-      return;
-    }
-    plot = new uPlot(options(), [data.t, data.decades], place);
-    plot.setScale("x", range());
+  // Of an axis: with as many digits as its steps need.
+  const ticks = (u, at, _axis, _space, step) => {
+    const write = fixed(step);
+    return at.map(write);
   };
 
-  const load = async () => {
-    const response = await fetch(place.dataset.src, { headers: { Accept: "application/json" } });
-    if (!response.ok) return;
-    data = await response.json();
-    const spanAllS = data.t.length ? data.t[data.t.length - 1] - data.t[0] : 0;
-    ranges.hidden = spanAllS < 600;
-    draw();
+  // A heading of one plot: the name, its unit, and what is said of it; texts only, for names come from outside.
+  const heading = (name, unit, more = "") => {
+    const head = document.createElement("h3");
+    head.append(name);
+    const small = document.createElement("span");
+    small.textContent = [unit, more].filter(Boolean).join(" · ");
+    head.append(" ", small);
+    return head;
   };
 
-  ranges.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (!button) return;
-    spanS = Number(button.dataset.span);
-    mark();
-    draw();
-  });
-  const mark = () => {
-    for (const button of ranges.querySelectorAll("button")) button.setAttribute("aria-pressed", Number(button.dataset.span) === spanS);
+  // Keeps plots as wide as their places, and drawn in the colours of the scheme.
+  const follow = (plots, draw) => {
+    addEventListener("resize", () => plots().forEach((u) => u.setSize({ width: u.root.parentElement.clientWidth, height: u.height })));
+    dark.addEventListener("change", draw);
   };
 
-  let waiting = 0;
-  const soon = () => {
-    // The lake commits every few seconds: one fetch for a run of changes is enough.
-    if (!waiting) waiting = setTimeout(() => { waiting = 0; load(); }, 3000);
-  };
-  document.addEventListener("tocsin:changed", soon);
-  setInterval(() => { if (!document.hidden) soon(); }, 15000);
-  addEventListener("resize", () => plot?.setSize({ width: place.clientWidth, height: HEIGHT }));
-  dark.addEventListener("change", () => data && draw());
-  mark();
-  load();
+  return { alpha, axis, bands, clock, colour, fixed, follow, hatched, heading, level, line, number, ticks };
 })();
