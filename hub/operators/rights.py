@@ -92,6 +92,8 @@ ROUTES: Final[Mapping[str, Right]] = {
     # pages
     "GET /": READ,
     "GET /parts/{name}": READ,
+    "GET /fleet": READ,
+    "GET /devices/{device}": READ,
     "GET /assets/{device}/{asset}": READ,
     "GET /assets/{device}/{asset}/scores.json": READ,
     "GET /events": READ,

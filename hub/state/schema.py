@@ -24,6 +24,8 @@ devices = Table(
     Column("enrolled_ns", BigInteger, nullable=False),
     Column("last_seen_ns", BigInteger, nullable=False),
     Column("checkin", JSON),  # the latest CheckIn, as JSON
+    Column("backlog_items", BigInteger),  # these two out of it, so that a fleet is sorted by them without reading each
+    Column("survival_days", Float),
     Column("health", JSON),  # the latest Health item (written by the state projector)
     Column("state", String(16), nullable=False, server_default="active"),  # active, suspended, revoked
     Column("state_reason", Text, nullable=False, server_default=""),
@@ -33,6 +35,8 @@ devices = Table(
     Column("previous_key", LargeBinary),  # before the latest change of keys
     Column("key_since_ns", BigInteger),  # when the present key was pinned; None = at enrolment
     Column("writers", JSON),  # who has spoken under its name in this epoch (hub/devices/clones.py)
+    # All that pages of a whole fleet look at: rows are kilobytes long, and this is read instead of them.
+    Index("devices_at_a_glance", "device_id", "last_seen_ns", "site", "state", "backlog_items", "survival_days"),
 )
 claim_tokens = Table(
     "claim_tokens",
@@ -360,6 +364,7 @@ audit_entries = Table(
     Column("details", Text, nullable=False),  # JSON, as it was hashed
     Column("previous", String(64), nullable=False),
     Column("sha256", String(64), nullable=False),
+    Index("audit_by_subject", "subject", "number"),
 )
 audit_head = Table(  # one row: the newest entry
     "audit_head",

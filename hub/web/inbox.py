@@ -88,9 +88,17 @@ def read_asset_alerts(connection: Connection, device_id: str, asset: str, limit:
 
 def read_faults(connection: Connection, device_id: str = "", asset: str = "", limit: int = MAX_ALERTS) -> Faults:
     """Open sensor faults, newest first; of one asset (and of its device's sources) where that is given."""
-    wanted: list[ColumnElement[bool]] = [sensor_faults.c.closed_ns.is_(None)]
-    if device_id:
-        wanted += [sensor_faults.c.device_id == device_id, sensor_faults.c.asset.in_((asset, ""))]
+    of_asset = [sensor_faults.c.device_id == device_id, sensor_faults.c.asset.in_((asset, ""))]
+    return _open_faults(connection, of_asset if device_id else [], limit)
+
+
+def read_device_faults(connection: Connection, device_id: str, limit: int = MAX_ALERTS) -> Faults:
+    """Open sensor faults of one device and all of its assets, newest first."""
+    return _open_faults(connection, [sensor_faults.c.device_id == device_id], limit)
+
+
+def _open_faults(connection: Connection, of: Sequence[ColumnElement[bool]], limit: int) -> Faults:
+    wanted = [sensor_faults.c.closed_ns.is_(None), *of]
     columns = (sensor_faults.c[name] for name in FaultRow.__dataclass_fields__)
     rows = connection.execute(select(*columns).where(*wanted).order_by(sensor_faults.c.opened_ns.desc()).limit(limit)).all()
     n_open = len(rows)

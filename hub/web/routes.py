@@ -1,6 +1,7 @@
 """The hub's pages, put together.
 
     /                     the overview; ?state=alarm shows only such assets; ?token=… signs in
+    /fleet, /devices/…    the whole fleet, and single devices
     /assets/…             single assets
     /rollouts/…           steering rollouts
     /parts/{name}         one part of a page, for refreshing in place
@@ -29,6 +30,7 @@ from hub.rollout.service import RolloutService
 from hub.state.database import reading
 from hub.web.asset_pages import AssetPages
 from hub.web.desk import Desk, Room
+from hub.web.fleet_pages import FleetPages
 from hub.web.guard import PageGuard
 from hub.web.live_pages import LivePages
 from hub.web.overview import OverviewPage
@@ -61,6 +63,7 @@ def web_routes(
     guard = PageGuard(access)
     rooms: list[Room] = [  # in the order of the navigation
         OverviewPage(desk, signing),
+        FleetPages(desk),
         AssetPages(desk, lake, profiles_dir),
         RolloutPages(desk, rollouts),
         LivePages(desk, access),
