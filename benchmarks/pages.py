@@ -1,8 +1,8 @@
 """The hub's pages over a fleet of 5,000 devices with 10,000 assets: how long an answer takes, what it weighs, when a browser
 has painted it, and what it costs to know each second that nothing has changed.
 
-The hub is a real process with one core, browser and client have the other. A page's weight is what travels: compressed, with its
-styles and scripts as a first visit loads them. PAGES_RUNS: requests for each page.
+The hub is a real process with one core, browser and client have the other. A page's weight is what travels: compressed, with
+its styles and scripts as a first visit loads them. PAGES_RUNS: requests for each page.
 """
 
 from __future__ import annotations

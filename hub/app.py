@@ -25,6 +25,7 @@ from sqlalchemy import Engine
 from starlette.types import Lifespan
 
 from hub.access import Access
+from hub.alerts.routes import AlertsApi
 from hub.api.device_routes import DeviceApi
 from hub.api.openapi import describe
 from hub.api.operator_routes import OperatorApi
@@ -169,11 +170,15 @@ def build_app(hub: Hub) -> FastAPI:
     add_problem_handlers(app)
     app.router.routes.extend(device_api.routes())
     app.router.routes.extend(DistributionApi(engine, registry.path).routes())
-    app.include_router(operator_api.router())
-    app.include_router(IdentityApi(engine, access, hub, keys).router())
-    app.include_router(accounts_api.router())
-    app.include_router(LedgerApi(engine, access, lake).router())
-    app.include_router(LearningApi(engine, access, registry).router())
+    for api in (
+        operator_api,
+        IdentityApi(engine, access, hub, keys),
+        accounts_api,
+        LedgerApi(engine, access, lake),
+        AlertsApi(engine, access),
+        LearningApi(engine, access, registry),
+    ):
+        app.include_router(api.router())
     _add_probes(app, backlog)
     app.router.routes.append(metrics_route(access, counted, fleet))
     app.router.routes.extend(pages)

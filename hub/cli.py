@@ -44,6 +44,8 @@ _COMMANDS = {
     "sensor-faults": ("hub.api.cli", "sensor_faults"),
     "training-runs": ("hub.api.cli", "training_runs"),
     "feedback": ("hub.training.feedback_cli", "feedback"),
+    "acknowledge": ("hub.alerts.cli", "acknowledge"),
+    "note": ("hub.alerts.cli", "note"),
     "dataset": ("hub.training.dataset_cli", "dataset"),
     "triggers": ("hub.training.triggers_cli", "triggers"),
 }

@@ -317,6 +317,23 @@ alert_feedback = Table(  # nothing is overwritten: a training run is repeated wi
     Column("actor", Text, nullable=False),
     Column("note", Text, nullable=False),
 )
+alert_acknowledgements = Table(  # that somebody is on it (hub/alerts)
+    "alert_acknowledgements",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("alert_id", String(64), primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+)
+alert_notes = Table(  # appended, never changed (hub/alerts)
+    "alert_notes",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("alert_id", String(64), primary_key=True),
+    Column("at_ns", BigInteger, primary_key=True, autoincrement=False),
+    Column("actor", Text, nullable=False),
+    Column("note", Text, nullable=False),
+)
 fleet_bundles = Table(  # what a profile's devices should run when no rollout says otherwise
     "fleet_bundles",
     metadata,

@@ -160,7 +160,7 @@ def _rows(connection: Connection, heard_since_ns: int, keys: list[tuple[Any, Any
         (row.device_id, row.asset): row
         for row in connection.execute(chosen.where(tuple_(assets.c.device_id, assets.c.asset).in_(keys)))
     }
-    return tuple(FleetRow(*found[key]) for key in keys)
+    return tuple(FleetRow(**found[key]._mapping) for key in keys)
 
 
 def encoded(key: tuple[Any, ...]) -> str:

@@ -115,7 +115,7 @@ def top_channels(connection: Connection, wanted: Sequence[tuple[str, str]]) -> d
         alerts.c.closed_ns.is_(None), tuple_(alerts.c.device_id, alerts.c.asset).in_(wanted)
     )
     rows = connection.execute(chosen.order_by(alerts.c.opened_ns))
-    return {(device_id, asset): shares[0] for device_id, asset, top in rows if (shares := _shares(top))}
+    return {(device_id, asset): shares[0] for device_id, asset, top in rows if (shares := shares_of(top))}
 
 
 def _alert_select() -> Any:
@@ -125,7 +125,7 @@ def _alert_select() -> Any:
 
 
 def _alert(row: Row[Any]) -> AlertRow:
-    return AlertRow(**{**row._mapping, "top": _shares(row.top)})
+    return AlertRow(**{**row._mapping, "top": shares_of(row.top)})
 
 
 def _latest_closed(connection: Connection) -> AlertRow | None:
@@ -134,6 +134,6 @@ def _latest_closed(connection: Connection) -> AlertRow | None:
     return None if row is None else _alert(row)
 
 
-def _shares(top: Any) -> tuple[Share, ...]:
+def shares_of(top: Any) -> tuple[Share, ...]:
     """The stored [[channel, share], …]; shares are kept within 0..1 so that a bar stays in its frame."""
     return tuple(Share(str(channel), min(1.0, max(0.0, float(share)))) for channel, share in top or ())

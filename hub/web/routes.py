@@ -2,6 +2,7 @@
 
     /                     the overview; ?state=alarm shows only such assets; ?token=… signs in
     /fleet, /devices/…    the whole fleet, and single devices
+    /alerts               the inbox; /alerts/… what people do about alerts
     /assets/…             single assets
     /rollouts/…           steering rollouts
     /parts/{name}         one part of a page, for refreshing in place
@@ -32,6 +33,7 @@ from hub.web.asset_pages import AssetPages
 from hub.web.desk import Desk, Room
 from hub.web.fleet_pages import FleetPages
 from hub.web.guard import PageGuard
+from hub.web.inbox_pages import InboxPages
 from hub.web.live_pages import LivePages
 from hub.web.overview import OverviewPage
 from hub.web.render import ContentAddressedFiles, Templates
@@ -64,6 +66,7 @@ def web_routes(
     rooms: list[Room] = [  # in the order of the navigation
         OverviewPage(desk, signing),
         FleetPages(desk),
+        InboxPages(desk, engine),
         AssetPages(desk, lake, profiles_dir),
         RolloutPages(desk, rollouts),
         LivePages(desk, access),

@@ -1,4 +1,4 @@
-"""What the fleet's list is sorted by, in columns of their own; the audit log by what an entry is about."""
+"""What the fleet's list is sorted by, in columns of their own; who is on which alert, and notes; the audit log by subject."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,3 +23,20 @@ def upgrade() -> None:
     glance = ["device_id", "last_seen_ns", "site", "state", "backlog_items", "survival_days"]
     op.create_index("devices_at_a_glance", "devices", glance)
     op.create_index("audit_by_subject", "audit_entries", ["subject", "number"])
+    op.create_table(
+        "alert_acknowledgements",
+        sa.Column("device_id", sa.String(length=64), nullable=False),
+        sa.Column("alert_id", sa.String(length=64), nullable=False),
+        sa.Column("at_ns", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("device_id", "alert_id"),
+    )
+    op.create_table(
+        "alert_notes",
+        sa.Column("device_id", sa.String(length=64), nullable=False),
+        sa.Column("alert_id", sa.String(length=64), nullable=False),
+        sa.Column("at_ns", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("device_id", "alert_id", "at_ns"),
+    )
