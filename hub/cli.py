@@ -46,6 +46,7 @@ _COMMANDS = {
     "feedback": ("hub.training.feedback_cli", "feedback"),
     "acknowledge": ("hub.alerts.cli", "acknowledge"),
     "note": ("hub.alerts.cli", "note"),
+    "notify": ("hub.notify.cli", "notify"),
     "dataset": ("hub.training.dataset_cli", "dataset"),
     "triggers": ("hub.training.triggers_cli", "triggers"),
 }

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
+from hub.notify.config import Notify, check_notify
 from hub.tls.files import Tls, TlsFiles
 from models.contract.config import read_toml
 from models.contract.names import Name
@@ -45,6 +46,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     committed to the lake. `rollout_tick_s`: how often gates are judged. `session_idle_h`, `session_max_h`: how long a browser
     stays signed in, unused and at all. `profiles_dir`: profiles beside the built-in ones.
     `require_approval`: no rollout starts before somebody has approved its bundle. `retrain_…`: see `hub/training/triggers.py`.
+    `notify`: who is told of incidents, see `hub/notify/config.py`.
     `keep_..._days`: how many days a table of the lake is kept, 0 = for ever. `keep_versions_h`: how long the lake's older
     versions stay readable.
 
@@ -79,6 +81,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     retrain_drift_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
     retrain_feedback: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     retrain_rest_h: Annotated[float, Meta(ge=0.1, le=87_600)] = 24.0
+    notify: Notify = Notify()
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,7 @@ _HUB_TOML = """\
 # retrain_drift_share = 0   # or once so large a share of its assets has moved from its normal
 # retrain_feedback = 0      # or once so many alerts were judged since the latest run
 # retrain_rest_h = 24       # but never sooner after a run
+# [notify]                  # who is told of incidents, where and when: docs/notify.md
 """
 
 
@@ -233,6 +237,7 @@ def load_hub(root: Path) -> Hub:
         if not paths.config.is_file():
             raise ConfigError(str(paths.config), f"no such file; `tocsin hub init --data {root}` makes a hub")
         config = read_toml(paths.config, HubConfig)
+        check_notify(config.notify, str(paths.config))
         if not paths.key.is_file():
             raise ConfigError(str(paths.key), "no such file; restore it: devices that are enrolled know this hub by it")
         key = SigningKey.load_or_create(paths.key)

@@ -334,6 +334,42 @@ alert_notes = Table(  # appended, never changed (hub/alerts)
     Column("actor", Text, nullable=False),
     Column("note", Text, nullable=False),
 )
+incidents = Table(  # that people are told of (hub/notify)
+    "incidents",
+    metadata,
+    Column("incident", String(140), primary_key=True),  # device and id of its first alert
+    Column("noticed_ns", BigInteger, nullable=False),
+    Column("over_ns", BigInteger),  # when the hub first saw that nothing of it is open any more
+    Column("ended_ns", BigInteger),  # when nothing was left to be told
+    Index("incidents_by_end", "ended_ns"),
+)
+incident_alerts = Table(
+    "incident_alerts",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("alert_id", String(64), primary_key=True),
+    Column("incident", String(140), nullable=False),
+    Index("incident_alerts_by_incident", "incident"),
+)
+notifications = Table(  # the outbox: what was decided to be told, and what became of it
+    "notifications",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("incident", String(140), nullable=False),
+    Column("rule", String(64), nullable=False),
+    Column("step", String(32), nullable=False),  # opened, worse, escalation-1, …, recovered
+    Column("target", String(64), nullable=False),
+    Column("critical", Boolean, nullable=False),
+    Column("state", String(16), nullable=False),  # waiting, sent, dropped, failed
+    Column("decided_ns", BigInteger, nullable=False),
+    Column("next_ns", BigInteger, nullable=False),  # when it is tried next, while it waits
+    Column("n_attempts", Integer, nullable=False),
+    Column("ended_ns", BigInteger),
+    Column("reason", Text, nullable=False),  # why it waits, was dropped or failed
+    Index("notifications_once", "incident", "rule", "step", "target", unique=True),
+    Index("notifications_by_state", "state", "next_ns"),
+    Index("notifications_by_target", "target", "ended_ns"),
+)
 fleet_bundles = Table(  # what a profile's devices should run when no rollout says otherwise
     "fleet_bundles",
     metadata,

@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute
 from hub.alerts.handling import HandlingError, acknowledge, add_note
 from hub.api.bodies import read_body
 from hub.api.problems import Problem
+from hub.notify.config import Notify
 from hub.state.schema import alerts
 from hub.training.feedback import LABELS, FeedbackError, Label, give_feedback
 from hub.web.alert_inbox import choices, inbox_digest, incident_of, read_inbox
@@ -27,15 +28,10 @@ from hub.web.desk import Desk
 from hub.web.guard import PageGuard, principal_of, refused, see_other
 from hub.web.inbox_filter import inbox_filter
 from hub.web.part import Part
+from hub.web.told import read_told
 
 MAX_FORM_BYTES: Final = 16 * 1024  # a note of 2000 characters, each percent-encoded
 STEPS: Final = ("acknowledge", "incident", "note", *LABELS)
-PARTS: Final[Mapping[str, Part]] = {
-    "inbox": Part(
-        lambda connection, look: read_inbox(connection, inbox_filter(look.query)),
-        known=lambda connection, _look: inbox_digest(connection),
-    ),
-}
 
 
 class InboxPages:
@@ -43,12 +39,19 @@ class InboxPages:
 
     nav = (("/alerts", "Alerts"),)
 
-    def __init__(self, desk: Desk, engine: Engine) -> None:
+    def __init__(self, desk: Desk, engine: Engine, notify: Notify) -> None:
         self._desk = desk
         self._engine = engine
+        self._parts: Mapping[str, Part] = {
+            "inbox": Part(
+                lambda connection, look: read_inbox(connection, inbox_filter(look.query)),
+                known=lambda connection, _look: inbox_digest(connection),
+            ),
+            "told": Part(lambda connection, _look: read_told(connection, notify)),
+        }
 
     def parts(self) -> Mapping[str, Part]:
-        return PARTS
+        return self._parts
 
     def routes(self, guard: PageGuard) -> list[BaseRoute]:
         return [guard.page("/alerts", self.page), guard.action("/alerts/{device}/{alert}/{step}", self.act)]
@@ -56,7 +59,7 @@ class InboxPages:
     async def page(self, request: Request) -> Response:
         wanted = inbox_filter(request.query_params)
         return await self._desk.page(
-            request, "alerts.html", PARTS, lambda connection, _look: {"wanted": wanted, **choices(connection)}
+            request, "alerts.html", self._parts, lambda connection, _look: {"wanted": wanted, **choices(connection)}
         )
 
     async def act(self, request: Request) -> Response:

@@ -26,6 +26,7 @@ from sqlalchemy import Engine
 from starlette.routing import BaseRoute, Mount
 
 from hub.access import Access
+from hub.notify.config import Notify
 from hub.operators.signin import SignIn
 from hub.rollout.service import RolloutService
 from hub.state.database import reading
@@ -55,6 +56,7 @@ def web_routes(
     session_max_s: int,
     silent_after_s: float = SILENT_AFTER_S,
     profiles_dir: Path | None = None,
+    notify: Notify | None = None,
     clock: Callable[[], int] = time.time_ns,
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[BaseRoute]:
@@ -66,7 +68,7 @@ def web_routes(
     rooms: list[Room] = [  # in the order of the navigation
         OverviewPage(desk, signing),
         FleetPages(desk),
-        InboxPages(desk, engine),
+        InboxPages(desk, engine, notify or Notify()),
         AssetPages(desk, lake, profiles_dir),
         RolloutPages(desk, rollouts),
         LivePages(desk, access),

@@ -1,4 +1,5 @@
-"""What the fleet's list is sorted by, in columns of their own; who is on which alert, and notes; the audit log by subject."""
+"""What the fleet's list is sorted by, in columns of their own; who is on which alert, and notes; incidents that people
+are told of, and the outbox; the audit log by subject."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -40,3 +41,39 @@ def upgrade() -> None:
         sa.Column("note", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("device_id", "alert_id", "at_ns"),
     )
+    op.create_table(
+        "incidents",
+        sa.Column("incident", sa.String(length=140), nullable=False),
+        sa.Column("noticed_ns", sa.BigInteger(), nullable=False),
+        sa.Column("over_ns", sa.BigInteger(), nullable=True),
+        sa.Column("ended_ns", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("incident"),
+    )
+    op.create_index("incidents_by_end", "incidents", ["ended_ns"])
+    op.create_table(
+        "incident_alerts",
+        sa.Column("device_id", sa.String(length=64), nullable=False),
+        sa.Column("alert_id", sa.String(length=64), nullable=False),
+        sa.Column("incident", sa.String(length=140), nullable=False),
+        sa.PrimaryKeyConstraint("device_id", "alert_id"),
+    )
+    op.create_index("incident_alerts_by_incident", "incident_alerts", ["incident"])
+    op.create_table(
+        "notifications",
+        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("incident", sa.String(length=140), nullable=False),
+        sa.Column("rule", sa.String(length=64), nullable=False),
+        sa.Column("step", sa.String(length=32), nullable=False),
+        sa.Column("target", sa.String(length=64), nullable=False),
+        sa.Column("critical", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("decided_ns", sa.BigInteger(), nullable=False),
+        sa.Column("next_ns", sa.BigInteger(), nullable=False),
+        sa.Column("n_attempts", sa.Integer(), nullable=False),
+        sa.Column("ended_ns", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+    )
+    op.create_index("notifications_once", "notifications", ["incident", "rule", "step", "target"], unique=True)
+    op.create_index("notifications_by_state", "notifications", ["state", "next_ns"])
+    op.create_index("notifications_by_target", "notifications", ["target", "ended_ns"])
