@@ -113,8 +113,13 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rule: Annotated[list[Rule], Meta(max_length=100)] = []
 
     @property
+    def all_targets(self) -> list[Target]:
+        """In the order of the file, by kind."""
+        return [*self.webhook, *self.email, *self.mqtt]
+
+    @property
     def targets(self) -> dict[str, Target]:
-        return {target.name: target for target in (*self.webhook, *self.email, *self.mqtt)}
+        return {target.name: target for target in self.all_targets}
 
 
 def kind_of(target: Target) -> str:
@@ -125,7 +130,7 @@ def kind_of(target: Target) -> str:
 def check_notify(notify: Notify, where: str) -> None:
     """What a struct cannot say of itself. Raises ConfigError naming the key: a name that is given twice or leads nowhere, a
     time zone that nobody knows, quiet hours without length, a user without a password."""
-    names = [target.name for target in (*notify.webhook, *notify.email, *notify.mqtt)]
+    names = [target.name for target in notify.all_targets]
     for found, key in ((names, "notify"), ([rule.name for rule in notify.rule], "notify.rule")):
         twice = {name for name in found if found.count(name) > 1}
         if twice:
@@ -137,8 +142,8 @@ def check_notify(notify: Notify, where: str) -> None:
                 raise ConfigError(f"{where}: {key}", f"names of targets ({', '.join(names) or 'none yet'}), not {unknown[0]!r}")
         if rule.quiet is not None:
             _check_quiet(rule.quiet, f"{where}: notify.rule {rule.name}: quiet")
-    for target in (*notify.email, *notify.mqtt):
-        if bool(target.user) != bool(target.password_file):
+    for target in notify.all_targets:
+        if not isinstance(target, Webhook) and bool(target.user) != bool(target.password_file):
             raise ConfigError(f"{where}: notify: {target.name}", "user and password_file, or neither")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from hub.notify import outbox
 from hub.notify.config import Notify, Rule, Target
 from hub.notify.deliver import DeliveryError, deliver
 from hub.notify.message import message
-from hub.notify.plan import due, free_at_ns, is_quiet, pointless, retry_after_ns
+from hub.notify.plan import StepKey, Told, due, free_at_ns, is_quiet, pointless, retry_after_ns
 from hub.state.database import reading
 
 _log = logging.getLogger("hub.notify")
@@ -48,33 +48,47 @@ class Notifier:
         return bool(self.notify.rule)
 
     def run(self) -> int:
-        """One round; how many messages arrived."""
+        """One round; how many messages arrived. Most find nothing to do, and take no lock."""
         now_ns = self.clock()
         with reading(self.engine).begin() as connection:
-            if not outbox.anything_to_do(connection, now_ns):
-                return 0
-        with self.engine.begin() as connection:
-            outbox.notice(connection, now_ns)
-            self._decide(connection, now_ns)
-            if now_ns - self._forgot_ns > FORGET_EVERY_NS:
-                outbox.forget(connection, now_ns)
-                self._forgot_ns = now_ns
+            is_new = outbox.anything_new(connection)
+            changes = [] if is_new else self._decided(connection, now_ns)
             ready = outbox.waiting(connection, now_ns, MAX_A_ROUND)
+        forgets = now_ns - self._forgot_ns > FORGET_EVERY_NS
+        if is_new or changes or forgets:
+            with self.engine.begin() as connection:
+                outbox.notice(connection, now_ns)
+                outbox.store(connection, self._decided(connection, now_ns), now_ns)
+                if forgets:
+                    outbox.forget(connection, now_ns)
+                    self._forgot_ns = now_ns
+                ready = outbox.waiting(connection, now_ns, MAX_A_ROUND)
         return self._send_all(ready)
 
-    def _decide(self, connection: Connection, now_ns: int) -> None:
-        alive = outbox.live(connection, now_ns)
-        told = outbox.told_of(connection, [situation.incident for situation, _ in alive])
-        for situation, over_ns in alive:
-            settled = True
-            for rule in self.notify.rule:
-                known = told.get((situation.incident, rule.name), {})
-                steps = due(rule, situation, known, gather_s=self.notify.gather_s, over_since_ns=over_ns, now_ns=now_ns)
-                outbox.decide(connection, situation, rule.name, steps, now_ns)
-                settled &= not steps and all(was.state != "waiting" for was in known.values()) and not _hushed(rule, now_ns)
-            gathered_ns = int(self.notify.gather_s * 1e9)
-            if settled and over_ns is not None and now_ns >= over_ns + gathered_ns:
-                outbox.end(connection, situation.incident, now_ns)
+    def _decided(self, connection: Connection, now_ns: int) -> list[outbox.Change]:
+        """What is to be noted, of the incidents of which something is."""
+        alive = outbox.live(connection)
+        told = outbox.told_of(connection, [one.incident for one in alive])
+        found = [self._decide(one, told, now_ns) for one in alive]
+        return [change for change in found if change is not None]
+
+    def _decide(
+        self, one: outbox.Live, told: Mapping[tuple[str, str], Mapping[StepKey, Told]], now_ns: int
+    ) -> outbox.Change | None:
+        situation, gather_s = one.situation, self.notify.gather_s
+        if situation is None:
+            return outbox.Change(one.incident, now_ns, ends=True)
+        over_ns = (one.over_ns or now_ns) if situation.is_over else None
+        steps: list[tuple[str, str, str]] = []
+        settled = over_ns is not None and now_ns >= over_ns + int(gather_s * 1e9)
+        for rule in self.notify.rule:
+            known = told.get((one.incident, rule.name), {})
+            wanted = due(rule, situation, known, gather_s=gather_s, over_since_ns=over_ns, now_ns=now_ns)
+            steps += [(rule.name, step, target) for step, target in wanted]
+            settled &= not wanted and all(was.state != "waiting" for was in known.values()) and not _hushed(rule, now_ns)
+        if not steps and not settled and over_ns == one.over_ns:
+            return None
+        return outbox.Change(one.incident, over_ns, situation.is_critical, tuple(steps), settled)
 
     def _send_all(self, ready: Iterable[outbox.Waiting]) -> int:
         by_target: dict[str, list[outbox.Waiting]] = {}

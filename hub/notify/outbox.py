@@ -19,7 +19,7 @@ from hub.notify.plan import Member, Situation, StepKey, Told
 from hub.state.schema import alert_acknowledgements, alerts, devices, incident_alerts, incidents, notifications
 
 AT_ONCE: Final = 2000  # alerts that are put to incidents at a look
-MAX_LIVE: Final = 500  # incidents that are looked at
+MAX_LIVE: Final = 2000  # incidents that are looked at; of more, the newest
 MAX_MEMBERS: Final = 5000
 KEEP_DAYS: Final = 90
 _DAY_NS: Final = 86_400 * 1_000_000_000
@@ -51,6 +51,26 @@ class Waiting:
     n_attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class Live:
+    """An incident that is not done with. `over_ns`: as it was noted last. `situation` None = its devices were erased."""
+
+    incident: str
+    over_ns: int | None
+    situation: Situation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to be noted of an incident. `steps`: rule, step and target of each."""
+
+    incident: str
+    over_ns: int | None
+    critical: bool = False
+    steps: tuple[tuple[str, str, str], ...] = ()
+    ends: bool = False
+
+
 def notice(connection: Connection, now_ns: int) -> int:
     """Put open alerts that are in no incident yet to one; how many there were."""
     fresh = _ringing(connection, incident_alerts.c.incident.is_(None), AT_ONCE)
@@ -77,22 +97,22 @@ def notice(connection: Connection, now_ns: int) -> int:
     return len(fresh)
 
 
-def live(connection: Connection, now_ns: int) -> list[tuple[Situation, int | None]]:
-    """The incidents of which something may still have to be told, and since when each is over."""
-    of = incidents.c
-    known = connection.execute(select(incidents).where(of.ended_ns.is_(None)).order_by(of.noticed_ns).limit(MAX_LIVE)).all()
+def live(connection: Connection) -> list[Live]:
+    """The incidents of which something may still have to be told, the newest first."""
+    columns = [incidents.c[name] for name in ("incident", "noticed_ns", "over_ns")]
+    newest = (
+        select(*columns).where(incidents.c.ended_ns.is_(None)).order_by(incidents.c.noticed_ns.desc(), incidents.c.incident)
+    )
+    known = connection.execute(newest.limit(MAX_LIVE)).all()
     members = _members(connection, [row.incident for row in known])
-    found: list[tuple[Situation, int | None]] = []
-    for row in known:
-        if row.incident not in members:  # its device was erased
-            connection.execute(update(incidents).where(of.incident == row.incident).values(ended_ns=now_ns))
-            continue
-        situation = Situation(row.incident, row.noticed_ns, members[row.incident])
-        over_ns = (row.over_ns or now_ns) if situation.is_over else None
-        if over_ns != row.over_ns:
-            connection.execute(update(incidents).where(of.incident == row.incident).values(over_ns=over_ns))
-        found.append((situation, over_ns))
-    return found
+    return [
+        Live(
+            row.incident,
+            row.over_ns,
+            Situation(row.incident, row.noticed_ns, members[row.incident]) if row.incident in members else None,
+        )
+        for row in known
+    ]
 
 
 def situation_of(connection: Connection, incident: str) -> Situation | None:
@@ -111,17 +131,19 @@ def told_of(connection: Connection, names: Sequence[str]) -> dict[tuple[str, str
     return found
 
 
-def decide(connection: Connection, situation: Situation, rule: str, steps: Sequence[StepKey], now_ns: int) -> None:
-    """Write down what is to be told."""
-    about = {"incident": situation.incident, "rule": rule, "critical": situation.is_critical, "decided_ns": now_ns}
-    fresh = {"state": "waiting", "next_ns": now_ns, "n_attempts": 0, "reason": ""}
-    if steps:
-        connection.execute(insert(notifications), [{**about, **fresh, "step": step, "target": to} for step, to in steps])
-
-
-def end(connection: Connection, incident: str, now_ns: int) -> None:
-    """Nothing is left to be told of it."""
-    connection.execute(update(incidents).where(incidents.c.incident == incident).values(ended_ns=now_ns))
+def store(connection: Connection, changes: Sequence[Change], now_ns: int) -> None:
+    """Write down what was decided."""
+    fresh = {"decided_ns": now_ns, "state": "waiting", "next_ns": now_ns, "n_attempts": 0, "reason": ""}
+    rows = [
+        {**fresh, "incident": change.incident, "critical": change.critical, "rule": rule, "step": step, "target": target}
+        for change in changes
+        for rule, step, target in change.steps
+    ]
+    if rows:
+        connection.execute(insert(notifications), rows)
+    for change in changes:
+        stands = {"over_ns": change.over_ns, "ended_ns": now_ns if change.ends else None}
+        connection.execute(update(incidents).where(incidents.c.incident == change.incident).values(stands))
 
 
 def waiting(connection: Connection, now_ns: int, limit: int) -> list[Waiting]:
@@ -159,12 +181,10 @@ def forget(connection: Connection, now_ns: int) -> None:
     connection.execute(delete(incidents).where(incidents.c.ended_ns < before_ns))
 
 
-def anything_to_do(connection: Connection, now_ns: int) -> bool:
-    """Whether a look may decide or send anything; most do not, and these take no lock."""
+def anything_new(connection: Connection) -> bool:
+    """Whether an open alert is in no incident yet."""
     new = exists().where(alerts.c.closed_ns.is_(None)).where(~_known())
-    alive = exists().where(incidents.c.ended_ns.is_(None))
-    ready = exists().where(notifications.c.state == "waiting", notifications.c.next_ns <= now_ns)
-    return any(connection.execute(select(new, alive, ready)).one())
+    return bool(connection.execute(select(new)).scalar())
 
 
 def _known() -> Any:
@@ -193,12 +213,14 @@ def _members(connection: Connection, names: Sequence[str]) -> dict[str, tuple[Me
     """By incident: its alerts, by when they opened."""
     of, acknowledged = alerts.c, alert_acknowledgements
     mine = and_(acknowledged.c.device_id == of.device_id, acknowledged.c.alert_id == of.alert_id)
-    columns = (of.device_id, of.alert_id, of.asset, of.profile, func.coalesce(devices.c.site, ""), of.severity, of.opened_ns)
-    chosen = select(incident_alerts.c.incident, *columns, of.closed_ns, of.p_value, of.top, acknowledged.c.actor)
-    chosen = chosen.select_from(_with_incident().outerjoin(acknowledged, mine)).where(incident_alerts.c.incident.in_(names))
+    columns = [of[name] for name in Member.__dataclass_fields__ if name in of]
+    more = (func.coalesce(devices.c.site, "").label("site"), acknowledged.c.actor.label("acknowledged_by"))
+    chosen = select(incident_alerts.c.incident, *columns, *more).select_from(_with_incident().outerjoin(acknowledged, mine))
+    chosen = chosen.where(incident_alerts.c.incident.in_(names)).order_by(of.opened_ns, of.device_id, of.alert_id)
     found: dict[str, list[Member]] = {}
-    rows = connection.execute(chosen.order_by(of.opened_ns, of.device_id, of.alert_id).limit(MAX_LIVE * 20)) if names else []
-    for incident, *values, top, actor in rows:
-        channels = tuple((str(channel), float(share)) for channel, share in top or ())
-        found.setdefault(incident, []).append(Member(*values, channels, actor))
+    for row in connection.execute(chosen.limit(MAX_MEMBERS * 2)).mappings() if names else ():
+        values = dict(row)
+        incident = values.pop("incident")
+        values["top"] = tuple((str(channel), float(share)) for channel, share in row["top"] or ())
+        found.setdefault(incident, []).append(Member(**values))
     return {incident: tuple(members) for incident, members in found.items()}

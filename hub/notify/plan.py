@@ -132,7 +132,8 @@ def is_quiet(quiet: Quiet, now_ns: int) -> bool:
 
 def retry_after_ns(n_attempts: int) -> int:
     """How long after its `n_attempts`-th failure a delivery is tried again: 15 s, doubling up to half an hour."""
-    return min(_FIRST_WAIT_S * 2 ** min(n_attempts - 1, 20), _LONGEST_WAIT_S) * NS_PER_S
+    doubled: int = _FIRST_WAIT_S << min(n_attempts - 1, 20)
+    return min(doubled, _LONGEST_WAIT_S) * NS_PER_S
 
 
 def free_at_ns(sent_ns: Sequence[int], per_hour: int, now_ns: int) -> int:

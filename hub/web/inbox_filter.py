@@ -47,7 +47,7 @@ def inbox_filter(query: Mapping[str, str]) -> InboxFilter:
 
     tab = query.get("tab", "open")
     return InboxFilter(
-        tab=tab if tab in TABS else "open",  # type: ignore[arg-type]
+        tab=tab if tab in TABS else "open",
         severity=query.get("severity", "") if query.get("severity") in SEVERITIES else "",
         site=word("site"),
         profile=word("profile"),

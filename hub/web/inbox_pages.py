@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qs, quote
 
 from sqlalchemy import Engine, select
@@ -86,7 +86,7 @@ class InboxPages:
     def _do(self, request: Request, step: str, note: str) -> str:
         """The alert's asset."""
         device, alert = request.path_params["device"], request.path_params["alert"]
-        by = {"actor": principal_of(request).actor, "now_ns": self._desk.clock()}
+        by: dict[str, Any] = {"actor": principal_of(request).actor, "now_ns": self._desk.clock()}
         with self._engine.begin() as connection:
             if step == "acknowledge":
                 acknowledge(connection, [(device, alert)], **by)

@@ -55,9 +55,9 @@ def test_an_alert_is_acknowledged_by_click_judged_by_key_and_a_new_one_comes_by_
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("k")
-    assert page.evaluate("document.activeElement.id") == "alert-gw-1-a1"
+    assert page.evaluate("document.activeElement.id") == "alert-gw-2-a2"
     page.keyboard.press("f")
-    page.wait_for_selector("#alert-gw-1-a1 .judgement.false-alarm")
+    page.wait_for_selector("#alert-gw-2-a2 .judgement.false-alarm")
     with rung.begin() as connection:
         assert connection.execute(select(alert_acknowledgements.c.alert_id)).scalars().all() == ["a4"]
         assert connection.execute(select(alert_feedback.c.label)).scalars().all() == ["false-alarm"]
@@ -75,14 +75,14 @@ def test_keys_can_be_switched_off_and_typing_a_note_presses_nothing(url: str, ru
     page.keyboard.press("j")
     page.keyboard.press("n")
     page.keyboard.type("cafm")
-    assert page.locator("#alert-gw-1-a1 .note-text").input_value() == "cafm"
+    assert page.locator("#alert-gw-2-a2 .note-text").input_value() == "cafm"
     with rung.begin() as connection:
         add_alert(connection, "gw-1", "pump-9", "pump", now_ns, severity="critical", alert_id="new")
     page.wait_for_selector("#alert-gw-1-new")
-    assert page.locator("#alert-gw-1-a1 .note-text").input_value() == "cafm"  # what is half written stays
+    assert page.locator("#alert-gw-2-a2 .note-text").input_value() == "cafm"  # what is half written stays
     page.keyboard.press("Escape")
     page.uncheck("#keys")
-    page.focus("#alert-gw-1-a1")
+    page.focus("#alert-gw-2-a2")
     page.keyboard.press("a")
     page.reload()
     is_live(page)

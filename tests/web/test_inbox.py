@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import httpx
+import msgspec
 import pytest
 from sqlalchemy import Connection, Engine, event, select, update
 
 from hub.alerts.handling import acknowledge, add_note
+from hub.lake.lake import DeltaLake
+from hub.notify.config import Notify
 from hub.operators.rights import ROLES
-from hub.state.schema import alert_acknowledgements, alert_feedback, alert_notes, alerts
+from hub.state.schema import alert_acknowledgements, alert_feedback, alert_notes, alerts, notifications
 from hub.training.feedback import give_feedback, labelled_spans
 from hub.web.alert_inbox import Inbox, inbox_digest, read_inbox
 from hub.web.inbox_filter import InboxFilter, inbox_filter
+from hub.web.told import read_told
 from tests.hub.operating import add_user, sign_in
 from tests.web.seeding import S, add_alert, add_device
+from tests.web.serving import TOKEN, served
 
 NOW = 1_800_000_000 * S
 HOSTILE = "\"><script>alert('1')<b>&"
@@ -198,3 +203,48 @@ def test_hostile_names_and_notes_are_text(engine: Engine, operator: httpx.Client
         text = operator.get(path).text
         assert "<script>alert" not in text
         assert text.count("&lt;script&gt;alert") > 10
+
+
+# --- who is told --------------------------------------------------------------------------------------------------
+
+NOTIFY = msgspec.convert(
+    {
+        "webhook": [{"name": "ops", "url": "https://hooks.example/token-in-path"}],
+        "email": [{"name": "shift", "host": "mail.example", "sender": "a@b.c", "to": ["d@e.f"]}],
+    },
+    Notify,
+)
+
+
+def tell(connection: Connection, incident: str, target: str, state: str, reason: str, at_ns: int = NOW) -> None:
+    about = {"incident": incident, "rule": "all", "step": "opened", "target": target, "critical": False, "state": state}
+    ended = None if state == "waiting" else at_ns
+    figures = {"decided_ns": at_ns, "next_ns": at_ns, "n_attempts": 1, "ended_ns": ended, "reason": reason}
+    connection.execute(notifications.insert().values({**about, **figures}))
+
+
+def test_each_target_is_told_with_what_arrived_what_waits_and_why(connection: Connection) -> None:
+    for n, (state, reason) in enumerate(
+        [("sent", ""), ("sent", ""), ("failed", "answered 500"), ("waiting", ""), ("waiting", "no answer within 10 s")]
+    ):
+        tell(connection, f"i{n}", "ops", state, reason, NOW + n)
+    ops, shift = read_told(connection, NOTIFY)
+    assert (ops.n_sent, ops.last_ns, ops.n_waiting) == (2, NOW + 1, 2)
+    assert (ops.failing, ops.given_up, ops.given_up_ns) == ("no answer within 10 s", "answered 500", NOW + 2)
+    assert (shift.kind, shift.n_sent, shift.last_ns, shift.failing) == ("e-mail", 0, None, "")
+
+
+def test_the_page_shows_targets_by_name_and_nothing_of_their_addresses(engine: Engine, lake: DeltaLake, now_ns: int) -> None:
+    with engine.begin() as connection:
+        tell(connection, "i", "ops", "waiting", "<b>answered 500", now_ns)
+    with served(engine, lake, notify=NOTIFY) as url, httpx.Client(base_url=url) as client:
+        client.get("/", params={"token": TOKEN})
+        text = client.get("/alerts").text
+    assert "&lt;b&gt;answered 500" in text
+    assert "shift" in text
+    for secret in ("token-in-path", "hooks.example", "mail.example", "d@e.f"):
+        assert secret not in text
+
+
+def test_a_hub_that_tells_nobody_says_so(operator: httpx.Client) -> None:
+    assert "Nobody: this page is the only place" in operator.get("/alerts").text
