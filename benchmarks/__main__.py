@@ -27,6 +27,7 @@ CASES = (
     "soak",
     "ingest",
     "checkins",
+    "pages",
     "rollout_decision",
     "training",
     "tls",

@@ -25,6 +25,7 @@ from sqlalchemy import Engine
 from starlette.types import Lifespan
 
 from hub.access import Access
+from hub.alerts.routes import AlertsApi
 from hub.api.device_routes import DeviceApi
 from hub.api.direct import DirectApp
 from hub.api.openapi import describe
@@ -53,6 +54,7 @@ from hub.ledger.routes import LedgerApi
 from hub.metrics.fleet import FleetCollector, fleet_registry
 from hub.metrics.meters import CountRequests, MeasuredCommitter, Meters
 from hub.metrics.routes import metrics_route
+from hub.notify.notifier import Notifier
 from hub.operators.passwords import Passwords
 from hub.operators.routes import AccountsApi
 from hub.operators.sessions import Lifetime, Sessions
@@ -83,6 +85,7 @@ TRIGGERS_EVERY_S: Final = 300.0
 AFTER_TRAINING_EVERY_S: Final = 30.0
 LAKE_UPKEEP_EVERY_S: Final = 900.0
 ERASE_EVERY_S: Final = 2.0  # how soon an erasure that was asked for begins
+NOTIFY_EVERY_S: Final = 2.0
 PROJECTOR_REST_S: Final = 0.1  # between batches: their statements cost more than their records
 _PROJECTOR_BATCH: Final = 5000  # records in one transaction at most
 MAX_CHECKINS_WAITING: Final = 5000  # a fleet that comes back at once
@@ -138,6 +141,7 @@ def build_app(hub: Hub) -> FastAPI:
         eraser,
         TrainingWatch(engine, lake, settings_of(hub.config), training.start),
         AfterTraining(engine, rollouts) if hub.config.rollout_trained else None,
+        Notifier(engine, hub.config.notify, hub.paths.root, hub.config.url),
     )
 
     identity = EnrolReply(hub_id=hub.config.hub_id, hub_public_key=hub.key.public_bytes)
@@ -157,6 +161,7 @@ def build_app(hub: Hub) -> FastAPI:
         silent_after_s=online_for_s,
         profiles_dir=hub.profiles_dir,
         config=hub.config,
+        notify=hub.config.notify,
         stopping=stopping.is_set,
     )
 
@@ -183,6 +188,7 @@ def build_app(hub: Hub) -> FastAPI:
         accounts_api,
         LedgerApi(engine, access, lake),
         ValueApi(engine, access, lake, hub.profiles_dir),
+        AlertsApi(engine, access),
         LearningApi(engine, access, registry),
     ):
         app.include_router(api.router())
@@ -229,6 +235,7 @@ def _scheduler(
     eraser: Eraser,
     watch: TrainingWatch,
     after_training: AfterTraining | None,
+    notifier: Notifier,
 ) -> BackgroundScheduler:
     """Work by the clock. A round that is late is done once, never twice at a time."""
     readers = [LEDGER, *(follower.name for follower in followers)]
@@ -248,6 +255,8 @@ def _scheduler(
     scheduler.add_job(prune, "interval", seconds=PRUNE_EVERY_S, name="prune ingest log")
     scheduler.add_job(lambda: upkeep.run(time.time_ns()), "interval", seconds=LAKE_UPKEEP_EVERY_S, name="lake upkeep")
     scheduler.add_job(lambda: eraser.run(time.time_ns()), "interval", seconds=ERASE_EVERY_S, name="erasures")
+    if notifier.is_on:
+        scheduler.add_job(notifier.run, "interval", seconds=NOTIFY_EVERY_S, name="notifications")
     if watch.is_on:
         scheduler.add_job(lambda: watch.look(time.time_ns()), "interval", seconds=TRIGGERS_EVERY_S, name="training triggers")
     if after_training is not None:

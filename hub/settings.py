@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
+from hub.notify.config import Notify, check_notify
 from hub.tls.files import Tls, TlsFiles
 from models.contract.config import read_toml
 from models.contract.names import Name
@@ -55,6 +56,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     `require_approval`: no rollout starts before somebody has approved its bundle. `retrain_…`: see `hub/training/triggers.py`.
     `rollout_trained`: see `hub/rollout/after_training.py`.
     `catalogue`: by profile, for the page of the data.
+    `notify`: who is told of incidents, see `hub/notify/config.py`.
     `keep_..._days`: how many days a table of the lake is kept, 0 = for ever. `keep_versions_h`: how long the lake's older
     versions stay readable.
 
@@ -91,6 +93,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     retrain_rest_h: Annotated[float, Meta(ge=0.1, le=87_600)] = 24.0
     rollout_trained: bool = False
     catalogue: dict[Name, CatalogueEntry] = {}
+    notify: Notify = Notify()
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,7 @@ _HUB_TOML = """\
 # retrain_feedback = 0      # or once so many alerts were judged since the latest run
 # retrain_rest_h = 24       # but never sooner after a run
 # catalogue = {}            # by profile: owner, description, channels, as the page of the data tells them
+# [notify]                  # who is told of incidents, where and when: docs/notify.md
 """
 
 
@@ -246,6 +250,7 @@ def load_hub(root: Path) -> Hub:
         if not paths.config.is_file():
             raise ConfigError(str(paths.config), f"no such file; `tocsin hub init --data {root}` makes a hub")
         config = read_toml(paths.config, HubConfig)
+        check_notify(config.notify, str(paths.config))
         if not paths.key.is_file():
             raise ConfigError(str(paths.key), "no such file; restore it: devices that are enrolled know this hub by it")
         key = SigningKey.load_or_create(paths.key)

@@ -143,10 +143,9 @@ def is_stale(stored: dict[str, Any] | None, checkin: CheckIn) -> bool:
     return bool(same_boot and stored["at"]["mono_ns"] > checkin.at.mono_ns)
 
 
+_OF_DEVICE: Final = ("checkin", "last_seen_ns", "agent_version", "backlog_items", "survival_days")
 _SAID: Final = (
-    update(devices)
-    .where(devices.c.device_id == bindparam("of"))
-    .values({name: bindparam(name) for name in ("checkin", "last_seen_ns", "agent_version")})
+    update(devices).where(devices.c.device_id == bindparam("of")).values({name: bindparam(name) for name in _OF_DEVICE})
 )
 _WRITERS: Final = update(devices).where(devices.c.device_id == bindparam("of")).values(writers=bindparam("writers"))
 
@@ -155,7 +154,14 @@ def _store(connection: Connection, fresh: Mapping[str, tuple[CheckIn, Row]], now
     if not fresh:
         return
     said = [
-        {"of": device_id, "checkin": as_json, "last_seen_ns": now_ns, "agent_version": checkin.agent_version[:64]}
+        {
+            "of": device_id,
+            "checkin": as_json,
+            "last_seen_ns": now_ns,
+            "agent_version": checkin.agent_version[:64],
+            "backlog_items": min(max(0, checkin.backlog_items), _MAX_INT),
+            "survival_days": as_json["survival_days"],  # NaN and infinity are null there
+        }
         for device_id, (checkin, as_json) in fresh.items()
     ]
     connection.execute(_SAID, said)

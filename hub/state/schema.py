@@ -24,6 +24,8 @@ devices = Table(
     Column("enrolled_ns", BigInteger, nullable=False),
     Column("last_seen_ns", BigInteger, nullable=False),
     Column("checkin", JSON),  # the latest CheckIn, as JSON
+    Column("backlog_items", BigInteger),  # these two out of it, so that a fleet is sorted by them without reading each
+    Column("survival_days", Float),
     Column("health", JSON),  # the latest Health item (written by the state projector)
     Column("state", String(16), nullable=False, server_default="active"),  # active, suspended, revoked
     Column("state_reason", Text, nullable=False, server_default=""),
@@ -33,6 +35,8 @@ devices = Table(
     Column("previous_key", LargeBinary),  # before the latest change of keys
     Column("key_since_ns", BigInteger),  # when the present key was pinned; None = at enrolment
     Column("writers", JSON),  # who has spoken under its name in this epoch (hub/devices/clones.py)
+    # All that pages of a whole fleet look at: rows are kilobytes long, and this is read instead of them.
+    Index("devices_at_a_glance", "device_id", "last_seen_ns", "site", "state", "backlog_items", "survival_days"),
 )
 claim_tokens = Table(
     "claim_tokens",
@@ -346,6 +350,59 @@ alert_feedback = Table(  # nothing is overwritten: a training run is repeated wi
     Column("actor", Text, nullable=False),
     Column("note", Text, nullable=False),
 )
+alert_acknowledgements = Table(  # that somebody is on it (hub/alerts)
+    "alert_acknowledgements",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("alert_id", String(64), primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+)
+alert_notes = Table(  # appended, never changed (hub/alerts)
+    "alert_notes",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("alert_id", String(64), primary_key=True),
+    Column("at_ns", BigInteger, primary_key=True, autoincrement=False),
+    Column("actor", Text, nullable=False),
+    Column("note", Text, nullable=False),
+)
+incidents = Table(  # that people are told of (hub/notify)
+    "incidents",
+    metadata,
+    Column("incident", String(140), primary_key=True),  # device and id of its first alert
+    Column("noticed_ns", BigInteger, nullable=False),
+    Column("over_ns", BigInteger),  # when the hub first saw that nothing of it is open any more
+    Column("ended_ns", BigInteger),  # when nothing was left to be told
+    Index("incidents_by_end", "ended_ns"),
+)
+incident_alerts = Table(
+    "incident_alerts",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("alert_id", String(64), primary_key=True),
+    Column("incident", String(140), nullable=False),
+    Index("incident_alerts_by_incident", "incident"),
+)
+notifications = Table(  # the outbox: what was decided to be told, and what became of it
+    "notifications",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("incident", String(140), nullable=False),
+    Column("rule", String(64), nullable=False),
+    Column("step", String(32), nullable=False),  # opened, worse, escalation-1, …, recovered
+    Column("target", String(64), nullable=False),
+    Column("critical", Boolean, nullable=False),
+    Column("state", String(16), nullable=False),  # waiting, sent, dropped, failed
+    Column("decided_ns", BigInteger, nullable=False),
+    Column("next_ns", BigInteger, nullable=False),  # when it is tried next, while it waits
+    Column("n_attempts", Integer, nullable=False),
+    Column("ended_ns", BigInteger),
+    Column("reason", Text, nullable=False),  # why it waits, was dropped or failed
+    Index("notifications_once", "incident", "rule", "step", "target", unique=True),
+    Index("notifications_by_state", "state", "next_ns"),
+    Index("notifications_by_target", "target", "ended_ns"),
+)
 fleet_bundles = Table(  # what a profile's devices should run when no rollout says otherwise
     "fleet_bundles",
     metadata,
@@ -407,6 +464,7 @@ audit_entries = Table(
     Column("sha256", String(64), nullable=False),
     Index("audit_by_actor", "actor", "number"),
     Index("audit_by_action", "action", "number"),
+    Index("audit_by_subject", "subject", "number"),
 )
 audit_head = Table(  # one row: the newest entry
     "audit_head",

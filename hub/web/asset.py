@@ -84,11 +84,12 @@ def read_asset(
         survival_days=checkin.get("survival_days"),
         flash_bytes_per_day=flash.get("agent_bytes_per_day"),
         flash_years=flash.get("years"),
-        standing=_standing(device),
+        standing=standing_of(device),
     )
 
 
-def _standing(device: Any) -> str:
+def standing_of(device: Any) -> str:
+    """Why the row's device is kept out, or that it was cloned; "" where all is well."""
     if device.state != "active":
         reason = f": {device.state_reason}" if device.state_reason else ""
         return f"This device is {device.state}{reason}. Nothing of it is taken in."

@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute
 
 from hub.operators import rights
 from hub.web.guard import PageGuard, principal_of
+from hub.web.packed import packed
 from hub.web.part import Look, Part
 from hub.web.render import Templates
 
@@ -82,7 +83,8 @@ class Desk:
                 return self.missing(look)
             values = dict(more(connection, look)) if more else {}
             events = self._events(names, look)
-            return self.templates.page(template, parts=views, events=events, **self.frame(request, look, now_ns), **values)
+            frame = self.frame(request, look, now_ns)
+            return packed(request, self.templates.page(template, parts=views, events=events, **frame, **values))
 
         response: Response = await run_in_threadpool(self.read, read)
         return response
@@ -95,7 +97,8 @@ class Desk:
             view, known = self.parts[name].look(connection, look)
             if view is None:
                 return self.missing(look)
-            return self.templates.page(f"parts/{name}.html", view=view, digest=known, **self.frame(request, look, now_ns))
+            frame = self.frame(request, look, now_ns)
+            return packed(request, self.templates.page(f"parts/{name}.html", view=view, digest=known, **frame))
 
         response: Response = await run_in_threadpool(self.read, read)
         return response

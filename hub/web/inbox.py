@@ -81,9 +81,17 @@ def read_alerts(connection: Connection, limit: int = MAX_ALERTS) -> Alerts:
 
 def read_faults(connection: Connection, device_id: str = "", asset: str = "", limit: int = MAX_ALERTS) -> Faults:
     """Open sensor faults, newest first; of one asset (and of its device's sources) where that is given."""
-    wanted: list[ColumnElement[bool]] = [sensor_faults.c.closed_ns.is_(None)]
-    if device_id:
-        wanted += [sensor_faults.c.device_id == device_id, sensor_faults.c.asset.in_((asset, ""))]
+    of_asset = [sensor_faults.c.device_id == device_id, sensor_faults.c.asset.in_((asset, ""))]
+    return _open_faults(connection, of_asset if device_id else [], limit)
+
+
+def read_device_faults(connection: Connection, device_id: str, limit: int = MAX_ALERTS) -> Faults:
+    """Open sensor faults of one device and all of its assets, newest first."""
+    return _open_faults(connection, [sensor_faults.c.device_id == device_id], limit)
+
+
+def _open_faults(connection: Connection, of: Sequence[ColumnElement[bool]], limit: int) -> Faults:
+    wanted = [sensor_faults.c.closed_ns.is_(None), *of]
     columns = (sensor_faults.c[name] for name in FaultRow.__dataclass_fields__)
     rows = connection.execute(select(*columns).where(*wanted).order_by(sensor_faults.c.opened_ns.desc()).limit(limit)).all()
     n_open = len(rows)
@@ -100,7 +108,7 @@ def top_channels(connection: Connection, wanted: Sequence[tuple[str, str]]) -> d
         alerts.c.closed_ns.is_(None), tuple_(alerts.c.device_id, alerts.c.asset).in_(wanted)
     )
     rows = connection.execute(chosen.order_by(alerts.c.opened_ns))
-    return {(device_id, asset): shares[0] for device_id, asset, top in rows if (shares := _shares(top))}
+    return {(device_id, asset): shares[0] for device_id, asset, top in rows if (shares := shares_of(top))}
 
 
 def _alert_select() -> Any:
@@ -110,7 +118,7 @@ def _alert_select() -> Any:
 
 
 def _alert(row: Row[Any]) -> AlertRow:
-    return AlertRow(**{**row._mapping, "top": _shares(row.top)})
+    return AlertRow(**{**row._mapping, "top": shares_of(row.top)})
 
 
 def _latest_closed(connection: Connection) -> AlertRow | None:
@@ -119,6 +127,6 @@ def _latest_closed(connection: Connection) -> AlertRow | None:
     return None if row is None else _alert(row)
 
 
-def _shares(top: Any) -> tuple[Share, ...]:
+def shares_of(top: Any) -> tuple[Share, ...]:
     """The stored [[channel, share], …]; shares are kept within 0..1 so that a bar stays in its frame."""
     return tuple(Share(str(channel), min(1.0, max(0.0, float(share)))) for channel, share in top or ())

@@ -1,6 +1,8 @@
 """The hub's pages, put together.
 
     /                     the overview; ?state=alarm shows only such assets; ?token=… signs in
+    /fleet, /devices/…    the whole fleet, and single devices
+    /alerts               the inbox; /alerts/… what people do about alerts
     /assets/…             single assets, and their alerts
     /models/…, /runs/…    models, and the runs that made them
     /rollouts/…           rollouts, and steering them
@@ -27,6 +29,7 @@ from sqlalchemy import Engine
 from starlette.routing import BaseRoute, Mount
 
 from hub.access import Access
+from hub.notify.config import Notify
 from hub.operators.signin import SignIn
 from hub.rollout.service import RolloutService
 from hub.settings import HubConfig
@@ -35,7 +38,9 @@ from hub.web.alert_pages import AlertPages
 from hub.web.asset_pages import AssetPages
 from hub.web.data_pages import DataPages
 from hub.web.desk import Desk, Room
+from hub.web.fleet_pages import FleetPages
 from hub.web.guard import PageGuard
+from hub.web.inbox_pages import InboxPages
 from hub.web.live_pages import LivePages
 from hub.web.model_pages import ModelPages
 from hub.web.overview import OverviewPage
@@ -60,6 +65,7 @@ def web_routes(
     silent_after_s: float = SILENT_AFTER_S,
     profiles_dir: Path | None = None,
     config: HubConfig | None = None,
+    notify: Notify | None = None,
     clock: Callable[[], int] = time.time_ns,
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[BaseRoute]:
@@ -70,6 +76,8 @@ def web_routes(
     guard = PageGuard(access)
     rooms: list[Room] = [  # in the order of the navigation
         OverviewPage(desk, signing),
+        FleetPages(desk),
+        InboxPages(desk, engine, notify or Notify()),
         AssetPages(desk, lake, profiles_dir),
         AlertPages(desk, lake, profiles_dir),
         ModelPages(desk, engine),

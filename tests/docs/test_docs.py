@@ -249,7 +249,9 @@ def structs_in(root: Any) -> set[type]:
     "root", [AgentConfig, HubConfig, Profile, Scenario], ids=lambda root: f"{root.__module__}.{root.__name__}"
 )
 def test_every_configuration_struct_has_its_table(root: type[msgspec.Struct]) -> None:
-    page = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("configuration.md", "actions.md"))
+    page = "".join(
+        (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("configuration.md", "actions.md", "notify.md")
+    )
     assert [s.__name__ for s in structs_in(root) if f"<!-- struct: {s.__module__}:{s.__name__} -->" not in page] == []
 
 

@@ -58,6 +58,7 @@ def add_device(connection: Connection, device_id: str, site: str, last_seen_ns: 
         enrolled_ns=last_seen_ns - 86_400 * S,
         last_seen_ns=last_seen_ns,
         checkin={**said, **checkin},
+        **{name: {**said, **checkin}[name] for name in ("backlog_items", "survival_days")},
     )
 
 

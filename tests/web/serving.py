@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from argon2 import PasswordHasher
@@ -27,22 +28,24 @@ TOKEN = "a-token-that-is-long-enough"
 QUICK = Passwords(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))  # tests have no time for 64 MiB
 
 
-def pages_app(engine: Engine, lake: DeltaLake, stopping: threading.Event | None = None) -> Starlette:
-    """The pages alone, as hub/app.py mounts them."""
+def pages_app(engine: Engine, lake: DeltaLake, stopping: threading.Event | None = None, **options: Any) -> Starlette:
+    """The pages alone, as hub/app.py mounts them. `options`: of `web_routes`."""
     stopping = stopping or threading.Event()
     sessions = Sessions(engine, TOKEN, Lifetime(idle_s=3600, max_s=86400))
     access = Access(engine, TOKEN, sessions)
     signin = SignIn(engine, sessions, QUICK, TOKEN)
     rollouts = RolloutService(engine)
-    pages = web_routes(engine, access, signin, rollouts, lake, session_max_s=sessions.max_s, stopping=stopping.is_set)
+    options |= {"session_max_s": sessions.max_s, "stopping": stopping.is_set}
+    pages = web_routes(engine, access, signin, rollouts, lake, **options)
     return Starlette(routes=pages)
 
 
 @contextmanager
-def served(engine: Engine, lake: DeltaLake, port: int = 0) -> Iterator[str]:
+def served(engine: Engine, lake: DeltaLake, port: int = 0, **options: Any) -> Iterator[str]:
     """The address of the pages, by default on a free port, until the block ends."""
     stopping = threading.Event()
-    config = uvicorn.Config(pages_app(engine, lake, stopping), host="127.0.0.1", port=port, log_level="warning", lifespan="off")
+    app = pages_app(engine, lake, stopping, **options)
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="pages")
     thread.start()

@@ -1,0 +1,1 @@
+"""What people do about alerts, and which alerts belong together."""

@@ -1,0 +1,1 @@
+"""Telling people elsewhere of incidents: by webhook, e-mail and MQTT."""
