@@ -1,0 +1,79 @@
+"""What was marked becomes a question: which view, which of its rows, and what of them.
+
+Nothing is dropped silently: what was made use of is given back, and whoever calls tells the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from hub.ask.catalog import VIEWS, ViewName
+from hub.ask.comparisons import Comparison
+from hub.ask.conditions import comparisons, conditions
+from hub.ask.marks import Mark
+from hub.ask.question import Question
+from hub.ask.ranking import bucket_for, compared_names, entity, groups, measure, order
+from hub.ask.reader import Parts, Reader
+from hub.ask.roles import EVENTS, OWN, view_of
+
+# Words that may add nothing without having been misunderstood: more beside a comparison, now where it is about the present anyway.
+_HARMLESS: Final = (("ask", "compare"), ("ask", "more"), ("ask", "when"), ("value", "now"), ("order", "top"))
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """`question` None: nothing to go by. `used`, `compared`: what it was made of."""
+
+    question: Question | None
+    used: frozenset[Mark]
+    compared: frozenset[Comparison]
+
+
+def compose(parts: Parts) -> Composed:
+    """The question, as far as the parts go."""
+    reader = Reader(parts)
+    values = {value for mark in parts.marks for value in mark.values("value")}
+    named = {name.kind for mark in parts.marks for name in mark.names}
+    ranked = reader.said("order", "most", "least", "longest", "shortest", "top")
+    view = view_of(lambda kind, value: reader.said(kind, value), values, named, parts.span is not None, ranked)
+    if view is None:
+        return Composed(None, frozenset(), frozenset())
+    question = _question(reader, view)
+    for kind, value in _HARMLESS:
+        reader.take(kind, value)
+    return Composed(question, frozenset(reader.used), frozenset(reader.compared))
+
+
+def _question(reader: Reader, view: ViewName) -> Question:
+    span = reader.parts.span
+    group, bucket = groups(reader, view)
+    whose = entity(reader, view, bool(group))
+    reader.take("thing", *OWN[view])
+    reader.take("event", "alert", "trouble", "happened")
+    never = whose != "" and view in EVENTS and reader.take("ask", "never") is not None
+    filters = conditions(reader, view)
+    group = group or compared_names(reader, filters)
+    figure = measure(reader, view, whose)
+    compared, more_than = comparisons(reader, view, bool(whose or group))
+    count = reader.take("ask", "count") is not None and figure is None
+    if reader.take("ask", "trend") and not bucket and VIEWS[view].time:
+        bucket = bucket_for(span)
+    by, limit = order(reader, view, whose, bool(group or bucket))
+    if whose and by is not None and by[0] == "n":
+        group, whose = (whose,), ""
+    if count:
+        reader.take("aggregate", "sum")
+    time = VIEWS[view].time or _time_of(reader, view)
+    return Question(
+        reader.parts.language, view, whose, count, tuple([*filters, *compared]), span if time else None, group, bucket, figure,
+        more_than, never, by, limit, time,
+    )  # fmt: skip
+
+
+def _time_of(reader: Reader, view: ViewName) -> str:
+    """Which of a view's times a span is about, where it has no time of its own: devices enrolled this month."""
+    for column in ("enrolled", "last_seen", "since"):
+        if column in VIEWS[view].columns and reader.take("time", column):
+            return column
+    return "last_seen" if view == "devices" and reader.parts.span else ""
