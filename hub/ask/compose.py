@@ -64,7 +64,7 @@ def _question(reader: Reader, view: ViewName) -> Question:
         group, whose = (whose,), ""
     if count:
         reader.take("aggregate", "sum")
-    time = VIEWS[view].time or _time_of(reader, view)
+    time = _time_of(reader, view)
     return Question(
         reader.parts.language, view, whose, count, tuple([*filters, *compared]), span if time else None, group, bucket, figure,
         more_than, never, by, limit, time,
@@ -72,8 +72,8 @@ def _question(reader: Reader, view: ViewName) -> Question:
 
 
 def _time_of(reader: Reader, view: ViewName) -> str:
-    """Which of a view's times a span is about, where it has no time of its own: devices enrolled this month."""
-    for column in ("enrolled", "last_seen", "since"):
+    """Which of a view's times a span is about: the one that was said, else its own."""
+    for column in ("enrolled", "last_seen", "created", "ended", "started", "since"):
         if column in VIEWS[view].columns and reader.take("time", column):
             return column
-    return "last_seen" if view == "devices" and reader.parts.span else ""
+    return VIEWS[view].time or ("last_seen" if view == "devices" and reader.parts.span else "")

@@ -32,7 +32,7 @@ SYNONYMS: Final[Mapping[str, Mapping[str, str]]] = {
         "flow": "flow|flow rate|debit",
         "pressure": "pressure|pression",
         "current": "current|amperage|courant|intensite",
-        "temperature": "temperature|heat|overheating|temp|chaleur|surchauffe|echauffement",
+        "temperature": "temperature|heat|overheating|chaleur|surchauffe|echauffement",
         "vibration": "vibration|vibrating|vibrate",
         "speed": "speed|rotation|vitesse|regime",
         "airflow": "airflow|air flow|debit d air",

@@ -26,13 +26,13 @@ class Asked:
 
     language: Language
     ask: str
-    held_out: bool
+    part: str
     expected: Mapping[str, Any]
 
 
 def questions(language: Language) -> list[Asked]:
     told = tomllib.loads((HERE / f"questions_{language}.toml").read_text(encoding="utf-8"))["question"]
-    return [Asked(language, each["ask"], each.get("held_out", False), each) for each in told]
+    return [Asked(language, each["ask"], each["part"], each) for each in told]
 
 
 def fault(asked: Asked, engine: AskEngine, names: Names) -> str:
