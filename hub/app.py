@@ -31,6 +31,9 @@ from hub.api.operator_routes import OperatorApi
 from hub.api.problems import add_problem_handlers
 from hub.api.shapes import Readiness
 from hub.api.training import TrainingProcesses
+from hub.ask.answer import Ask
+from hub.ask.api import AskApi
+from hub.ask.opened import endpoint_of
 from hub.audit.log import head_of
 from hub.devices.checkin import CheckIns
 from hub.devices.keys import DeviceKeys
@@ -141,6 +144,14 @@ def build_app(hub: Hub) -> FastAPI:
         engine, access, registry, rollouts, training, backlog, LakeCounter(lake), hub.config.hub_id, online_for_s
     )
     accounts_api = AccountsApi(engine, access, passwords)
+    ask = Ask(
+        engine,
+        lake,
+        offline_after_s=online_for_s,
+        zone=hub.config.ask_time_zone,
+        profiles_dir=hub.profiles_dir,
+        endpoint=endpoint_of(hub),
+    )
     fleet = fleet_registry(FleetCollector(engine, backlog, lake, online_for_s))
     pages = web_routes(
         engine,
@@ -174,6 +185,7 @@ def build_app(hub: Hub) -> FastAPI:
     app.include_router(accounts_api.router())
     app.include_router(LedgerApi(engine, access, lake).router())
     app.include_router(LearningApi(engine, access, registry).router())
+    app.include_router(AskApi(access, ask).router())
     _add_probes(app, backlog)
     app.router.routes.append(metrics_route(access, counted, fleet))
     app.router.routes.extend(pages)

@@ -8,19 +8,16 @@ from typing import Final, Literal
 
 Unit = Literal["second", "minute", "hour", "day", "week", "month", "year"]
 
-UNITS: Final[dict[str, Unit]] = {
-    word: unit
-    for unit, words in {
-        "second": "second sec s seconde",
-        "minute": "minute min",
-        "hour": "hour hr h heure",
-        "day": "day d jour journee j",
-        "week": "week semaine",
-        "month": "month moi mois",
-        "year": "year an annee",
-    }.items()
-    for word in words.split()
-}  # type: ignore[assignment]
+_UNIT_WORDS: Final[dict[Unit, str]] = {
+    "second": "second sec s seconde",
+    "minute": "minute min",
+    "hour": "hour hr h heure",
+    "day": "day d jour journee j",
+    "week": "week semaine",
+    "month": "month mois",
+    "year": "year an annee",
+}
+UNITS: Final[dict[str, Unit]] = {word: unit for unit, words in _UNIT_WORDS.items() for word in words.split()}
 SECONDS: Final[dict[Unit, int]] = {
     "second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800, "month": 2_592_000, "year": 31_536_000,
 }  # fmt: skip
@@ -42,7 +39,7 @@ MONTHS: Final = {
     )
     for word in words.split()
 }  # fmt: skip
-AMBIGUOUS: Final = frozenset({"may", "march", "mar", "mon", "sat", "sun", "sec", "s", "d", "j", "h", "an", "second", "moi"})
+AMBIGUOUS: Final = frozenset({"may", "march", "mar", "mon", "sat", "sun", "sec", "s", "d", "j", "h", "an", "second"})
 
 
 @dataclass(frozen=True, slots=True)

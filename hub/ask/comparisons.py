@@ -58,7 +58,7 @@ def _at(tokens: Sequence[Token], i: int) -> Comparison | None:
         at = i + len(words)
         if at >= len(tokens) or any(tokens[i + k].folded not in (word, word + "s") for k, word in enumerate(words)):
             continue
-        compared = number(tokens[at].folded)
+        compared = 1.0 if tokens[at].folded in ("a", "an") else number(tokens[at].folded)
         if compared is None:
             return None
         stem = tokens[at + 1].stem if at + 1 < len(tokens) else ""

@@ -12,13 +12,21 @@ from hub.ask.catalog import VIEWS, ViewName
 from hub.ask.comparisons import Comparison
 from hub.ask.conditions import comparisons, conditions
 from hub.ask.marks import Mark
-from hub.ask.question import Question
+from hub.ask.question import Question, Span
 from hub.ask.ranking import bucket_for, compared_names, entity, groups, measure, order
 from hub.ask.reader import Parts, Reader
 from hub.ask.roles import EVENTS, OWN, view_of
 
 # Words that may add nothing without having been misunderstood: more beside a comparison, now where it is about the present anyway.
-_HARMLESS: Final = (("ask", "compare"), ("ask", "more"), ("ask", "when"), ("value", "now"), ("order", "top"))
+_HARMLESS: Final = (
+    ("ask", "compare"),
+    ("ask", "more"),
+    ("ask", "when"),
+    ("ask", "why"),
+    ("ask", "much"),
+    ("value", "now"),
+    ("order", "top"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +54,37 @@ def compose(parts: Parts) -> Composed:
 
 
 def _question(reader: Reader, view: ViewName) -> Question:
-    span = reader.parts.span
     group, bucket = groups(reader, view)
     whose = entity(reader, view, bool(group))
     reader.take("thing", *OWN[view])
     reader.take("event", "alert", "trouble", "happened")
-    never = whose != "" and view in EVENTS and reader.take("ask", "never") is not None
+    never = whose != "" and view in EVENTS and (reader.take("ask", "never") is not None or reader.negated_event(*OWN[view]))
     filters = conditions(reader, view)
     group = group or compared_names(reader, filters)
     figure = measure(reader, view, whose)
     compared, more_than = comparisons(reader, view, bool(whose or group))
     count = reader.take("ask", "count") is not None and figure is None
     if reader.take("ask", "trend") and not bucket and VIEWS[view].time:
-        bucket = bucket_for(span)
+        bucket = bucket_for(reader.parts.span)
     by, limit = order(reader, view, whose, bool(group or bucket))
     if whose and by is not None and by[0] == "n":
         group, whose = (whose,), ""
     if count:
         reader.take("aggregate", "sum")
+    span = _unseen_since(reader, reader.parts.span)
     time = _time_of(reader, view)
     return Question(
         reader.parts.language, view, whose, count, tuple([*filters, *compared]), span if time else None, group, bucket, figure,
         more_than, never, by, limit, time,
     )  # fmt: skip
+
+
+def _unseen_since(reader: Reader, span: Span | None) -> Span | None:
+    """Not seen since yesterday: last seen before."""
+    if span is None or span.start is None or not reader.said("time", "last_seen"):
+        return span
+    seen = next(mark for mark in reader.marks if mark.value("time") == "last_seen")
+    return Span(None, span.start, span.words) if reader.negation(seen) else span
 
 
 def _time_of(reader: Reader, view: ViewName) -> str:

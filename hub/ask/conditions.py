@@ -45,7 +45,8 @@ def _names(reader: Reader, view: ViewName) -> list[Filter]:
         values += [name.value for name, _ in fitting if name.kind == kind and name.value not in values]
         reader.used.add(mark)
     return [
-        Filter(column, "has" if is_list else "=", tuple(values), negated) for (column, is_list, negated), values in found.items()
+        Filter(column, "has" if is_list else "=", tuple(values), negated)
+        for (column, is_list, negated), values in found.items()
     ]
 
 

@@ -33,6 +33,16 @@ MEMORY: Final = "384MB"
 TIMEOUT_S: Final = 10.0
 AT_ONCE: Final = 2
 _WAIT_S: Final = 5.0  # for a turn
+_SETTINGS: Final[dict[str, str | bool | int]] = {
+    "enable_external_access": False,
+    "autoload_known_extensions": False,
+    "autoinstall_known_extensions": False,
+    "python_enable_replacements": False,  # a table's name is never a variable of this process
+    "max_temp_directory_size": "0B",
+    "max_expression_depth": 250,
+    "memory_limit": MEMORY,
+    "threads": 1,
+}
 
 _WINDOWS: Final = """
 CREATE VIEW windows AS
@@ -130,18 +140,8 @@ class AskEngine:
 
 
 def _opened(zone: str) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(":memory:")
+    connection = duckdb.connect(":memory:", config=dict(_SETTINGS))
     try:
-        for setting in (
-            "enable_external_access = false",
-            "autoload_known_extensions = false",
-            "autoinstall_known_extensions = false",
-            "max_temp_directory_size = '0B'",
-            "max_expression_depth = 250",
-            f"memory_limit = '{MEMORY}'",
-            "threads = 1",
-        ):
-            connection.execute(f"SET {setting}")
         connection.execute("SET TimeZone = ?", [zone])
     except duckdb.Error as error:
         connection.close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from functools import cache
 from typing import Any, Final
 
 import duckdb
@@ -65,17 +66,21 @@ def check(sql: str, views: Collection[str]) -> frozenset[str]:
     return frozenset(_read(statements[0]["node"], frozenset(view.lower() for view in views), frozenset()))
 
 
+@cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    """An empty database, whose parser is asked."""
+    return duckdb.connect(":memory:", config={"enable_external_access": False, "threads": 1})
+
+
 def _parsed(sql: str) -> list[dict[str, Any]]:
     if "\0" in sql:
         raise QueryRefused("a query has no NUL characters")
-    connection = duckdb.connect(":memory:", config={"enable_external_access": False, "threads": 1})
     try:
-        row = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+        with _parser().cursor() as cursor:  # each thread has its own
+            row = cursor.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
         told = msgspec.json.decode(row[0]) if row else {}
     except (duckdb.Error, msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise QueryRefused(f"this cannot be read as SQL: {_first_line(error)}") from None
-    finally:
-        connection.close()
     if told.get("error", True):
         message = str(told.get("error_message", ""))
         if told.get("error_type") == "not implemented":

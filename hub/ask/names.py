@@ -91,15 +91,36 @@ def read_names(connection: Connection, profiles_dir: Path | None = None) -> Name
     """The names as they are in the state now, at most MAX_NAMES of a kind."""
     columns = (("site", devices.c.site), ("device", devices.c.device_id), ("asset", assets.c.asset))
     found: list[tuple[Name, str]] = []
-    for kind, column in (*columns, ("profile", assets.c.profile), ("profile", bundles.c.profile), ("model", bundles.c.bundle_id)):
+    for kind, column in (
+        *columns,
+        ("profile", assets.c.profile),
+        ("profile", bundles.c.profile),
+        ("model", bundles.c.bundle_id),
+    ):
         rows = connection.execute(select(column).distinct().order_by(column).limit(MAX_NAMES)).scalars()
         found += [(Name(kind, value), value) for value in rows if value]
     profiles = {name.value for name, _ in found if name.kind == "profile"} | set(SYNONYMS["profile"])
     channels = {channel for profile in sorted(profiles) for channel in _channels(profile, profiles_dir)}
     faulty = select(sensor_faults.c.channel).distinct().limit(MAX_NAMES)
     channels |= {channel for channel in connection.execute(faulty).scalars() if channel} | set(SYNONYMS["channel"])
-    found += [said for kind, values in (("profile", profiles), ("channel", channels)) for value in values for said in _said(kind, value)]
+    found += [(name, way) for name, _ in list(found) if name.kind == "asset" for way in _in_words(name.value)]
+    found += [
+        said
+        for kind, values in (("profile", profiles), ("channel", channels))
+        for value in values
+        for said in _said(kind, value)
+    ]
     return Names(found)
+
+
+def _in_words(asset: str) -> list[str]:
+    """How people say an asset that is called by its profile and a number: pompe 2, moteur-1."""
+    profile, dash, figure = asset.rpartition("-")
+    return (
+        [f"{way} {figure}" for way in SYNONYMS["profile"].get(profile, "").split("|") if way]
+        if dash and figure.isdigit()
+        else []
+    )
 
 
 def _said(kind: str, value: str) -> list[tuple[Name, str]]:

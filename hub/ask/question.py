@@ -44,7 +44,7 @@ class Measure:
     @property
     def name(self) -> str:
         """What the answer's column is called."""
-        if self.column == "p_value" and self.aggregate in ("min", "max"):
+        if (self.column == "p_value" and self.aggregate in ("min", "max")) or self.column.startswith("n_"):
             return self.column
         return {"avg": "avg_", "sum": "total_", "min": "min_", "max": "max_", "median": "median_"}[self.aggregate] + self.column
 

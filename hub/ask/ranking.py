@@ -14,6 +14,9 @@ from hub.ask.roles import EVENTS, OWN, entity_column, measured_column
 _KEY: Final = {"assets": "asset", "devices": "device", "models": "model", "rollouts": "model", "training_runs": "profile"}
 _TOP: Final = 5  # where no number is said
 _DAY_S: Final = 86_400
+ADVERBS: Final = frozenset(
+    "hourly daily weekly monthly quotidien quotidiennes quotidienne horaire hebdomadaire mensuel mensuelle".split()
+)
 Order = tuple[str, bool] | None
 
 
@@ -31,7 +34,8 @@ def groups(reader: Reader, view: ViewName) -> tuple[tuple[str, ...], Bucket]:
             continue
         reader.used.update((per, behind))
     for mark in reader.marks:  # per day, daily, on which day
-        if mark.value("bucket") and VIEWS[view].time:
+        meant = mark in reader.used or mark.text.lower() in ADVERBS or reader.said("order", "most", "least")
+        if mark.value("bucket") and VIEWS[view].time and meant:
             reader.used.add(mark)
             bucket = bucket or mark.value("bucket")
     return tuple(dict.fromkeys(columns)), bucket if bucket in get_args(Bucket) else ""  # type: ignore[return-value]
@@ -60,10 +64,10 @@ def entity(reader: Reader, view: ViewName, grouped: bool) -> str:
         return "asset" if verb else ""
     head = heads[0]
     column = _column(view, head) or ""
-    if view not in EVENTS:
-        return column if column != _KEY.get(view) and head.value("thing") else ""
     compound = own and head.last == own[0].first and reader.parts.language == "en"  # pump alerts
-    return "" if own and (own[0].first < head.first or compound) else column
+    if own and (own[0].first < head.first or compound):
+        return ""
+    return column if view in EVENTS or (column != _KEY.get(view) and head.value("thing")) else ""
 
 
 def compared_names(reader: Reader, filters: Sequence[Filter]) -> tuple[str, ...]:
@@ -76,6 +80,8 @@ def measure(reader: Reader, view: ViewName, whose: str) -> Measure | None:
     """The figure that is asked for; None for how many, and for rows."""
     said = [mark.value("aggregate") for mark in reader.marks if mark.value("aggregate")]
     column = measured_column(view, reader.said, reader.take)
+    if view == "ledger" and reader.take("ask", "count", "much"):
+        return Measure("sum", "n_missing")
     lasting = "duration_s" if "duration_s" in VIEWS[view].columns else ""
     if lasting and reader.take("ask", "how_long"):
         reader.take("aggregate", *said)
@@ -115,9 +121,9 @@ def order(reader: Reader, view: ViewName, whose: str, grouped: bool) -> tuple[Or
     heads = [each for each in reader.marks if each.value("thing") or each.names]
     n = reader.number(mark, *heads)
     column = measured_column(view, reader.said)
+    plural = any(each.text[-1:] in ("s", "x") for each in heads[:1]) and not reader.said("ask", "when")
     if said in ("last", "first"):
         time = _time(reader, view)
-        plural = any(each.text[-1:] in ("s", "x") for each in heads[:1]) and not reader.said("ask", "when")
         chosen: Order = (time, said == "last") if time else None
         n = n or (0 if plural else 1)
     elif said in ("longest", "shortest"):
@@ -126,7 +132,7 @@ def order(reader: Reader, view: ViewName, whose: str, grouped: bool) -> tuple[Or
     elif column and not grouped:
         chosen, n = (column, said not in ("lowest", "least", "shortest")), n or 1
     elif whose or grouped:
-        chosen, n = ("n", said not in ("lowest", "least")), n or (_TOP if said == "top" else 1)
+        chosen, n = ("n", said not in ("lowest", "least")), n or (_TOP if said == "top" or plural else 1)
     else:
         chosen = None
     if chosen is None:

@@ -54,12 +54,17 @@ class Reader:
         return self.marks[at] if at >= 0 and mark.first - self.marks[at].last < _GAP else None
 
     def negation(self, mark: Mark) -> bool:
-        """Whether a `not` stands before; it counts as used."""
+        """Whether a `not`, or a `without` that means nothing else, stands before; it counts as used."""
         before = self.before(mark)
-        if before is None or before.value("ask") != "not":
+        if before is None or before in self.used or before.value("ask") not in ("not", "never"):
             return False
         self.used.add(before)
         return True
+
+    def negated_event(self, *things: str) -> bool:
+        """Whether it is said that something did not happen: did not alarm, n'ont pas sonné."""
+        events = [mark for mark in self.marks if mark.value("event") == "alert" or mark.value("thing") in things]
+        return any(self.negation(mark) for mark in events)
 
     def number(self, *marks: Mark | None) -> int:
         """A number beside one of the marks, from now on used: the last 3, top 5, les 3 dernières; 0 where there is none."""

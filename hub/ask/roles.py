@@ -125,7 +125,9 @@ def _is(column: str, *values: str) -> Filter:
     return Filter(column, "=", values)
 
 
-_OPEN: Final = {value: Filter("is_open", "true") for value in ("open", "now", "running")} | {"closed": Filter("is_open", "false")}
+_OPEN: Final = {value: Filter("is_open", "true") for value in ("open", "now", "running")} | {
+    "closed": Filter("is_open", "false")
+}
 _VALUES: Final[Mapping[ViewName, Mapping[str, Filter]]] = {
     "alerts": {
         **_OPEN,

@@ -17,7 +17,15 @@ _SINCE: Final = (("since",), ("depuis",), ("starting",), ("a", "partir", "de"), 
 _BEFORE: Final = (("before",), ("avant",), ("prior", "to"))
 _UNTIL: Final = (("until",), ("till",), ("up", "to"), ("jusqu", "a"), ("jusqu", "au"), ("jusque",))
 _AFTER: Final = (("after",), ("apres",))
-_BETWEEN: Final = (("between", "and"), ("entre", "et"), ("from", "to"), ("from", "until"), ("de", "a"), ("du", "au"), ("du", "a"))
+_BETWEEN: Final = (
+    ("between", "and"),
+    ("entre", "et"),
+    ("from", "to"),
+    ("from", "until"),
+    ("de", "a"),
+    ("du", "au"),
+    ("du", "a"),
+)
 _IN: Final = (
     ("au", "cours"), ("in",), ("on",), ("during",), ("within",), ("over",), ("for",), ("at",), ("by",), ("en",), ("dans",),
     ("pendant",), ("durant",), ("sur",), ("a",), ("au",), ("pour",), ("le",),

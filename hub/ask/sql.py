@@ -21,7 +21,13 @@ def literal(value: str | float) -> str:
     """A value in SQL: text in quotes, which it cannot leave; numbers as they are."""
     if isinstance(value, str):
         return "'" + value.replace("\0", "").replace("'", "''") + "'"
-    return f"{value:g}" if value == int(value) and abs(value) < 1e6 else repr(float(value)) if value != int(value) else str(int(value))
+    return (
+        f"{value:g}"
+        if value == int(value) and abs(value) < 1e6
+        else repr(float(value))
+        if value != int(value)
+        else str(int(value))
+    )
 
 
 def to_sql(question: Question) -> str:
@@ -61,7 +67,9 @@ def _rows(question: Question) -> str:
     columns = list(view.shown)
     if question.order is not None and question.order[0] not in columns:
         columns.insert(3, question.order[0])
-    columns += [each.column for each in question.filters if each.column not in columns and each.operator in ("<", "<=", ">", ">=")]
+    columns += [
+        each.column for each in question.filters if each.column not in columns and each.operator in ("<", "<=", ">", ">=")
+    ]
     columns += ["verdict"] * any(each.column == "verdict" for each in question.filters)
     order = _direction(*question.order) + f", {view.shown[0]}" if question.order else view.order
     return _statement(columns, question.view, _conditions(question), order=order, limit=question.limit or MAX_LISTED)
@@ -145,7 +153,11 @@ def _never(question: Question) -> str:
     of_entity = {"assets": ("site", "device", "asset", "profile"), "devices": ("site", "device")}[source]
     about = [each for each in question.filters if each.column in of_entity]
     rows = [each for each in question.filters if each.column not in of_entity]
-    joined = [f"{question.view}.{key} = {source}.{key}" for key in _key(question.entity)[:2] if key != "site" or question.entity == "site"]
+    joined = [
+        f"{question.view}.{key} = {source}.{key}"
+        for key in _key(question.entity)[:2]
+        if key != "site" or question.entity == "site"
+    ]
     inner = " AND ".join([*joined, *map(_condition, rows), *_span(question.time, question.span, question.view)])
     conditions = [*map(_condition, about), f"NOT EXISTS (SELECT 1 FROM {question.view} WHERE {inner})"]
     if question.count:
@@ -162,7 +174,9 @@ def _condition(each: Filter) -> str:
     positive = _positive(each)
     if not each.negated:
         return positive
-    return f"{each.column} != {literal(each.values[0])}" if each.operator == "=" and len(each.values) == 1 else f"NOT ({positive})"
+    return (
+        f"{each.column} != {literal(each.values[0])}" if each.operator == "=" and len(each.values) == 1 else f"NOT ({positive})"
+    )
 
 
 def _positive(each: Filter) -> str:

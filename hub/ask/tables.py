@@ -60,7 +60,9 @@ def load_view(connection: Connection, view: ViewName, moment: Moment) -> pa.Tabl
 def sites_table(connection: Connection) -> pa.Table:
     """Each device's site."""
     rows = connection.execute(select(devices.c.device_id, devices.c.site)).all()
-    return pa.table({"device_id": pa.array([r[0] for r in rows], pa.string()), "site": pa.array([r[1] for r in rows], pa.string())})
+    return pa.table(
+        {"device_id": pa.array([r[0] for r in rows], pa.string()), "site": pa.array([r[1] for r in rows], pa.string())}
+    )
 
 
 def _time(at_ns: int | None) -> datetime | None:

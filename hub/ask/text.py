@@ -13,7 +13,14 @@ _TOKEN: Final = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}:\d{2}|\d+(?
 _ELIDED: Final = re.compile(r"\b(l|d|n|s|j|m|t|c|qu|jusqu|lorsqu|puisqu|aujourd)['’]", re.IGNORECASE)
 _JOINED: Final = re.compile(r"-(t-)?(il|elle|on|ils|elles|nous|vous|je|tu|ce|ci|la|moi)\b", re.IGNORECASE)  # a-t-elle, mois-ci
 _POSSESSIVE: Final = re.compile(r"['’]s\b")
-_PLURALS: Final = {"canaux": "canal", "signaux": "signal", "anormaux": "anormal", "normaux": "normal"}
+_PLURALS: Final = {
+    "mois": "mois",
+    "vus": "vu",
+    "canaux": "canal",
+    "signaux": "signal",
+    "anormaux": "anormal",
+    "normaux": "normal",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ def stem(folded: str) -> str:
     """Plural and singular alike, in both languages; short words, and words with a digit, as they are."""
     if folded in _PLURALS:
         return _PLURALS[folded]
-    if len(folded) > 3 and folded[-1] in "sx" and folded[-2] not in "siu" and folded.isalpha():
+    if len(folded) > 3 and folded[-1] in "sx" and folded[-2] != "s" and folded.isalpha():
         return folded[:-1]
     return folded
 

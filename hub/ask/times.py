@@ -19,6 +19,7 @@ from hub.ask.calendar import (
     UNITS,
     WEEKDAYS,
     Interval,
+    Unit,
     back,
     begin_of,
     calendar,
@@ -35,7 +36,7 @@ _DAY: Final = re.compile(r"(\d{1,2})(?:st|nd|rd|th|er|e)?\Z")
 _LAST: Final = frozenset("last past previous preceding dernier derniere passe passee precedent precedente".split())
 _ROLLING: Final = frozenset({"past"})
 _THIS: Final = frozenset("this current these ce cet cette ces".split())
-_ARTICLES: Final = frozenset("the le la les l of de du des d day dates this these ces cette".split())
+_ARTICLES: Final = frozenset("debut the le la les l of de du des d day dates this these ces cette".split())
 _PARTS: Final = {
     "morning": (6, 12), "matin": (6, 12), "matinee": (6, 12), "afternoon": (12, 18), "apres-midi": (12, 18),
     "evening": (18, 24), "soir": (18, 24), "soiree": (18, 24),
@@ -82,7 +83,11 @@ class Times:
 
     def skip(self, i: int) -> int:
         """Over articles, up to what they stand before."""
-        while self.word(i) in _ARTICLES and not (self.word(i) in _THIS and (self.stem(i + 1) in UNITS)):
+        while (
+            (self.word(i), self.word(i + 1)) in (("beginning", "of"), ("start", "of"))
+            or self.word(i) in _ARTICLES
+            and not (self.word(i) in _THIS and (self.stem(i + 1) in UNITS))
+        ):
             i += 1
         return i
 
@@ -152,7 +157,7 @@ class Times:
             return calendar(self._now, unit_here, -1), i + 2
         return None
 
-    def _unit_at(self, i: int) -> str | None:
+    def _unit_at(self, i: int) -> Unit | None:
         return UNITS.get(self.stem(i)) or UNITS.get(self.word(i))
 
     def _ago(self, i: int) -> Found | None:
@@ -268,4 +273,3 @@ def on_day(clock: Interval, day: Interval) -> Interval:
     base = begin_of(clock.start, "day")
     start = begin_of(day.start, "day")
     return replace(clock, start=start + (clock.start - base), end=start + (clock.end - base), clock=False)
-

@@ -19,6 +19,7 @@ from hub.ask.question import Chip, Language, Span, Understood
 from hub.ask.reader import Parts
 from hub.ask.spans import find_span
 from hub.ask.text import MAX_TEXT, Token, tokens
+from hub.ask.vocabulary import fillers
 from models.errors import TocsinError
 
 _VERSION = re.compile(r"\d+\.\d+(\.\d+)+\Z")
@@ -43,7 +44,7 @@ def understand(text: str, names: Names, now_ns: int, zone: str, language: Langua
     marked, unknown = marks(read, language, names, compared | timed | versions)
     parts = Parts(language, marked, span, comparisons, tuple(read[i].folded for i in sorted(versions)))
     composed = compose(parts)
-    unused = {mark.first for mark in marked if mark not in composed.used}
+    unused = {mark.first for mark in marked if mark not in composed.used and not _is_article(read[mark.first], mark, language)}
     unused |= {i for each in comparisons if each not in composed.compared for i in range(each.first, each.last)}
     if composed.question is None:
         unused = {i for i in unused if i in unknown}
@@ -56,6 +57,11 @@ def understand(text: str, names: Names, now_ns: int, zone: str, language: Langua
     )
 
 
+def _is_article(token: Token, mark: Mark, language: Language) -> bool:
+    """Un, une, one: a number that nobody meant."""
+    return mark.number == 1 and token.folded in fillers(language)
+
+
 def _without(read: Sequence[Token], taken: set[int]) -> list[Token]:
     """The tokens with the taken ones made mute, so that places stay."""
     return [Token("", "", "", token.start, token.end) if i in taken else token for i, token in enumerate(read)]
@@ -65,7 +71,9 @@ def _chips(composed: Composed, span: Span | None, text: str, read: Sequence[Toke
     if composed.question is None:
         return []
     found = [(mark.first, mark.last, meaning_of(mark)) for mark in composed.used]
-    found += [(each.first, each.last, f"{each.operator} {each.number:g}{' s' if each.is_time else ''}") for each in composed.compared]
+    found += [
+        (each.first, each.last, f"{each.operator} {each.number:g}{' s' if each.is_time else ''}") for each in composed.compared
+    ]
     chips = [Chip(text[read[first].start : read[last - 1].end], meaning) for first, last, meaning in sorted(found)]
     return [*chips, *([Chip(span.words, span_text(span))] if span else [])]
 

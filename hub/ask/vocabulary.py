@@ -44,7 +44,7 @@ VOCABULARY: Final[Mapping[str, tuple[str, str]]] = {
     "thing:ledger": ("ledger|account", "registre|compte"),
     "thing:missing": (
         "missing data|missing item|data missing|data loss|lost data|gap|is missing|are missing|lost|missing from",
-        "donnee manquante|element manquant|manque|manque t il|perte de donnee|donnee perdue|trou|perdu",
+        "donnee manquante|element manquant|manque|manquent|manque t il|perte de donnee|donnee perdue|trou|perdu",
     ),
     "thing:severity": ("severity", "gravite|severite"),
     "thing:kind": ("kind|type", "type|genre|sorte"),
@@ -54,8 +54,9 @@ VOCABULARY: Final[Mapping[str, tuple[str, str]]] = {
     "thing:hardware": ("hardware", "materiel"),
     # what happened, as a verb
     "event:alert": (
-        "alarmed|alarming|alerted|rang|ring|went off|go off|raised an alert|raised an alarm|had an alert|had an alarm|fired",
-        "sonne|sonnent|sonnait|sonnaient|declenche|donne l alarme|eu une alerte|eu une alarme",
+        "alarmed|alarming|alerted|rang|ring|went off|go off|raised an alert|raised an alarm|raise the alarm|raised the alarm|"
+        "raise an alarm|sounded|had an alert|had an alarm|fired",
+        "sonne|sonnent|sonner|sonnait|sonnaient|declenche|donne l alerte|donne l alarme|eu une alerte|eu une alarme",
     ),
     "event:trouble": ("is wrong|wrong|problem|trouble|going on", "ne va pas|va mal|probleme|ennui|cloche"),
     "event:happened": ("happened|happen|occurred|went on", "s est passe|se passe|arrive"),
@@ -74,6 +75,8 @@ VOCABULARY: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "ask:when": ("when|at what time", "quand|a quelle heure"),
     "ask:how_long": ("how long|how much time", "combien de temps"),
+    "ask:why": ("why", "pourquoi"),
+    "ask:much": ("how much", "quelle quantite de"),
     "ask:never": ("never|without any|without|no", "jamais|sans|aucun|aucune"),
     "ask:not": ("not|except|excluding|outside of|outside|other than", "pas|sauf|excepte|hors de|hors|autre que|en dehors de"),
     "ask:per": ("per|for each|by|each|every|grouped by", "par|pour chaque|chaque|selon"),
@@ -171,7 +174,7 @@ FILLERS: Final[Mapping[Language, str]] = {
     "en": (
         "a an the of in on at to for from by with and or is are was were be been being do does did has have had what which who whom "
         "whose where that this these those there it its they them their our we us i me my you your please show list give tell "
-        "display find get all any some as because due caused through about during item items within into than so if then "
+        "display find get all any some as gave given giving because due caused through about during item items within into than so if then "
         "can could would will shall should may might just only also many much times time get got run runs use uses going s t "
         "marked labelled labeled said fleet hub data running up out still since ones one kind anything something everything"
     ),
@@ -181,7 +184,7 @@ FILLERS: Final[Mapping[Language, str]] = {
         "on nous vous je me m mon ma mes y n ne t qu quoi dont ou pour avec par chez liste lister montre montrer montrez affiche "
         "afficher donne donner dis trouve trouver cherche moi tout tous toute toutes cause du due dus dues causees causee cause "
         "raison pendant durant depuis lors si alors plus eu fois temps tourne tournent utilise utilisent marque marquee marques "
-        "dit dite comme parc flotte hub element elements fait faites passe passee ici ci la encore seulement aussi etc"
+        "dit dite comme parc flotte hub element elements donnee donnees debut fait faites passe passee ici ci la encore seulement aussi etc"
     ),
 }
 

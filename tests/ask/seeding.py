@@ -55,7 +55,15 @@ ASSETS: Final = (  # device, asset, profile, state as last said
     ("edge-host", "this-machine", "host", "normal"),
 )
 ALERTS: Final = (  # id, device, asset, severity, opened, closed ("" = open), shares of the channels
-    ("a01", "gw-lyon-01", "pump-2", "critical", "03-18 14:10", "", [("vibration", 0.62), ("current", 0.15), ("pressure", 0.08)]),
+    (
+        "a01",
+        "gw-lyon-01",
+        "pump-2",
+        "critical",
+        "03-18 14:10",
+        "",
+        [("vibration", 0.62), ("current", 0.15), ("pressure", 0.08)],
+    ),
     ("a02", "gw-brest-01", "pump-4", "warning", "03-18 13:40", "", [("flow", 0.71), ("current", 0.15)]),
     ("a03", "gw-lyon-01", "pump-2", "warning", "03-17 08:30", "03-17 09:15", [("vibration", 0.55), ("temperature", 0.3)]),
     ("a04", "gw-lyon-02", "pump-3", "critical", "03-11 10:00", "03-11 12:30", [("vibration", 0.7), ("current", 0.1)]),
