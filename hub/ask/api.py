@@ -42,8 +42,8 @@ class PhraseView(BaseModel):
 
 class AnswerView(BaseModel):
     """`sql`: the query that was run, empty where nothing was understood. `author`: grammar, endpoint or edited.
-    `not_understood`: words that the answer leaves out. `rows`: as many values as `columns`; times in ISO 8601. `truncated`: there
-    are more rows."""
+    `not_understood`: words that the answer leaves out. `rows`: as many values as `columns`; times in ISO 8601. `truncated`:
+    there are more rows."""
 
     language: Literal["en", "fr"]
     question: str
@@ -61,7 +61,7 @@ class AnswerView(BaseModel):
 
 
 class AskApi:
-    """The endpoint. It only reads: a POST because a question is longer than an address should be, and nobody's log's business."""
+    """The endpoint. It only reads: a POST because a question may be longer than an address, and is no log's business."""
 
     def __init__(self, access: Access, ask: Ask) -> None:
         self._access = access
@@ -73,10 +73,9 @@ class AskApi:
         return router
 
     def ask(self, wanted: AskRequest) -> AnswerView:
-        """Answer a question in plain English or French, or run an edited query; read-only, within bounds of rows, memory and time."""
-        answer = (
-            self._ask.run(wanted.sql, wanted.language or "en")
-            if wanted.sql.strip()
-            else self._ask.ask(wanted.question, wanted.language)
-        )
+        """Answer a question in plain English or French, or run an edited query: read-only, bounded in rows, memory and time."""
+        if wanted.sql.strip():
+            answer = self._ask.run(wanted.sql, wanted.language or "en")
+        else:
+            answer = self._ask.ask(wanted.question, wanted.language)
         return AnswerView(**plain_answer(answer))

@@ -87,7 +87,7 @@ def calendar(moment: datetime, unit: Unit, n: int = 0) -> Interval:
 
 
 def back(moment: datetime, unit: Unit, n: float) -> datetime:
-    """`n` units before `moment`: months and years by the calendar's length, the rest exactly, over changes of the clocks too."""
+    """`n` units before `moment`, over changes of the clocks too; a month is 30 days here, a year 365."""
     return (moment.astimezone(UTC) - timedelta(seconds=n * SECONDS[unit])).astimezone(moment.tzinfo)
 
 

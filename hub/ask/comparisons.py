@@ -11,21 +11,18 @@ from hub.ask.numbers import number
 from hub.ask.question import Operator
 from hub.ask.text import Token
 
-_PHRASES: Final[dict[Operator, str]] = {
-    ">": (
-        "more than|longer than|greater than|higher than|larger than|bigger than|over|above|exceeding|plus de|plus longue de|plus long de|"
-        "plus longue que|plus long que|plus grand que|plus grande que|superieur a|superieure a|au dessus de|au-dessus de|depassant|"
-        "de plus de"
-    ),
-    ">=": "at least|au moins|minimum",
-    "<": (
-        "less than|fewer than|shorter than|smaller than|lower than|under|below|moins de|plus courte que|plus court que|plus petit que|"
-        "plus petite que|inferieur a|inferieure a|en dessous de|au dessous de|de moins de"
-    ),
-    "<=": "at most|au plus",
-}
+_PHRASES: Final[tuple[tuple[Operator, str], ...]] = (
+    (">", "more than|longer than|greater than|higher than|larger than|bigger than|over|above|exceeding"),
+    (">", "plus de|de plus de|plus longue de|plus long de|plus longue que|plus long que|plus grand que|plus grande que"),
+    (">", "superieur a|superieure a|au dessus de|au-dessus de|depassant"),
+    (">=", "at least|au moins|minimum"),
+    ("<", "less than|fewer than|shorter than|smaller than|lower than|under|below"),
+    ("<", "moins de|de moins de|plus courte que|plus court que|plus petit que|plus petite que"),
+    ("<", "inferieur a|inferieure a|en dessous de|au dessous de"),
+    ("<=", "at most|au plus"),
+)
 _FORMS: Final = sorted(
-    ((tuple(phrase.split()), operator) for operator, phrases in _PHRASES.items() for phrase in phrases.split("|")),
+    ((tuple(phrase.split()), operator) for operator, phrases in _PHRASES for phrase in phrases.split("|")),
     key=lambda form: -len(form[0]),
 )
 _TIMES: Final = frozenset({"time", "fois"})  # more than 2 times

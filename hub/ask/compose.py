@@ -15,9 +15,9 @@ from hub.ask.marks import Mark
 from hub.ask.question import Question, Span
 from hub.ask.ranking import bucket_for, compared_names, entity, groups, measure, order
 from hub.ask.reader import Parts, Reader
-from hub.ask.roles import EVENTS, OWN, view_of
+from hub.ask.roles import EVENTS, OWN, PLACES, view_of
 
-# Words that may add nothing without having been misunderstood: more beside a comparison, now where it is about the present anyway.
+# May add nothing without having been misunderstood: more beside a comparison, now where it is about the present anyway.
 _HARMLESS: Final = (
     ("ask", "compare"),
     ("ask", "more"),
@@ -44,7 +44,7 @@ def compose(parts: Parts) -> Composed:
     values = {value for mark in parts.marks for value in mark.values("value")}
     named = {name.kind for mark in parts.marks for name in mark.names}
     ranked = reader.said("order", "most", "least", "longest", "shortest", "top")
-    view = view_of(lambda kind, value: reader.said(kind, value), values, named, parts.span is not None, ranked)
+    view = view_of(reader.said, values, named, parts.span is not None, ranked)
     if view is None:
         return Composed(None, frozenset(), frozenset())
     question = _question(reader, view)
@@ -58,7 +58,7 @@ def _question(reader: Reader, view: ViewName) -> Question:
     whose = entity(reader, view, bool(group))
     reader.take("thing", *OWN[view])
     reader.take("event", "alert", "trouble", "happened")
-    never = whose != "" and view in EVENTS and (reader.take("ask", "never") is not None or reader.negated_event(*OWN[view]))
+    never = whose in PLACES and view in EVENTS and (reader.take("ask", "never") is not None or reader.negated_event(*OWN[view]))
     filters = conditions(reader, view)
     group = group or compared_names(reader, filters)
     figure = measure(reader, view, whose)
@@ -74,7 +74,7 @@ def _question(reader: Reader, view: ViewName) -> Question:
     span = _unseen_since(reader, reader.parts.span)
     time = _time_of(reader, view)
     return Question(
-        reader.parts.language, view, whose, count, tuple([*filters, *compared]), span if time else None, group, bucket, figure,
+        reader.parts.language, view, whose, count, (*filters, *compared), span if time else None, group, bucket, figure,
         more_than, never, by, limit, time,
     )  # fmt: skip
 

@@ -1,10 +1,10 @@
 """An OpenAI-compatible endpoint for what the grammar does not understand. Off unless it is configured.
 
-1. It is sent the question, the views and columns of `catalog.py`, the time, and the fleet's names (at most MAX_NAMES): never a
-   row of data, nor anything of what an answer contains.
+1. It is sent the question, the views and columns of `catalog.py`, the time, and the fleet's names (at most MAX_NAMES of a
+   kind): never a row of data, nor anything of what an answer contains.
 2. What it answers is SQL, and nothing but a proposal: it passes the same gate as what a person types.
-3. It has one deadline over the whole exchange and a limit of size; it follows no redirect; beyond this machine it must be HTTPS.
-   The key is read from a file at each use, and is in no log and no error.
+3. It has one deadline over the whole exchange and a limit of size; it follows no redirect; beyond this machine it must be
+   HTTPS. The key is read from a file at each use, and is in no log and no error.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _FENCE: Final = re.compile(r"```(?:sql)?\s*\n(.*?)```", re.DOTALL | re.IGNORECAS
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _TASK: Final = (
     "You turn a question about a fleet of machines into one DuckDB SELECT statement. Read only from the views below, by these "
-    "names alone; no other tables, no file functions, no comments, at most 200 rows. Answer with the SQL and nothing else. If the "
-    "question cannot be answered from the views, answer with NONE."
+    "names alone; no other tables, no file functions, no comments, at most 200 rows. Answer with the SQL and nothing else. If "
+    "the question cannot be answered from the views, answer with NONE."
 )
 
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import duckdb
-import pyarrow as pa
 import pyarrow.dataset as ds
 from sqlalchemy import Engine
 

@@ -24,15 +24,16 @@ MAX_SQL: Final = 8000  # characters
 _QUERIES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "CTE_NODE"})  # recursion is not among them
 _TABLES: Final = frozenset({"BASE_TABLE", "JOIN", "SUBQUERY", "EMPTY", "EMPTY_FROM", "EXPRESSION_LIST", "TABLE_FUNCTION"})
 _TABLE_FUNCTIONS: Final = frozenset({"unnest", "range", "generate_series"})
-_EXPRESSIONS: Final = frozenset(
+_EXPRESSION_WORDS: Final = (
     "BETWEEN CASE CAST COLLATE COLUMN_REF COMPARISON CONJUNCTION CONSTANT FUNCTION LAMBDA OPERATOR POSITIONAL_REFERENCE STAR "
-    "SUBQUERY TYPE WINDOW".split()
+    "SUBQUERY TYPE WINDOW"
 )
-FUNCTIONS: Final = frozenset(
-    """
+_EXPRESSIONS: Final = frozenset(_EXPRESSION_WORDS.split())
+_FUNCTION_WORDS: Final = """
     + - * / // % ^ ** || ~~ !~~ ~~* !~~* ~~~
     any_value approx_count_distinct arg_max arg_min avg bool_and bool_or corr count count_if count_star first histogram last
-    list max max_by mean median min min_by mode quantile_cont quantile_disc regr_slope stddev stddev_samp string_agg sum variance
+    list max max_by mean median min min_by mode quantile_cont quantile_disc regr_slope stddev stddev_samp string_agg sum
+    variance
     cume_dist dense_rank first_value lag last_value lead ntile percent_rank rank row_number
     abs ceil ceiling exp floor greatest isfinite isnan least ln log log10 mod pow power round sign sqrt trunc
     coalesce if ifnull nullif
@@ -45,8 +46,8 @@ FUNCTIONS: Final = frozenset(
     suffix trim upper
     array_contains array_extract array_length len list_contains list_extract list_has list_sort list_value row
     struct_extract struct_pack unnest range generate_series
-    """.split()
-)
+"""
+FUNCTIONS: Final = frozenset(_FUNCTION_WORDS.split())
 _CTE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}\Z")
 
 

@@ -1,4 +1,4 @@
-"""A question's words, each taken for something: a phrase of the vocabulary, a name of the fleet, a number, a filler, or nothing.
+"""A question's words, each taken for something: a phrase of the vocabulary, a name of the fleet, a number, or nothing.
 
 1. The longest phrase or name that stands at a word is taken; of equals the vocabulary's.
 2. A word that is none of all these and resembles exactly one of them by a slip (one letter wrong, missing, too many or two
@@ -22,9 +22,50 @@ from hub.ask.vocabulary import Meaning, fillers, phrases, telling
 _MIN_GUESSED: Final = 5  # letters: shorter words resemble too many others
 _LONG: Final = 8  # letters from which two slips are forgiven
 _TIME_WORDS: Final = frozenset(
-    "since before until till after between yesterday today week ago past previous preceding noon midnight morning afternoon "
-    "evening depuis avant apres jusqu entre hier aujourd_hui passe passee precedent precedente midi minuit matin soir partir "
-    "dernier derniere am pm current this last cette".split()
+    [
+        "since",
+        "before",
+        "until",
+        "till",
+        "after",
+        "between",
+        "yesterday",
+        "today",
+        "week",
+        "ago",
+        "past",
+        "previous",
+        "preceding",
+        "noon",
+        "midnight",
+        "morning",
+        "afternoon",
+        "evening",
+        "depuis",
+        "avant",
+        "apres",
+        "jusqu",
+        "entre",
+        "hier",
+        "aujourd_hui",
+        "passe",
+        "passee",
+        "precedent",
+        "precedente",
+        "midi",
+        "minuit",
+        "matin",
+        "soir",
+        "partir",
+        "dernier",
+        "derniere",
+        "am",
+        "pm",
+        "current",
+        "this",
+        "last",
+        "cette",
+    ]
 )
 
 
@@ -69,7 +110,7 @@ def corrected(tokens: Sequence[Token], language: Language, names: Names) -> tupl
 def marks(tokens: Sequence[Token], language: Language, names: Names, taken: set[int]) -> tuple[list[Mark], list[int]]:
     """What the tokens beside `taken` mean, in order, and which of them mean nothing."""
     known, found, unknown, i = phrases(language), [], [], 0
-    longest = max(max(map(len, known)), names.longest)
+    longest = max(names.longest, *map(len, known))
     while i < len(tokens):
         mark = None if i in taken else _longest(tokens, i, longest, known, names, taken)
         if mark is not None:

@@ -51,9 +51,9 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`entity`: rows are not those of the view, but whatever of this kind (asset, device, site, cause, profile, model) is in them.
-    `count`: how many there are is asked for. `group`: columns; `bucket`: and by the time. `more_than`: of such groups.
-    `never`: entities of which the view has no such row. `order`: a column, and whether it falls; `limit`: 0 = as many as are shown.
+    """`entity`: not the view's rows are wanted, but whatever of this kind (asset, device, site, cause, …) is in them.
+    `count`: how many there are is asked for. `group`: columns; `bucket`: and by the time. `more_than`: rows of each group.
+    `never`: entities of which the view has no such row. `order`: a column, and whether it falls; `limit`: 0 = as is usual.
     `time`: the column that `span` is about."""
 
     language: Language

@@ -15,7 +15,19 @@ _KEY: Final = {"assets": "asset", "devices": "device", "models": "model", "rollo
 _TOP: Final = 5  # where no number is said
 _DAY_S: Final = 86_400
 ADVERBS: Final = frozenset(
-    "hourly daily weekly monthly quotidien quotidiennes quotidienne horaire hebdomadaire mensuel mensuelle".split()
+    [
+        "hourly",
+        "daily",
+        "weekly",
+        "monthly",
+        "quotidien",
+        "quotidiennes",
+        "quotidienne",
+        "horaire",
+        "hebdomadaire",
+        "mensuel",
+        "mensuelle",
+    ]
 )
 Order = tuple[str, bool] | None
 

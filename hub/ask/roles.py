@@ -8,7 +8,9 @@ from typing import Final
 from hub.ask.catalog import VIEWS, ViewName
 from hub.ask.question import Filter
 
-FAULTS: Final = frozenset("stuck missing out_of_range spike link step noise rate time disagreement".split())
+FAULTS: Final = frozenset(
+    ["stuck", "missing", "out_of_range", "spike", "link", "step", "noise", "rate", "time", "disagreement"]
+)
 VERDICTS: Final = frozenset({"confirm", "false-alarm", "maintenance"})
 SEVERITIES: Final = frozenset({"critical", "warning"})
 ASSET_STATES: Final = frozenset({"alarm", "silent", "commissioning", "normal"})
@@ -19,6 +21,7 @@ ENTITIES: Final[Mapping[str, str]] = {  # thing: column
     "severity": "severity", "kind": "fault", "state": "state", "lane": "lane", "verdict": "verdict", "hardware": "hardware",
 }  # fmt: skip
 
+PLACES: Final = ("asset", "device", "site", "profile")  # that are there whether or not anything happens to them
 OWN: Final[Mapping[ViewName, tuple[str, ...]]] = {  # things that are a view's own rows
     "alerts": ("alert",),
     "sensor_faults": ("sensor_fault",),
@@ -35,7 +38,7 @@ MEASURES: Final[Mapping[str, str]] = {
     "memory": "rss_bytes",
 }  # fmt: skip
 
-Said = Callable[[str, str], bool]  # whether a meaning of that kind and value was said
+Said = Callable[..., bool]  # whether a meaning of a kind, and of one of the values, was said
 
 
 def view_of(said: Said, values: Collection[str], named: Collection[str], timed: bool, ranked: bool) -> ViewName | None:

@@ -13,22 +13,20 @@ from hub.ask.question import Language, Span
 from hub.ask.text import Token
 from hub.ask.times import Times, on_day
 
-_SINCE: Final = (("since",), ("depuis",), ("starting",), ("a", "partir", "de"), ("a", "partir", "du"), ("as", "of"))
-_BEFORE: Final = (("before",), ("avant",), ("prior", "to"))
-_UNTIL: Final = (("until",), ("till",), ("up", "to"), ("jusqu", "a"), ("jusqu", "au"), ("jusque",))
-_AFTER: Final = (("after",), ("apres",))
+_PREPOSITIONS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
+    "since": (
+        ("since",), ("depuis",), ("starting",), ("a", "partir", "de"), ("a", "partir", "du"), ("as", "of"),
+    ),
+    "until": (("until",), ("till",), ("up", "to"), ("jusqu", "a"), ("jusqu", "au"), ("jusque",)),
+    "before": (("before",), ("avant",), ("prior", "to")),
+    "after": (("after",), ("apres",)),
+    "in": (
+        ("au", "cours"), ("in",), ("on",), ("during",), ("within",), ("over",), ("for",), ("at",), ("by",), ("en",), ("dans",),
+        ("pendant",), ("durant",), ("sur",), ("a",), ("au",), ("pour",), ("le",),
+    ),
+}  # fmt: skip
 _BETWEEN: Final = (
-    ("between", "and"),
-    ("entre", "et"),
-    ("from", "to"),
-    ("from", "until"),
-    ("de", "a"),
-    ("du", "au"),
-    ("du", "a"),
-)
-_IN: Final = (
-    ("au", "cours"), ("in",), ("on",), ("during",), ("within",), ("over",), ("for",), ("at",), ("by",), ("en",), ("dans",),
-    ("pendant",), ("durant",), ("sur",), ("a",), ("au",), ("pour",), ("le",),
+    ("between", "and"), ("entre", "et"), ("from", "to"), ("from", "until"), ("de", "a"), ("du", "au"), ("du", "a"),
 )  # fmt: skip
 
 
@@ -44,7 +42,7 @@ class Reading:
 
 
 def find_span(tokens: Sequence[Token], now: datetime, language: Language, text: str) -> tuple[Span | None, set[int]]:
-    """What span is asked about, and the tokens that say so. Of two spans what both hold; a time of day is on the day beside it."""
+    """What span is asked about, and the tokens that say so: of two, what both hold; a time of day is on the day beside it."""
     readings = _readings(tokens, now, language)
     if not readings:
         return None, set()
@@ -89,10 +87,15 @@ def _reading(times: Times, i: int, now: datetime) -> Reading | None:
     between = _between(times, i)
     if between is not None:
         return between
-    for phrases, read in ((_SINCE, _since), (_UNTIL, _until), (_BEFORE, _before), (_AFTER, _after), (_IN, _within)):
+    for how, phrases in _PREPOSITIONS.items():
         n = _said(times, i, phrases)
-        if n and (reading := read(times, i, times.skip(i + n), now)) is not None:
+        if not n:
+            continue
+        at = times.skip(i + n)
+        if how == "since" and (reading := _since_then(times, i, at, now)) is not None:
             return reading
+        if (found := times.interval(at, after_preposition=True)) is not None:
+            return _bounded(how, found[0], i, found[1])
     at = times.skip(i) if times.interval(i) is None else i
     found = times.interval(at)
     return None if found is None else _whole(found[0], i, found[1])
@@ -110,32 +113,17 @@ def _whole(interval: Interval, first: int, last: int) -> Reading:
     return Reading(interval.start, end, interval.clock, first, last)
 
 
-def _since(times: Times, first: int, at: int, now: datetime) -> Reading | None:
+def _since_then(times: Times, first: int, at: int, now: datetime) -> Reading | None:
+    """Depuis 3 jours, for 3 days: a length of time that ends now."""
     count, unit = number(times.word(at)), UNITS.get(times.stem(at + 1)) or UNITS.get(times.word(at + 1))
-    if count is not None and unit is not None:  # depuis 3 jours
-        return Reading(back(now, unit, count), None, False, first, at + 2)
-    found = times.interval(at, after_preposition=True)
-    return None if found is None else Reading(found[0].start, None, found[0].clock, first, found[1])
+    return Reading(back(now, unit, count), None, False, first, at + 2) if count is not None and unit is not None else None
 
 
-def _before(times: Times, first: int, at: int, now: datetime) -> Reading | None:
-    found = times.interval(at, after_preposition=True)
-    return None if found is None else Reading(None, found[0].start, found[0].clock, first, found[1])
-
-
-def _until(times: Times, first: int, at: int, now: datetime) -> Reading | None:
-    found = times.interval(at, after_preposition=True)
-    return None if found is None else Reading(None, found[0].end, found[0].clock, first, found[1])
-
-
-def _after(times: Times, first: int, at: int, now: datetime) -> Reading | None:
-    found = times.interval(at, after_preposition=True)
-    return None if found is None else Reading(found[0].end, None, found[0].clock, first, found[1])
-
-
-def _within(times: Times, first: int, at: int, now: datetime) -> Reading | None:
-    found = times.interval(at, after_preposition=True)
-    return None if found is None else _whole(found[0], first, found[1])
+def _bounded(how: str, interval: Interval, first: int, last: int) -> Reading:
+    """The interval as seen from its preposition."""
+    start = {"since": interval.start, "after": interval.end}.get(how)
+    end = {"before": interval.start, "until": interval.end}.get(how)
+    return _whole(interval, first, last) if how == "in" else Reading(start, end, interval.clock, first, last)
 
 
 def _between(times: Times, i: int) -> Reading | None:

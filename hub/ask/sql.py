@@ -14,20 +14,13 @@ from hub.ask.question import Filter, Question, Span
 
 MAX_LISTED: Final = 200
 _KEYS: Final = {"asset": ("asset", "device", "site"), "device": ("device", "site")}  # an asset's name is unique on its device
-_DEFAULT_LASTS: Final = {"never": "alerts"}
 
 
 def literal(value: str | float) -> str:
     """A value in SQL: text in quotes, which it cannot leave; numbers as they are."""
     if isinstance(value, str):
         return "'" + value.replace("\0", "").replace("'", "''") + "'"
-    return (
-        f"{value:g}"
-        if value == int(value) and abs(value) < 1e6
-        else repr(float(value))
-        if value != int(value)
-        else str(int(value))
-    )
+    return str(int(value)) if value == int(value) else repr(float(value))
 
 
 def to_sql(question: Question) -> str:
@@ -159,7 +152,7 @@ def _never(question: Question) -> str:
         if key != "site" or question.entity == "site"
     ]
     inner = " AND ".join([*joined, *map(_condition, rows), *_span(question.time, question.span, question.view)])
-    conditions = [*map(_condition, about), f"NOT EXISTS (SELECT 1 FROM {question.view} WHERE {inner})"]
+    conditions = [*map(_condition, about), f"NOT EXISTS (SELECT 1 FROM {question.view} WHERE {inner})"]  # noqa: S608  # literals are quoted
     if question.count:
         what = "count(*)" if not columns[0].startswith("DISTINCT") else f"count({columns[0]})"
         return _statement([f"{what} AS n"], source, conditions)
@@ -179,24 +172,19 @@ def _condition(each: Filter) -> str:
     )
 
 
+_TESTS: Final = {"true": "{}", "false": "NOT {}", "null": "{} IS NULL", "not null": "{} IS NOT NULL"}
+
+
 def _positive(each: Filter) -> str:
     column, values = each.column, [literal(value) for value in each.values]
-    match each.operator:
-        case "true":
-            return column
-        case "false":
-            return f"NOT {column}"
-        case "null":
-            return f"{column} IS NULL"
-        case "not null":
-            return f"{column} IS NOT NULL"
-        case "has":
-            contains = [f"list_contains({column}, {value})" for value in values]
-            return contains[0] if len(contains) == 1 else f"({' OR '.join(contains)})"
-        case "=" if len(values) > 1:
-            return f"{column} IN ({', '.join(values)})"
-        case operator:
-            return f"{column} {operator} {values[0]}"
+    if each.operator in _TESTS:
+        return _TESTS[each.operator].format(column)
+    if each.operator == "has":
+        contains = [f"list_contains({column}, {value})" for value in values]
+        return contains[0] if len(contains) == 1 else f"({' OR '.join(contains)})"
+    if each.operator == "=" and len(values) > 1:
+        return f"{column} IN ({', '.join(values)})"
+    return f"{column} {each.operator} {values[0]}"
 
 
 def _span(time: str, span: Span | None, view: str) -> list[str]:

@@ -147,7 +147,7 @@ def _devices(connection: Connection, moment: Moment) -> list[Row]:
     return _rows(connection, wanted, last_seen="last_seen_ns", enrolled="enrolled_ns")
 
 
-def _rollouts(connection: Connection, moment: Moment) -> list[Row]:
+def _rollouts(connection: Connection, _moment: Moment) -> list[Row]:
     newest = select(rollouts).order_by(rollouts.c.created_ns.desc()).limit(MAX_ROWS)
     return [
         {
@@ -168,7 +168,7 @@ def _stage(plan: Mapping[str, Any], index: int) -> str | None:
     return str(stages[index]["name"]) if 0 <= index < len(stages) else None
 
 
-def _models(connection: Connection, moment: Moment) -> list[Row]:
+def _models(connection: Connection, _moment: Moment) -> list[Row]:
     active = select(device_slots.c.bundle_id, func.count()).where(device_slots.c.slot == "active")
     holding: dict[str, int] = dict(connection.execute(active.group_by(device_slots.c.bundle_id)).tuples().all())
     fleet = set(connection.execute(select(fleet_bundles.c.bundle_id)).scalars())
@@ -177,7 +177,7 @@ def _models(connection: Connection, moment: Moment) -> list[Row]:
     return [row | {"n_devices": holding.get(row["model"], 0), "in_fleet": row["model"] in fleet} for row in rows]
 
 
-def _runs(connection: Connection, moment: Moment) -> list[Row]:
+def _runs(connection: Connection, _moment: Moment) -> list[Row]:
     names = (training_runs.c.run_id.label("run"), training_runs.c.bundle_id.label("model"))
     columns = (training_runs.c[name] for name in ("profile", "state", "error", "started_ns", "ended_ns"))
     newest = select(*names, *columns).order_by(training_runs.c.started_ns.desc())
@@ -188,7 +188,7 @@ def _runs(connection: Connection, moment: Moment) -> list[Row]:
     ]
 
 
-def _ledger(connection: Connection, moment: Moment) -> list[Row]:
+def _ledger(connection: Connection, _moment: Moment) -> list[Row]:
     """A row a device and lane, over all its epochs."""
     counts = ("n_received", "n_evicted", "n_merged", "n_redelivered", "n_rejected")
     columns = [ledger.c[name] for name in ("device_id", "lane", "cursor", "ahead", *counts)]

@@ -33,10 +33,15 @@ from hub.ask.text import Token
 _CLOCK: Final = re.compile(r"(\d{1,2})(?:(?::|h)(\d{2})?)?(am|pm|h)?\Z")
 _DATE: Final = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\Z")
 _DAY: Final = re.compile(r"(\d{1,2})(?:st|nd|rd|th|er|e)?\Z")
-_LAST: Final = frozenset("last past previous preceding dernier derniere passe passee precedent precedente".split())
+_LAST: Final = frozenset(
+    ["last", "past", "previous", "preceding", "dernier", "derniere", "passe", "passee", "precedent", "precedente"]
+)
 _ROLLING: Final = frozenset({"past"})
-_THIS: Final = frozenset("this current these ce cet cette ces".split())
-_ARTICLES: Final = frozenset("debut the le la les l of de du des d day dates this these ces cette".split())
+_THIS: Final = frozenset(["this", "current", "these", "ce", "cet", "cette", "ces"])
+_ARTICLES: Final = frozenset(
+    ["debut", "the", "le", "la", "les", "l", "of", "de", "du", "des", "d", "day", "dates", "this", "these", "ces", "cette"]
+)
+_BEGINNINGS: Final = (("beginning", "of"), ("start", "of"))
 _PARTS: Final = {
     "morning": (6, 12), "matin": (6, 12), "matinee": (6, 12), "afternoon": (12, 18), "apres-midi": (12, 18),
     "evening": (18, 24), "soir": (18, 24), "soiree": (18, 24),
@@ -82,14 +87,13 @@ class Times:
         return Interval(moment, moment, clock=True)
 
     def skip(self, i: int) -> int:
-        """Over articles, up to what they stand before."""
-        while (
-            (self.word(i), self.word(i + 1)) in (("beginning", "of"), ("start", "of"))
-            or self.word(i) in _ARTICLES
-            and not (self.word(i) in _THIS and (self.stem(i + 1) in UNITS))
-        ):
+        """Over articles, and the beginning of, up to what they stand before."""
+        while self._is_article(i) or (self.word(i), self.word(i + 1)) in _BEGINNINGS:
             i += 1
         return i
+
+    def _is_article(self, i: int) -> bool:
+        return self.word(i) in _ARTICLES and not (self.word(i) in _THIS and self.stem(i + 1) in UNITS)
 
     def _with_clock(self, interval: Interval, i: int) -> Found:
         """March 14 at 10:30, hier à 8 h: a time of day behind a day is a point in it."""

@@ -32,16 +32,17 @@ def plain_answer(answer: Answer) -> dict[str, Any]:
 
 def plain_value(value: Any) -> Any:
     """A cell as JSON has it."""
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Decimal):
-        return float(value) if value.is_finite() else None
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, list | tuple):
-        return [plain_value(each) for each in value]
-    if isinstance(value, Mapping):
-        return {str(key): plain_value(each) for key, each in value.items()}
-    return str(value)
+    match value:
+        case None | bool() | int() | str():
+            plain: Any = value
+        case float() | Decimal():
+            plain = float(value) if math.isfinite(value) else None
+        case datetime() | date():
+            plain = value.isoformat()
+        case list() | tuple():
+            plain = [plain_value(each) for each in value]
+        case Mapping():
+            plain = {str(key): plain_value(each) for key, each in value.items()}
+        case _:
+            plain = str(value)
+    return plain
