@@ -66,7 +66,7 @@ def _question(reader: Reader, view: ViewName) -> Question:
     count = reader.take("ask", "count") is not None and figure is None
     if reader.take("ask", "trend") and not bucket and VIEWS[view].time:
         bucket = bucket_for(reader.parts.span)
-    by, limit = order(reader, view, whose, bool(group or bucket))
+    by, limit = (None, 0) if never else order(reader, view, whose, bool(group or bucket))
     if whose and by is not None and by[0] == "n":
         group, whose = (whose,), ""
     if count:

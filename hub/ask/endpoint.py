@@ -76,10 +76,12 @@ class Endpoint:
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=self.timeout_s)
         ended = threading.Event()
-        watch = threading.Timer(self.timeout_s, _end, (connection, ended))
-        watch.daemon = True
-        watch.start()
+        watch: threading.Timer | None = None
         try:
+            connection.connect()
+            watch = threading.Timer(self.timeout_s, _end, (connection.sock, ended))
+            watch.daemon = True
+            watch.start()
             connection.request("POST", parts.path.rstrip("/") + "/chat/completions", body, headers)
             reply = connection.getresponse()
             if reply.status != 200:  # a redirect too: nobody else is sent the key
@@ -90,7 +92,8 @@ class Endpoint:
                 raise EndpointError(f"the endpoint took longer than {self.timeout_s:g} s") from None
             raise EndpointError(f"the endpoint cannot be used: {type(error).__name__}") from None
         finally:
-            watch.cancel()
+            if watch is not None:
+                watch.cancel()
             connection.close()
         if ended.is_set():
             raise EndpointError(f"the endpoint took longer than {self.timeout_s:g} s")
@@ -121,12 +124,11 @@ def told(names: Names, now: datetime) -> str:
     return "\n".join(lines)
 
 
-def _end(connection: HTTPConnection, ended: threading.Event) -> None:
-    """The deadline: whatever is being waited for, the wait is over."""
+def _end(connected: socket.socket, ended: threading.Event) -> None:
+    """The deadline: whatever is being waited for, the wait is over. Of the socket, which the connection gives to its reply."""
     ended.set()
-    if connection.sock is not None:
-        with suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError):
+        connected.shutdown(socket.SHUT_RDWR)
 
 
 def _sql_in(reply: bytes) -> str:

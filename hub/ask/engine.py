@@ -2,7 +2,7 @@
 
 1. The query has passed `gate.check`; here is the second wall. DuckDB opens no file, no network address and no extension, and
    its settings are locked. What it sees are Arrow tables and the lake's dataset.
-2. Only the views that the query reads are loaded.
+2. Only the views that the query reads are loaded, for it alone.
 3. Bounded: MAX_RESULT_ROWS rows, MEMORY, TIMEOUT_S, and AT_ONCE queries at a time; who comes beyond is told to come again.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -44,7 +45,7 @@ _SETTINGS: Final[dict[str, str | bool | int]] = {
 }
 
 _WINDOWS: Final = """
-CREATE VIEW windows AS
+CREATE TEMP VIEW windows AS
 SELECT a.device_id AS device, coalesce(s.site, '') AS site, a.asset, a.profile, to_timestamp(a.start_ns / 1e9) AS started,
     to_timestamp(a.end_ns / 1e9) AS ended, a.day, a.scores[1].p_value AS p_value, a.scores[1].score AS score, a.alarm,
     a.commissioning, a.n_readings, a.n_late, a.top, a.faulty
@@ -106,10 +107,9 @@ class AskEngine:
 
     def _run(self, sql: str, wanted: list[ViewName], zone: str) -> Result:
         started = time.monotonic()
-        connection = _opened(zone)
+        connection = _database(zone).cursor()
         try:
             newest_only = self._provide(connection, wanted)
-            connection.execute("SET lock_configuration = true")
             columns, rows = _fetched(connection, sql, self._timeout_s)
         except duckdb.Error as error:
             raise QueryError("; ".join(filter(None, map(str.strip, str(error).splitlines()[:2])))) from None
@@ -138,14 +138,18 @@ class AskEngine:
         return tuple(cut)
 
 
-def _opened(zone: str) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(":memory:", config=dict(_SETTINGS))
+@cache
+def _database(zone: str) -> duckdb.DuckDBPyConnection:
+    """An empty database whose settings are locked. Each query has a connection of its own to it, whose temporary views nobody
+    else sees and which go with it; the bound on memory is one for all of them."""
+    database = duckdb.connect(":memory:", config=dict(_SETTINGS))
     try:
-        connection.execute("SET TimeZone = ?", [zone])
+        database.execute("SET GLOBAL TimeZone = ?", [zone])
+        database.execute("SET lock_configuration = true")
     except duckdb.Error as error:
-        connection.close()
+        database.close()
         raise QueryError(f"time zone {zone[:64]!r}: {str(error).splitlines()[0]}") from None
-    return connection
+    return database
 
 
 def _fetched(

@@ -31,7 +31,7 @@ _EXPRESSION_WORDS: Final = (
 _EXPRESSIONS: Final = frozenset(_EXPRESSION_WORDS.split())
 _FUNCTION_WORDS: Final = """
     + - * / // % ^ ** || ~~ !~~ ~~* !~~* ~~~
-    any_value approx_count_distinct arg_max arg_min avg bool_and bool_or corr count count_if count_star first histogram last
+    any_value approx_count_distinct arg_max arg_min avg bool_and bool_or corr count count_if count_star first last
     list max max_by mean median min min_by mode quantile_cont quantile_disc regr_slope stddev stddev_samp string_agg sum
     variance
     cume_dist dense_rank first_value lag last_value lead ntile percent_rank rank row_number
