@@ -14,7 +14,7 @@ demo: $(VENV)/.demo  ## the whole loop on this machine; make demo ARGS="--exit -
 	@$(BIN)/tocsin demo $(ARGS)
 
 test: $(VENV)/.dev  ## every test; make test ARGS="-m 'not slow'" for the quick ones
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 test-arm: $(VENV)/.dev  ## the agent on a Raspberry Pi's processor, emulated; as root, takes minutes
 	@TOCSIN_REQUIRE_ARM=$${TOCSIN_REQUIRE_ARM-1} $(BIN)/python -m pytest -m arm tests/arm --record $(ARGS)

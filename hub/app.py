@@ -26,6 +26,7 @@ from starlette.types import Lifespan
 
 from hub.access import Access
 from hub.api.device_routes import DeviceApi
+from hub.api.direct import DirectApp
 from hub.api.openapi import describe
 from hub.api.operator_routes import OperatorApi
 from hub.api.problems import add_problem_handlers
@@ -65,6 +66,7 @@ from hub.projector.condition import Commissionings, HealthReports
 from hub.projector.losses import Losses
 from hub.projector.projector import Projection, Projector
 from hub.registry.registry import Registry
+from hub.rollout.after_training import AfterTraining
 from hub.rollout.desired import load_desired
 from hub.rollout.evidence import StageEvidence
 from hub.rollout.service import RolloutService
@@ -80,6 +82,7 @@ _audit_log = logging.getLogger("hub.audit")
 PRUNE_EVERY_S: Final = 60.0
 TEND_EVERY_S: Final = 60.0
 TRIGGERS_EVERY_S: Final = 300.0
+AFTER_TRAINING_EVERY_S: Final = 30.0
 LAKE_UPKEEP_EVERY_S: Final = 900.0
 ERASE_EVERY_S: Final = 2.0  # how soon an erasure that was asked for begins
 PROJECTOR_REST_S: Final = 0.1  # between batches: their statements cost more than their records
@@ -136,6 +139,7 @@ def build_app(hub: Hub) -> FastAPI:
         upkeep,
         eraser,
         TrainingWatch(engine, lake, settings_of(hub.config), training.start),
+        AfterTraining(engine, rollouts) if hub.config.rollout_trained else None,
     )
 
     identity = EnrolReply(hub_id=hub.config.hub_id, hub_public_key=hub.key.public_bytes)
@@ -165,7 +169,9 @@ def build_app(hub: Hub) -> FastAPI:
         stopping=stopping.is_set,
     )
 
-    app = FastAPI(
+    app = DirectApp(
+        device_api.direct(),
+        meters.answered,
         title="Tocsin hub",
         version=version("tocsin"),
         lifespan=_lifespan(committer, ingest, checkins, followers, scheduler, training, stopping, log, engine),
@@ -228,6 +234,7 @@ def _scheduler(
     upkeep: Upkeep,
     eraser: Eraser,
     watch: TrainingWatch,
+    after_training: AfterTraining | None,
 ) -> BackgroundScheduler:
     """Work by the clock. A round that is late is done once, never twice at a time."""
     readers = [LEDGER, *(follower.name for follower in followers)]
@@ -249,6 +256,11 @@ def _scheduler(
     scheduler.add_job(lambda: eraser.run(time.time_ns()), "interval", seconds=ERASE_EVERY_S, name="erasures")
     if watch.is_on:
         scheduler.add_job(lambda: watch.look(time.time_ns()), "interval", seconds=TRIGGERS_EVERY_S, name="training triggers")
+    if after_training is not None:
+        follow = after_training.look
+        scheduler.add_job(
+            lambda: follow(time.time_ns()), "interval", seconds=AFTER_TRAINING_EVERY_S, name="roll out the trained"
+        )
     return scheduler
 
 

@@ -45,6 +45,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     committed to the lake. `rollout_tick_s`: how often gates are judged. `session_idle_h`, `session_max_h`: how long a browser
     stays signed in, unused and at all. `profiles_dir`: profiles beside the built-in ones.
     `require_approval`: no rollout starts before somebody has approved its bundle. `retrain_…`: see `hub/training/triggers.py`.
+    `rollout_trained`: see `hub/rollout/after_training.py`.
     `keep_..._days`: how many days a table of the lake is kept, 0 = for ever. `keep_versions_h`: how long the lake's older
     versions stay readable.
 
@@ -82,6 +83,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     retrain_drift_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
     retrain_feedback: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     retrain_rest_h: Annotated[float, Meta(ge=0.1, le=87_600)] = 24.0
+    rollout_trained: bool = False
     ask_time_zone: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_+\-/]+\Z", max_length=64)] = "UTC"
     ask_endpoint_url: Annotated[str, Meta(max_length=500)] = ""
     ask_endpoint_model: Annotated[str, Meta(max_length=200)] = ""

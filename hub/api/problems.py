@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -76,13 +76,20 @@ def problem(status: int, kind: str, detail: str, headers: Mapping[str, str] | No
 
 def add_problem_handlers(app: FastAPI) -> None:
     """Every error that is raised on purpose, and every error of the framework, answers as a problem."""
-    app.add_exception_handler(Problem, _of_problem)
-    app.add_exception_handler(HTTPException, _of_http)
-    app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(ClientDisconnect, _of_disconnect)
-    for error_type in (TocsinError, sqlite3.Error, OperationalError, PoolTimeout):
-        app.add_exception_handler(error_type, _of_error)
+    for error_type, handler in _HANDLERS.items():
+        app.add_exception_handler(error_type, handler)
     app.add_exception_handler(Exception, _of_bug)
+
+
+def is_known(error: Exception) -> bool:
+    """Whether somebody raises it on purpose."""
+    return isinstance(error, tuple(_HANDLERS))
+
+
+def problem_of(request: Request, error: Exception) -> Response:
+    """The answer to a request that ended in this error, whatever it is."""
+    handler = next((handler for error_type, handler in _HANDLERS.items() if isinstance(error, error_type)), _of_bug)
+    return handler(request, error)
 
 
 def _of_problem(_request: Request, error: Any) -> Response:
@@ -115,3 +122,15 @@ def _of_error(_request: Request, error: Exception) -> Response:
 
 def _of_bug(_request: Request, _error: Exception) -> Response:
     return problem(500, "internal", "an error inside the hub; its log has the details")
+
+
+_HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Any], Response]]] = {
+    Problem: _of_problem,
+    HTTPException: _of_http,
+    RequestValidationError: _of_validation,
+    ClientDisconnect: _of_disconnect,
+    TocsinError: _of_error,
+    sqlite3.Error: _of_error,
+    OperationalError: _of_error,
+    PoolTimeout: _of_error,
+}

@@ -19,6 +19,7 @@ from hub.devices.claims import MAX_TTL_H, MAX_USES, list_tokens, revoke_token
 from hub.devices.issue import issue_token
 from hub.devices.keys import DeviceKeys
 from hub.devices.standing import MAX_REASON, take_step
+from hub.erasure.erasure import ask, is_asked, is_known
 from hub.settings import Hub
 from hub.state.database import reading
 
@@ -87,6 +88,7 @@ class IdentityApi:
         router.post("/claim-tokens", status_code=201)(self.make_claim_token)
         router.post("/claim-tokens/{token_id}/revoke", responses=problems(404))(self.revoke_claim_token)
         router.post("/devices/{device_id}/{step}", responses=problems(404))(self.steer_device)
+        router.delete("/devices/{device_id}", status_code=202, responses=problems(404))(self.erase_device)
         return router
 
     def claim_tokens(self, page: Paged) -> list[ClaimTokenView]:
@@ -127,3 +129,12 @@ class IdentityApi:
             raise Problem(404, "not-found", f"no device {device_id}")
         self._keys.forget(device_id)
         return {"device_id": device_id, "step": step}
+
+    def erase_device(self, device_id: str, actor: Actor) -> dict[str, Any]:
+        """Erase all that this device sent and what was made of it, for ever. It is done within seconds of this answer; the
+        audit log then says what went (`data.erase`), and the hub knows no such device any more."""
+        with self._engine.begin() as connection:
+            if not is_known(connection, device_id) and not is_asked(connection, device_id):
+                raise Problem(404, "not-found", f"no device {device_id}")
+            ask(connection, device_id, actor, self._now_ns())
+        return {"device_id": device_id, "state": "asked"}

@@ -59,7 +59,11 @@ class TrainingWatch:
         """Start what is due; what that was, by profile."""
         started = []
         for profile in profiles_of(self._engine):
-            facts = facts_of(self._engine, self._lake, profile, now_ns)
+            try:
+                facts = facts_of(self._engine, self._lake, profile, now_ns)
+            except TocsinError as error:  # the others may be read all the same
+                _log.warning("%s: whether a training is due cannot be told: %s", profile, error)
+                continue
             found = due(self._settings, facts, now_ns)
             if found is None and facts.drift_share < facts.drift_before:
                 self._note_less_drift(facts)

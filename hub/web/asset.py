@@ -27,9 +27,11 @@ class SlotView:
 
 @dataclass(frozen=True, slots=True)
 class AssetView:
-    """One asset and its device. `learned_from`: windows of the latest commissioning that the hub has, None = none yet."""
+    """One asset and its device. `title`: what people call such assets.
+    `learned_from`: windows of the latest commissioning that the hub has, None = none yet."""
 
     tile: Tile
+    title: str
     alerts: tuple[AlertRow, ...]
     faults: tuple[FaultRow, ...]
     slots: tuple[SlotView, ...]
@@ -44,7 +46,9 @@ class AssetView:
     standing: str  # why the device is kept out, or that it was cloned; empty = all is well
 
 
-def read_asset(connection: Connection, heard_since_ns: int, device_id: str, asset: str) -> AssetView | None:
+def read_asset(
+    connection: Connection, heard_since_ns: int, device_id: str, asset: str, profiles_dir: Path | None = None
+) -> AssetView | None:
     """None where the hub does not know the asset."""
     tile = read_tile(connection, heard_since_ns, device_id, asset)
     if tile is None:
@@ -54,6 +58,7 @@ def read_asset(connection: Connection, heard_since_ns: int, device_id: str, asse
     flash = (checkin.get("survival") or {}).get("flash") or {}
     return AssetView(
         tile=tile,
+        title=profile_title(tile.profile, profiles_dir),
         alerts=read_asset_alerts(connection, device_id, asset),
         faults=read_faults(connection, device_id, asset).shown,
         slots=_slots(connection, device_id, tile.profile),

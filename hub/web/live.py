@@ -8,7 +8,7 @@ The stream carries no content, only each part's digest:
 A browser that holds a part with another digest fetches that part again. So nothing is lost between the page and the
 stream, nor while a laptop slept: the first event after a reconnection tells all there is to know.
 
-1. The state is read once a second for all streams together, in a worker thread, and only while someone looks.
+1. A part that many look at is read once a second for all of them, in a worker thread, and only while someone looks.
 2. A stream ends when its browser goes away or the hub is stopping: it never holds up a shutdown for longer than a tick.
 """
 
@@ -18,7 +18,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -26,6 +26,7 @@ from starlette.concurrency import run_in_threadpool
 TICK_S: Final = 1.0
 REMIND_S: Final = 15.0  # said again although nothing changed: proxies keep the line open, and a missed part is caught up
 Digests = Mapping[str, str]
+_NEVER: Final = (float("-inf"), "")
 
 
 def digest(view: Any) -> str:
@@ -34,20 +35,21 @@ def digest(view: Any) -> str:
 
 
 class Pulse:
-    """The newest digests, at most `TICK_S` old; `read` runs in a worker thread."""
+    """The newest digests of the parts that somebody looks at, each at most `TICK_S` old; `read` runs in a worker thread."""
 
-    def __init__(self, read: Callable[[], Digests]) -> None:
+    def __init__(self, read: Callable[[list[str]], Digests]) -> None:
         self._read = read
         self._lock = asyncio.Lock()
-        self._read_at = float("-inf")
-        self._digests: Digests = {}
+        self._digests: dict[str, tuple[float, str]] = {}
 
-    async def digests(self) -> Digests:
+    async def digests(self, names: Iterable[str]) -> Digests:
         async with self._lock:
-            if time.monotonic() - self._read_at >= TICK_S * 0.9:
-                self._digests = await run_in_threadpool(self._read)
-                self._read_at = time.monotonic()
-            return self._digests
+            now = time.monotonic()
+            stale = [name for name in names if now - self._digests.get(name, _NEVER)[0] >= TICK_S * 0.9]
+            if stale:
+                found = await run_in_threadpool(self._read, stale)
+                self._digests.update({name: (time.monotonic(), known) for name, known in found.items()})
+            return {name: self._digests[name][1] for name in names}
 
 
 async def stream(

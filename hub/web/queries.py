@@ -19,6 +19,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from hub.ledger.ranges import Seen, size
 from hub.state.schema import alerts, assets, bundles, device_slots, devices, ledger, sensor_faults
 from hub.web.inbox import Share, top_channels
+from hub.web.words import count
 
 STATES: Final = ("alarm", "silent", "commissioning", "normal")  # in order of urgency
 MAX_TILES: Final = 120  # a screenful is for a glance: beyond this the most urgent are shown and the rest is counted
@@ -38,6 +39,22 @@ class Fleet:
     @property
     def n_assets(self) -> int:
         return sum(self.states.values())
+
+    @property
+    def headline(self) -> str:
+        """The fleet in one sentence, the most urgent thing first."""
+        states = self.states
+        if states["alarm"]:
+            return f"{count(states['alarm'], 'asset needs', 'assets need')} attention"
+        if self.n_silent_devices:
+            return f"{count(self.n_silent_devices, 'device has', 'devices have')} gone silent"
+        if states["silent"]:
+            return f"{count(states['silent'], 'asset sends', 'assets send')} no readings"
+        if self.n_faults:
+            return f"The machines are well; {count(self.n_faults, 'sensor is', 'sensors are')} at fault"
+        if states["commissioning"] and not states["normal"]:
+            return "Learning what normal looks like"
+        return "All is well" if self.n_assets else "Devices are here, their assets are not yet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ HOSTILE = [
     ";" * 64,
 ]
 PATHS = ["/v1/devices/{}", "/v1/devices/{}/ledger", "/v1/bundles/{}", "/v1/rollouts/{}", "/v1/users/{}/sessions", "/parts/{}"]
-PATHS += ["/assets/{}/{}", "/assets/{}/{}/part", "/assets/{}/{}/scores.json", "/static/{}", "/v1/{}"]
+PATHS += ["/assets/{}/{}", "/assets/{}/{}/scores.json", "/static/{}", "/v1/{}"]
 QUERIES = [
     "/v1/alerts?device={}",
     "/v1/sensor-faults?device={}",

@@ -31,6 +31,7 @@ from tests.hub.simulated_device import (
     item,
     poison,
 )
+from tests.waiting import wait_until
 
 SENT = [
     *aggregates(1, 5), item(health(), 6), poison(7), item(eviction(2), 9, first_seq=8, lane="aggregates"),
@@ -82,6 +83,20 @@ def test_a_running_hub_erases_what_the_command_asks_for(hub: Hub) -> None:
         assert client.settled_ledger()["lake_rows"] == 7 + 3
     before_version, after_version = erased_entry(hub)["lake_versions"]["aggregates"]
     assert 1 <= before_version < after_version
+
+
+def test_an_admin_may_ask_a_running_hub_for_it_by_the_api(hub: Hub) -> None:
+    with running(hub) as client:
+        fleet(client)
+        assert client.http.delete("/v1/devices/secret-device").status_code == 401
+        assert client.http.delete("/v1/devices/nobody", headers=client.auth).status_code == 404
+        reply = client.http.delete("/v1/devices/secret-device", headers=client.auth)
+        assert (reply.status_code, reply.json()) == (202, {"device_id": "secret-device", "state": "asked"})
+        gone = lambda: client.http.get("/v1/devices/secret-device", headers=client.auth).status_code == 404  # noqa: E731
+        wait_until(gone, timeout_s=60, what="the device to be gone")
+        erased = lambda: [e for e in client.get("/v1/audit") if e["action"] == "data.erase"]  # noqa: E731
+        [entry] = wait_until(erased, timeout_s=60, what="the proof")
+        assert (entry["actor"], entry["subject"]) == ("token:admin", "secret-device")
 
 
 def test_without_a_running_hub_the_command_does_it_and_no_byte_of_the_data_is_left(hub: Hub) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import Engine
 
 from hub.lake.lake import DeltaLake, open_lake
 from hub.state.database import open_state
+from tests.web.browsing import ARGS, CHROMIUM, Tab
 from tests.web.seeding import seed_fleet
 from tests.web.serving import TOKEN, served, state_url
 
@@ -63,3 +65,21 @@ def operator(stranger: httpx.Client) -> httpx.Client:
     response = stranger.post("/signin", data={"token": TOKEN}, headers={"Origin": str(stranger.base_url).rstrip("/")})
     assert response.status_code == 303
     return stranger
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'tocsin[dev]'")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Tab]:
+    """A desktop tab that must not complain."""
+    tab = Tab(browser)
+    yield tab
+    tab.close()
+    assert tab.complaints == []

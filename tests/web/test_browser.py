@@ -1,14 +1,7 @@
-"""The pages in a real browser: live without reload, on a phone, in the dark, by keyboard, without JavaScript.
-
-Screenshots go to the folder that TOCSIN_ARTIFACTS names, else to ./artifacts.
-"""
+"""The pages in a real browser: live without reload, on a phone, in the dark, by keyboard, without JavaScript."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,69 +11,11 @@ from hub.lake.lake import DeltaLake
 from hub.state.schema import alerts, assets, devices, rollouts
 from tests.hub.operating import PASSWORD, add_user
 from tests.waiting import wait_until
+from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, fits, is_live, shoot, violations
 from tests.web.seeding import S, add_alert, add_asset, add_device, seed_windows
 from tests.web.serving import TOKEN, served
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-SIZES = {"desktop": (1360, 900), "phone": (390, 844)}
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: `apt-get install chromium` lets the pages be tested"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'tocsin[dev]'")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield browser
-        browser.close()
-
-
-class Tab:
-    """A page in a window of its own, and what its console complained about."""
-
-    def __init__(self, browser: Any, size: str = "desktop", **options: Any) -> None:
-        width, height = SIZES[size]
-        self._context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        self.page = self._context.new_page()
-        self.complaints: list[str] = []
-        self.page.on("console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def sign_in(self, url: str) -> Any:
-        self.page.goto(f"{url}/?token={TOKEN}")
-        return self.page
-
-    def close(self) -> None:
-        self._context.close()
-
-
-@pytest.fixture
-def tab(browser: Any) -> Iterator[Tab]:
-    """A desktop tab that must not complain."""
-    tab = Tab(browser)
-    yield tab
-    tab.close()
-    assert tab.complaints == []
-
-
-def shoot(page: Any, name: str) -> None:
-    """A picture of the whole page, for people."""
-    folder = Path(os.environ.get("TOCSIN_ARTIFACTS", "artifacts"))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"web-{name}.png"
-    page.screenshot(path=path, full_page=True)
-    assert path.stat().st_size > 10_000
-
-
-def is_live(page: Any) -> None:
-    page.wait_for_selector("#link.up")
+pytestmark = BROWSER_TESTS
 
 
 def test_signing_in_by_the_form_leads_to_the_overview(url: str, fleet: Engine, tab: Tab) -> None:
@@ -100,7 +35,7 @@ def test_an_operator_signs_in_on_a_phone_and_steers_a_rollout(browser: Any, url:
     page = tab.page
     page.goto(url)
     page.wait_for_selector("#name:focus")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert fits(page)
     shoot(page, "signin-phone-light")
     page.keyboard.type("olga")
     page.keyboard.press("Tab")
@@ -145,8 +80,9 @@ def test_the_fleet_fits_every_screen_in_light_and_dark(
         is_live(page)
         if name == "asset":
             page.wait_for_selector("#plot canvas")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than the screen"
+        assert fits(page), f"{name} is wider than the screen"
         shoot(page, f"{name}-{size}-{scheme}")
+        assert violations(page) == []
     tab.close()
     assert tab.complaints == []
 

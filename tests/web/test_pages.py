@@ -34,7 +34,7 @@ def test_a_page_sends_strangers_to_sign_in(stranger: httpx.Client, path: str) ->
     assert (response.status_code, response.headers["location"]) == (303, "/signin")
 
 
-@pytest.mark.parametrize("path", ["/parts/fleet", "/events", "/assets/a/b/part", "/assets/a/b/scores.json"])
+@pytest.mark.parametrize("path", ["/parts/fleet", "/events", "/parts/asset?device=a&asset=b", "/assets/a/b/scores.json"])
 def test_parts_streams_and_figures_are_refused_to_strangers(stranger: httpx.Client, path: str) -> None:
     assert stranger.get(path).status_code == 401
 
@@ -232,7 +232,7 @@ def _events(response: httpx.Response) -> Iterator[dict[str, str]]:
 
 
 def test_the_stream_says_at_once_what_is_and_then_only_what_changes(fleet: Engine, operator: httpx.Client) -> None:
-    with operator.stream("GET", "/events") as response:
+    with operator.stream("GET", "/events", params={"parts": ",".join(PARTS)}) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         events = _events(response)
         first = next(events)
@@ -244,14 +244,14 @@ def test_the_stream_says_at_once_what_is_and_then_only_what_changes(fleet: Engin
 
 
 def test_an_asset_has_a_stream_of_its_own(fleet: Engine, operator: httpx.Client) -> None:
-    with operator.stream("GET", "/events", params={"device": "gw-lyon-01", "asset": "pump-2"}) as response:
+    with operator.stream("GET", "/events", params={"parts": "asset", "device": "gw-lyon-01", "asset": "pump-2"}) as response:
         events = _events(response)
         first = next(events)
         with fleet.begin() as connection:
             connection.execute(update(devices).where(devices.c.device_id == "gw-lyon-01").values(agent_version="0.2.0"))
         assert (set(first), first == next(events)) == ({"asset"}, False)
     text = operator.get("/assets/gw-lyon-01/pump-2").text
-    assert "/events?device=gw-lyon-01&amp;asset=pump-2" in text
+    assert "/events?parts=asset&amp;device=gw-lyon-01&amp;asset=pump-2" in text
 
 
 def test_an_open_stream_does_not_hold_up_the_server_s_end(fleet: Engine, lake: DeltaLake) -> None:

@@ -12,7 +12,8 @@ from hub.state.schema import assets, devices, rollouts
 from hub.web.inbox import Share, read_alerts, read_faults
 from hub.web.learning import grades, highlights, read_models
 from hub.web.live import digest
-from hub.web.overview import PARTS, Look, headline, read_digests
+from hub.web.overview import PARTS
+from hub.web.part import Look
 from hub.web.queries import read_fleet, read_ledger, read_tile, read_tiles
 from hub.web.rollouts import read_rollouts
 from tests.web.seeding import CARD, S, add_alert, add_asset, add_device, add_event, add_ledger, gate, seed_fleet
@@ -37,7 +38,7 @@ def test_the_fleet_is_counted_by_state(seeded: Connection) -> None:
     fleet = read_fleet(seeded, HEARD)
     assert fleet.states == {"alarm": 2, "silent": 2, "commissioning": 1, "normal": 6}
     assert (fleet.n_devices, fleet.n_silent_devices, fleet.n_alerts, fleet.n_critical, fleet.n_faults) == (7, 1, 2, 1, 1)
-    assert headline(fleet) == "2 assets need attention"
+    assert fleet.headline == "2 assets need attention"
 
 
 def test_an_empty_hub_has_nothing_and_says_so(connection: Connection) -> None:
@@ -150,6 +151,10 @@ def test_a_halted_rollout_keeps_the_gates_that_stopped_it_and_tells_who_has_yet_
     assert (halted.verdict, halted.returning) == ("halt", "1 devices have yet to return")
 
 
+def read_digests(connection: Connection, heard_since_ns: int) -> dict[str, str]:
+    return {name: part.digest(connection, Look(heard_since_ns)) for name, part in PARTS.items()}
+
+
 def test_views_change_when_something_happened_and_not_when_time_passes(seeded: Connection) -> None:
     before = read_digests(seeded, HEARD)
     assert read_digests(seeded, HEARD + S) == before
@@ -178,12 +183,12 @@ def test_a_part_takes_as_many_statements_for_many_devices_as_for_few(
 ) -> None:
     seed_fleet(connection, NOW)
     statements.clear()
-    PARTS[part](connection, Look(HEARD))
+    PARTS[part].read(connection, Look(HEARD))
     few = len(statements)
     for n in range(100):
         add_device(connection, f"d{n}", "s", NOW)
         add_asset(connection, f"d{n}", "a", "pump", "alarm", 1e-7, NOW)
         add_alert(connection, f"d{n}", "a", "pump", NOW)
     statements.clear()
-    PARTS[part](connection, Look(HEARD))
+    PARTS[part].read(connection, Look(HEARD))
     assert len(statements) <= few + 1  # a list that is cut is also counted

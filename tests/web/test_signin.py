@@ -150,7 +150,7 @@ def test_a_form_that_is_none_signs_nobody_in(ann: httpx.Client, body: bytes) -> 
 
 
 def test_a_stream_ends_soon_after_its_session(ann: httpx.Client, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.web.routes.STREAM_CHECK_S", 0.0)
+    monkeypatch.setattr("hub.web.live_pages.STREAM_CHECK_S", 0.0)
     sign_in(ann, "ann")
     with ann.stream("GET", "/events") as response:
         lines = response.iter_lines()
