@@ -32,9 +32,8 @@ from hub.api.operator_routes import OperatorApi
 from hub.api.problems import add_problem_handlers
 from hub.api.shapes import Readiness
 from hub.api.training import TrainingProcesses
-from hub.ask.answer import Ask
 from hub.ask.api import AskApi
-from hub.ask.opened import endpoint_of
+from hub.ask.opened import ask_of
 from hub.audit.log import head_of
 from hub.devices.checkin import CheckIns
 from hub.devices.keys import DeviceKeys
@@ -148,14 +147,7 @@ def build_app(hub: Hub) -> FastAPI:
         engine, access, registry, rollouts, training, backlog, LakeCounter(lake), hub.config.hub_id, online_for_s
     )
     accounts_api = AccountsApi(engine, access, passwords)
-    ask = Ask(
-        engine,
-        lake,
-        offline_after_s=online_for_s,
-        zone=hub.config.ask_time_zone,
-        profiles_dir=hub.profiles_dir,
-        endpoint=endpoint_of(hub),
-    )
+    ask = ask_of(hub, engine, lake)
     fleet = fleet_registry(FleetCollector(engine, backlog, lake, online_for_s))
     pages = web_routes(
         engine,
@@ -167,6 +159,7 @@ def build_app(hub: Hub) -> FastAPI:
         silent_after_s=online_for_s,
         profiles_dir=hub.profiles_dir,
         stopping=stopping.is_set,
+        ask=ask,
     )
 
     app = DirectApp(
@@ -186,12 +179,15 @@ def build_app(hub: Hub) -> FastAPI:
     add_problem_handlers(app)
     app.router.routes.extend(device_api.routes())
     app.router.routes.extend(DistributionApi(engine, registry.path).routes())
-    app.include_router(operator_api.router())
-    app.include_router(IdentityApi(engine, access, hub, keys).router())
-    app.include_router(accounts_api.router())
-    app.include_router(LedgerApi(engine, access, lake).router())
-    app.include_router(LearningApi(engine, access, registry).router())
-    app.include_router(AskApi(access, ask).router())
+    for api in (
+        operator_api,
+        IdentityApi(engine, access, hub, keys),
+        accounts_api,
+        LedgerApi(engine, access, lake),
+        LearningApi(engine, access, registry),
+        AskApi(access, ask),
+    ):
+        app.include_router(api.router())
     _add_probes(app, backlog)
     app.router.routes.append(metrics_route(access, counted, fleet))
     app.router.routes.extend(pages)

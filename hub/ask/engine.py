@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from functools import cache
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Protocol
 
 import duckdb

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sqlalchemy import Engine
+
 from hub.ask.answer import Ask
 from hub.ask.endpoint import Endpoint
+from hub.ask.engine import Windows
 from hub.lake.lake import open_lake
 from hub.settings import Hub
 from hub.state.database import open_state
@@ -21,18 +24,23 @@ def endpoint_of(hub: Hub) -> Endpoint | None:
     return Endpoint(config.ask_endpoint_url, config.ask_endpoint_model, key_file, config.ask_endpoint_timeout_s)
 
 
+def ask_of(hub: Hub, engine: Engine, lake: Windows) -> Ask:
+    """What answers, as `hub.toml` says. Raises ConfigError."""
+    return Ask(
+        engine,
+        lake,
+        offline_after_s=3 * hub.config.checkin_s,
+        zone=hub.config.ask_time_zone,
+        profiles_dir=hub.profiles_dir,
+        endpoint=endpoint_of(hub),
+    )
+
+
 @contextmanager
 def open_ask(hub: Hub) -> Iterator[Ask]:
     """Raises StorageError, ConfigError."""
     engine = open_state(hub.state_url)
     try:
-        yield Ask(
-            engine,
-            open_lake(hub.lake_url),
-            offline_after_s=3 * hub.config.checkin_s,
-            zone=hub.config.ask_time_zone,
-            profiles_dir=hub.profiles_dir,
-            endpoint=endpoint_of(hub),
-        )
+        yield ask_of(hub, engine, open_lake(hub.lake_url))
     finally:
         engine.dispose()

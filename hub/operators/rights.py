@@ -97,6 +97,8 @@ ROUTES: Final[Mapping[str, Right]] = {
     "GET /assets/{device}/{asset}": READ,
     "GET /assets/{device}/{asset}/scores.json": READ,
     "GET /events": READ,
+    "GET /ask": READ,
+    "POST /ask": READ,
     "POST /rollouts/{rollout_id}/{step}": ROLLOUT,
     "GET /signin": PUBLIC,
     "POST /signin": PUBLIC,

@@ -3,6 +3,7 @@
     /                     the overview; ?state=alarm shows only such assets; ?token=… signs in
     /assets/…             single assets
     /rollouts/…           steering rollouts
+    /ask                  questions in plain words
     /parts/{name}         one part of a page, for refreshing in place
     /events?parts=a,b     the stream of what has changed (server-sent events)
     /signin, /signout     see signin.py
@@ -24,9 +25,11 @@ from sqlalchemy import Engine
 from starlette.routing import BaseRoute, Mount
 
 from hub.access import Access
+from hub.ask.answer import Ask
 from hub.operators.signin import SignIn
 from hub.rollout.service import RolloutService
 from hub.state.database import reading
+from hub.web.ask import AskPage
 from hub.web.asset_pages import AssetPages
 from hub.web.desk import Desk, Room
 from hub.web.guard import PageGuard
@@ -53,8 +56,10 @@ def web_routes(
     profiles_dir: Path | None = None,
     clock: Callable[[], int] = time.time_ns,
     stopping: Callable[[], bool] = lambda: False,
+    ask: Ask | None = None,
 ) -> list[BaseRoute]:
-    """Routes for the hub's app. `stopping` tells open streams to end, so that the server need not wait for them."""
+    """Routes for the hub's app. `stopping` tells open streams to end, so that the server need not wait for them.
+    `ask` None: nothing can be asked."""
     templates = Templates()
     desk = Desk(reading(engine), templates, int(silent_after_s * NS_PER_S), clock, stopping)
     signing = SignInPages(access, signin, templates, session_max_s)
@@ -63,6 +68,7 @@ def web_routes(
         OverviewPage(desk, signing),
         AssetPages(desk, lake, profiles_dir),
         RolloutPages(desk, rollouts),
+        *([AskPage(desk, ask)] if ask else []),
         LivePages(desk, access),
     ]
     desk.take_in(rooms)
