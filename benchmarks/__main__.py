@@ -32,6 +32,7 @@ CASES = (
     "tls",
     "simulator",
     "distribution",
+    "ask",
 )
 
 

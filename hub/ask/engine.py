@@ -12,8 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any, Final, Protocol
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow.dataset as ds
@@ -115,7 +117,7 @@ class AskEngine:
             raise QueryError("; ".join(filter(None, map(str.strip, str(error).splitlines()[:2])))) from None
         finally:
             connection.close()
-        shown = tuple(tuple(map(_bounded, row)) for row in rows[:MAX_RESULT_ROWS])
+        shown = tuple(tuple(_bounded(value, ZoneInfo(zone)) for value in row) for row in rows[:MAX_RESULT_ROWS])
         return Result(columns, shown, len(rows) > MAX_RESULT_ROWS, newest_only, time.monotonic() - started)
 
     def _provide(self, connection: duckdb.DuckDBPyConnection, wanted: list[ViewName]) -> tuple[str, ...]:
@@ -168,14 +170,16 @@ def _fetched(
         timer.cancel()
 
 
-def _bounded(value: Any) -> Any:
-    """A cell of an answer: no text, list or bytes of any size."""
+def _bounded(value: Any, zone: ZoneInfo) -> Any:
+    """A cell of an answer: no text, list or bytes of any size; times in `zone`."""
+    if isinstance(value, datetime):
+        return value.astimezone(zone) if value.tzinfo else value
     if isinstance(value, str):
         return value if len(value) <= MAX_CELL else value[:MAX_CELL] + "…"
     if isinstance(value, bytes):
         return value[:MAX_CELL].hex()
     if isinstance(value, (list, tuple)):
-        return [_bounded(each) for each in value[:50]]
+        return [_bounded(each, zone) for each in value[:50]]
     if isinstance(value, dict):
-        return {str(key): _bounded(each) for key, each in list(value.items())[:50]}
+        return {str(key): _bounded(each, zone) for key, each in list(value.items())[:50]}
     return value

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
+
+from hub.ask.calendar import Unit, back, shifted
 
 MAX_BARS: Final = 30
 MAX_LINES: Final = 6
@@ -42,11 +44,25 @@ def plot_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], listed: bool)
 
 def _lines(columns: Sequence[str], rows: Sequence[Sequence[Any]], y: int) -> Plot | None:
     names = [n for n in range(1, len(columns)) if n != y and _all(rows, n, (str,))]
-    series: dict[str, list[tuple[float, float]]] = {}
+    series: dict[str, dict[Any, float]] = {}
     for row in rows[:MAX_POINTS]:
-        series.setdefault(row[names[0]] if names else "", []).append((_seconds(row[0]), float(row[y])))
-    drawn = sorted(series.items(), key=lambda each: -len(each[1]))[:MAX_LINES]
-    return Plot("line", columns[0], columns[y], tuple((name, tuple(sorted(points))) for name, points in drawn))
+        series.setdefault(row[names[0]] if names else "", {})[row[0]] = float(row[y])
+    if columns[y] == "n" and (steps := _steps(columns[0], [row[0] for row in rows[:MAX_POINTS]])):
+        series = {name: {step: points.get(step, 0.0) for step in steps} for name, points in series.items()}  # none are none
+    drawn = sorted(series.items(), key=lambda each: -sum(each[1].values()))[:MAX_LINES]
+    lines = tuple((name, tuple(sorted((_seconds(x), value) for x, value in points.items()))) for name, points in drawn)
+    return Plot("line", columns[0], columns[y], lines)
+
+
+def _steps(column: str, moments: Sequence[Any]) -> list[datetime]:
+    """Every hour, day, week or month from the first to the last; [] where the column is none of these, or they are many."""
+    if column not in ("hour", "day", "week", "month") or not all(isinstance(moment, datetime) for moment in moments):
+        return []
+    unit = cast(Unit, column)
+    found, last = [min(moments)], max(moments)
+    while found[-1] < last and len(found) <= MAX_POINTS:
+        found.append(back(found[-1], unit, -1) if unit == "hour" else shifted(found[-1], unit, 1))
+    return found if len(found) <= MAX_POINTS else []
 
 
 def _all(rows: Sequence[Sequence[Any]], n: int, kinds: tuple[type, ...]) -> bool:

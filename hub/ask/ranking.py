@@ -33,24 +33,33 @@ Order = tuple[str, bool] | None
 
 
 def groups(reader: Reader, view: ViewName) -> tuple[tuple[str, ...], Bucket]:
-    """What stands behind per, by, each: columns, and a stretch of time."""
+    """What stands behind per, by, each, also after an and: columns, and a stretch of time."""
     columns: list[str] = []
-    bucket = ""
+    buckets: list[str] = []
     for per in [mark for mark in reader.marks if mark.value("ask") == "per"]:
         behind = reader.after(per)
-        if behind is None:
-            continue
-        if column := _column(view, behind):
-            columns.append(column)
-        elif not (behind.value("bucket") or behind.value("thing") in OWN[view] or behind.value("measure") or _counts(behind)):
-            continue
-        reader.used.update((per, behind))
-    for mark in reader.marks:  # per day, daily, on which day
-        meant = mark in reader.used or mark.text.lower() in ADVERBS or reader.said("order", "most", "least")
-        if mark.value("bucket") and VIEWS[view].time and meant:
+        while behind is not None and _groups_by(view, behind, columns, buckets):
+            reader.used.update((per, behind))
+            following = reader.after(behind)
+            behind = following if following is not None and following.first == behind.last + 1 else None
+    for mark in reader.marks:  # daily alerts; on which day were most
+        meant = mark.text.lower() in ADVERBS or reader.said("order", "most", "least")
+        if mark.value("bucket") and VIEWS[view].time and mark not in reader.used and meant:
             reader.used.add(mark)
-            bucket = bucket or mark.value("bucket")
+            buckets.append(mark.value("bucket"))
+    bucket = buckets[0] if buckets and VIEWS[view].time else ""
     return tuple(dict.fromkeys(columns)), bucket if bucket in get_args(Bucket) else ""  # type: ignore[return-value]
+
+
+def _groups_by(view: ViewName, mark: Mark, columns: list[str], buckets: list[str]) -> bool:
+    """Whether a mark says what is grouped by, or ranked by; the first goes into one of the lists."""
+    if column := _column(view, mark):
+        columns.append(column)
+    elif bucket := mark.value("bucket"):
+        buckets.append(bucket)
+    else:
+        return mark.value("thing") in OWN[view] or bool(mark.value("measure")) or _counts(mark)
+    return True
 
 
 def _counts(mark: Mark) -> bool:
@@ -68,18 +77,29 @@ def entity(reader: Reader, view: ViewName, grouped: bool) -> str:
     """Whose the rows are, where those are asked for and not the view's own rows: which pumps alarmed."""
     own = [mark for mark in reader.marks if mark.value("thing") in OWN[view]]
     heads = [mark for mark in reader.marks if mark not in reader.used and _column(view, mark)]
-    reader.used.update(mark for mark in heads if mark.value("thing"))
+    if view not in EVENTS:
+        reader.used.update(mark for mark in heads if mark.value("thing"))
     if grouped:
+        _pass_over(reader, heads, "")
         return ""
     if not heads:
         verb = view == "alerts" and reader.said("event", "alert") and not own and not reader.named("asset")
         return "asset" if verb else ""
     head = heads[0]
     column = _column(view, head) or ""
+    _pass_over(reader, heads, head.value("thing"))
     compound = own and head.last == own[0].first and reader.parts.language == "en"  # pump alerts
     if own and (own[0].first < head.first or compound):
         return ""
     return column if view in EVENTS or (column != _KEY.get(view) and head.value("thing")) else ""
+
+
+def _pass_over(reader: Reader, heads: Sequence[Mark], asked: str) -> None:
+    """Things that are asked for, and those that only say what a name is (the Brest plant), are understood; others are not."""
+    for mark in heads:
+        thing = mark.value("thing")
+        if thing and (thing == asked or reader.named(thing)):
+            reader.used.add(mark)
 
 
 def compared_names(reader: Reader, filters: Sequence[Filter]) -> tuple[str, ...]:

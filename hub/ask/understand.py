@@ -70,7 +70,7 @@ def _without(read: Sequence[Token], taken: set[int]) -> list[Token]:
 def _chips(composed: Composed, span: Span | None, text: str, read: Sequence[Token]) -> list[Chip]:
     if composed.question is None:
         return []
-    found = [(mark.first, mark.last, meaning_of(mark)) for mark in composed.used]
+    found = [(mark.first, mark.last, meaning_of(mark)) for mark in composed.used if mark.value("ask") != "per"]
     found += [
         (each.first, each.last, f"{each.operator} {each.number:g}{' s' if each.is_time else ''}") for each in composed.compared
     ]
