@@ -22,6 +22,7 @@ from hub.ask.answer import EXAMPLES, Answer, Ask
 from hub.ask.catalog import VIEWS
 from hub.ask.engine import AskBusy
 from hub.ask.phrasing import duration, value_text
+from hub.ask.question import Language
 from hub.ask.text import MAX_TEXT
 from hub.ask.understand import QuestionTooLong
 from hub.lake.query import QueryError
@@ -94,7 +95,7 @@ class AskPage:
             return refused(problem.status, str(problem))
         fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
         asked, sql = fields.get("q", [""])[0][:MAX_TEXT], fields.get("sql", [""])[0].replace("\r\n", "\n")
-        language = "fr" if fields.get("language", [""])[0] == "fr" else "en"
+        language: Language = "fr" if fields.get("language", [""])[0] == "fr" else "en"
         return await self._answered(request, AskView(asked, sql), lambda: self._ask.run(sql, language, asked))
 
     async def _answered(self, request: Request, blank: AskView, answer: Callable[[], Answer]) -> Response:

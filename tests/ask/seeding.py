@@ -93,7 +93,7 @@ FAULTS: Final = (  # id, device, asset, channel, fault, opened, closed
     ("f7", "gw-brest-01", "motor-2", "current", "noise", "03-11 05:00", "03-11 06:00"),
     ("f8", "gw-lyon-01", "pump-2", "vibration", "missing", "03-10 18:00", "03-10 18:30"),
 )
-LEDGER: Final = (  # device, lane, cursor, ahead, evicted, redelivered
+LEDGER: Final[tuple[tuple[Any, ...], ...]] = (  # device, lane, cursor, ahead, evicted, redelivered
     ("gw-lyon-01", "aggregates", 48_112, [], 0, 318),
     ("gw-lyon-01", "alerts", 27, [], 0, 2),
     ("gw-lyon-01", "evidence", 811, [], 96, 0),
@@ -115,14 +115,14 @@ ACTIVE: Final = (  # device, model
     ("gw-ste-01", "pump-1-5f3a"),
     ("gw-ste-01", "fan-1-5f3a"),
 )
-ROLLOUTS: Final = (  # model, before it, state, stage, created, ended, reason
+ROLLOUTS: Final[tuple[tuple[Any, ...], ...]] = (  # model, before it, state, stage, created, ended, reason
     ("pump-3-5f3a", "pump-1-5f3a", "running", 1, "03-18 09:00", "", ""),
     ("pump-2-5f3a", "pump-1-5f3a", "rolled_back", 1, "03-04 09:00", "03-05 12:00", "alarm_rate: 71.4% of 28 windows in alarm"),
     ("pump-1-5f3a", None, "done", 2, "02-02 09:00", "02-03 09:00", "every stage passed"),
     ("fan-1-5f3a", None, "done", 2, "02-16 09:00", "02-17 09:00", "every stage passed"),
     ("motor-1-5f3a", None, "halted", 0, "03-11 09:00", "03-11 11:00", "latency: slowest 9000 µs a window"),
 )
-RUNS: Final = (  # run, profile, state, started, ended, model, error
+RUNS: Final[tuple[tuple[Any, ...], ...]] = (  # run, profile, state, started, ended, model, error
     ("r1", "motor", "running", "03-18 14:50", "", None, None),
     ("r2", "pump", "done", "03-16 10:00", "03-16 10:05", "pump-3-5f3a", None),
     ("r3", "fan", "failed", "03-13 10:00", "03-13 10:01", None, "12 windows; at least 200 are needed"),
@@ -132,7 +132,9 @@ RUNS: Final = (  # run, profile, state, started, ended, model, error
 WATCHED: Final = (("gw-lyon-01", "pump-1", "pump"), ("gw-lyon-01", "pump-2", "pump"), ("gw-brest-01", "motor-1", "motor"))
 ALARMED: Final = {("pump-2", "03-18 15:00"): 2e-7, ("pump-2", "03-17 09:00"): 3e-6, ("motor-1", "03-17 21:00"): 1e-5}
 
-_STAGES: Final = [{"name": name, "mode": "active", "devices": []} for name in ("shadow", "canary", "wave 1")]
+_STAGES: Final[list[dict[str, Any]]] = [
+    {"name": name, "mode": "active", "devices": []} for name in ("shadow", "canary", "wave 1")
+]
 
 
 def seed(connection: Connection) -> None:
@@ -217,10 +219,10 @@ def _seed_learning(connection: Connection) -> None:
             ended_ns=at(ended) if ended else None,
             reason=reason,
         )
-    for run, profile, state, started, ended, model, error in RUNS:
-        times = {"started_ns": at(started), "ended_ns": at(ended) if ended else None}
-        values = {"run_id": run, "profile": profile, "state": state, "bundle_id": model, "error": error, "record": {}}
-        _add(connection, schema.training_runs, **values, **times)
+    for run, trained, run_state, begun, done, made, error in RUNS:
+        when = {"started_ns": at(begun), "ended_ns": at(done) if done else None}
+        values = {"run_id": run, "profile": trained, "state": run_state, "bundle_id": made, "error": error, "record": {}}
+        _add(connection, schema.training_runs, **values, **when)
 
 
 def seed_lake(lake: DeltaLake) -> None:

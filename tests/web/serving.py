@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from starlette.applications import Starlette
 
 from hub.access import Access
+from hub.ask.answer import Ask
 from hub.lake.lake import DeltaLake
 from hub.operators.passwords import Passwords
 from hub.operators.sessions import Lifetime, Sessions
@@ -34,7 +35,8 @@ def pages_app(engine: Engine, lake: DeltaLake, stopping: threading.Event | None 
     access = Access(engine, TOKEN, sessions)
     signin = SignIn(engine, sessions, QUICK, TOKEN)
     rollouts = RolloutService(engine)
-    pages = web_routes(engine, access, signin, rollouts, lake, session_max_s=sessions.max_s, stopping=stopping.is_set)
+    ask = Ask(engine, lake, offline_after_s=90)
+    pages = web_routes(engine, access, signin, rollouts, lake, session_max_s=sessions.max_s, stopping=stopping.is_set, ask=ask)
     return Starlette(routes=pages)
 
 
