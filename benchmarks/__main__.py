@@ -33,6 +33,7 @@ CASES = (
     "tls",
     "simulator",
     "distribution",
+    "ask",
 )
 
 

@@ -33,6 +33,8 @@ from hub.api.operator_routes import OperatorApi
 from hub.api.problems import add_problem_handlers
 from hub.api.shapes import Readiness
 from hub.api.training import TrainingProcesses
+from hub.ask.api import AskApi
+from hub.ask.opened import ask_of
 from hub.audit.log import head_of
 from hub.devices.checkin import CheckIns
 from hub.devices.keys import DeviceKeys
@@ -150,6 +152,7 @@ def build_app(hub: Hub) -> FastAPI:
         engine, access, registry, rollouts, training, backlog, LakeCounter(lake), hub.config.hub_id, online_for_s
     )
     accounts_api = AccountsApi(engine, access, passwords)
+    ask = ask_of(hub, engine, lake)
     fleet = fleet_registry(FleetCollector(engine, backlog, lake, online_for_s))
     pages = web_routes(
         engine,
@@ -163,6 +166,7 @@ def build_app(hub: Hub) -> FastAPI:
         config=hub.config,
         notify=hub.config.notify,
         stopping=stopping.is_set,
+        ask=ask,
     )
 
     app = DirectApp(
@@ -190,6 +194,7 @@ def build_app(hub: Hub) -> FastAPI:
         ValueApi(engine, access, lake, hub.profiles_dir),
         AlertsApi(engine, access),
         LearningApi(engine, access, registry),
+        AskApi(access, ask),
     ):
         app.include_router(api.router())
     _add_probes(app, backlog)

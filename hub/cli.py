@@ -29,6 +29,7 @@ _COMMANDS = {
     "bundles": ("hub.registry.cli", "bundles"),
     "ledger": ("hub.ledger.cli", "ledger"),
     "lake": ("hub.lake.cli", "lake"),
+    "ask": ("hub.ask.cli", "ask"),
     "erase": ("hub.erasure.cli", "erase"),
     "keys": ("hub.distribution.cli", "keys"),
     "sign": ("hub.distribution.cli", "sign"),

@@ -60,6 +60,9 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     `keep_..._days`: how many days a table of the lake is kept, 0 = for ever. `keep_versions_h`: how long the lake's older
     versions stay readable.
 
+    `ask_time_zone`: in which questions are understood and times shown. `ask_endpoint_...`: an OpenAI-compatible endpoint for
+    questions beyond the vocabulary, off while its URL is empty; see docs/ask.md.
+
     `tls`: see `hub/tls/files.py`; `tls_names`: what else the own certificate is for. `tls_ca`: the CA that devices should pin
     where the certificate is not by the own one. `url`: where devices find the hub; empty = made up of host and port.
     """
@@ -94,6 +97,11 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     rollout_trained: bool = False
     catalogue: dict[Name, CatalogueEntry] = {}
     notify: Notify = Notify()
+    ask_time_zone: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_+\-/]+\Z", max_length=64)] = "UTC"
+    ask_endpoint_url: Annotated[str, Meta(max_length=500)] = ""
+    ask_endpoint_model: Annotated[str, Meta(max_length=200)] = ""
+    ask_endpoint_key_file: str = ""
+    ask_endpoint_timeout_s: Annotated[float, Meta(ge=1, le=120)] = 20.0
 
 
 @dataclass(frozen=True)
@@ -215,6 +223,11 @@ _HUB_TOML = """\
 # retrain_drift_share = 0   # or once so large a share of its assets has moved from its normal
 # retrain_feedback = 0      # or once so many alerts were judged since the latest run
 # retrain_rest_h = 24       # but never sooner after a run
+# ask_time_zone = "UTC"     # or "Europe/Paris": when days begin in questions, and in what is shown of their answers
+# ask_endpoint_url = ""     # an OpenAI-compatible endpoint for questions beyond the vocabulary; empty: none
+# ask_endpoint_model = ""
+# ask_endpoint_key_file = ""
+# ask_endpoint_timeout_s = 20.0
 # catalogue = {}            # by profile: owner, description, channels, as the page of the data tells them
 # [notify]                  # who is told of incidents, where and when: docs/notify.md
 """

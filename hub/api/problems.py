@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from hub.ask.engine import AskBusy
+from hub.ask.understand import QuestionTooLong
 from hub.devices.claims import ClaimRefused
 from hub.devices.enrol import JoinRefused, KeyConflict
 from hub.devices.flood import TooManyFailures
@@ -42,6 +44,8 @@ _STATUS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (RolloutError, 409, "rollout"),
     (TrainingError, 409, "training"),
     (QueryError, 400, "query"),
+    (QuestionTooLong, 400, "query"),
+    (AskBusy, 429, "busy"),
     (UnknownAccount, 404, "not-found"),
     (AccountError, 409, "account"),
     (BadPassword, 422, "bad-password"),

@@ -69,6 +69,7 @@ ROUTES: Final[Mapping[str, Right]] = {
     "GET /v1/alerts": READ,
     "GET /v1/sensor-faults": READ,
     "GET /v1/quarantine": READ,
+    "POST /v1/ask": READ,  # it only reads, what can be read elsewhere too
     "GET /v1/bundles": READ,
     "GET /v1/bundles/{bundle_id}": READ,
     "POST /v1/bundles": PUBLISH,
@@ -116,6 +117,8 @@ ROUTES: Final[Mapping[str, Right]] = {
     "POST /rollouts": ROLLOUT,
     "GET /rollouts/{rollout_id}": READ,
     "GET /rollouts/{rollout_id}/{step}": ROLLOUT,
+    "GET /ask": READ,
+    "POST /ask": READ,
     "POST /rollouts/{rollout_id}/{step}": ROLLOUT,
     "GET /value": READ,
     "GET /data": READ,

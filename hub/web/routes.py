@@ -8,6 +8,7 @@
     /rollouts/…           rollouts, and steering them
     /data/…               what came, is kept and was refused; the catalogue; the audit log
     /value                what the fleet's learning brought
+    /ask                  questions in plain words
     /parts/{name}         one part of a page, for refreshing in place
     /events?parts=a,b     the stream of what has changed (server-sent events)
     /signin, /signout     see signin.py
@@ -29,12 +30,14 @@ from sqlalchemy import Engine
 from starlette.routing import BaseRoute, Mount
 
 from hub.access import Access
+from hub.ask.answer import Ask
 from hub.notify.config import Notify
 from hub.operators.signin import SignIn
 from hub.rollout.service import RolloutService
 from hub.settings import HubConfig
 from hub.state.database import reading
 from hub.web.alert_pages import AlertPages
+from hub.web.ask import AskPage
 from hub.web.asset_pages import AssetPages
 from hub.web.data_pages import DataPages
 from hub.web.desk import Desk, Room
@@ -68,8 +71,10 @@ def web_routes(
     notify: Notify | None = None,
     clock: Callable[[], int] = time.time_ns,
     stopping: Callable[[], bool] = lambda: False,
+    ask: Ask | None = None,
 ) -> list[BaseRoute]:
-    """Routes for the hub's app. `stopping` tells open streams to end, so that the server need not wait for them."""
+    """Routes for the hub's app. `stopping` tells open streams to end, so that the server need not wait for them.
+    `ask` None: nothing can be asked."""
     templates = Templates()
     desk = Desk(reading(engine), templates, int(silent_after_s * NS_PER_S), clock, stopping)
     signing = SignInPages(access, signin, templates, session_max_s)
@@ -84,6 +89,7 @@ def web_routes(
         RolloutPages(desk, rollouts),
         DataPages(desk, engine, lake, config or HubConfig(), profiles_dir),
         ValuePages(desk, engine, lake, profiles_dir),
+        *([AskPage(desk, ask)] if ask else []),
         LivePages(desk, access),
     ]
     desk.take_in(rooms)

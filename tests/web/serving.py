@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from starlette.applications import Starlette
 
 from hub.access import Access
+from hub.ask.answer import Ask
 from hub.lake.lake import DeltaLake
 from hub.operators.passwords import Passwords
 from hub.operators.sessions import Lifetime, Sessions
@@ -35,6 +36,7 @@ def pages_app(engine: Engine, lake: DeltaLake, stopping: threading.Event | None 
     access = Access(engine, TOKEN, sessions)
     signin = SignIn(engine, sessions, QUICK, TOKEN)
     rollouts = RolloutService(engine)
+    options = {"ask": Ask(engine, lake, offline_after_s=90)} | options
     options |= {"session_max_s": sessions.max_s, "stopping": stopping.is_set}
     pages = web_routes(engine, access, signin, rollouts, lake, **options)
     return Starlette(routes=pages)
