@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from firmware_sim.judging.cli import judge_command
+from firmware_sim.load.cli import fleet_command
 from firmware_sim.replay_cli import address, replay_command
 from models.errors import ConfigError
 
@@ -150,12 +151,14 @@ def list_command() -> None:
     """The scenarios that come with Tocsin, the machines, and what can go wrong with them."""
     from firmware_sim.assets.catalog import MACHINE_FAULTS
     from firmware_sim.faults.catalog import FIRMWARE_FAULTS, LINK_FAULTS, SENSOR_FAULTS
+    from firmware_sim.load.plan import EVENT_KINDS
     from firmware_sim.scenario import builtin_names, load_scenario
 
     click.echo("scenarios")
     for name in builtin_names():
         plan = load_scenario(name)
-        click.echo(f"  {name:16} {plan.title} ({len(plan.assets)} assets, {len(plan.faults)} faults)")
+        light = f", {plan.fleet.devices} light devices" if plan.fleet else ""
+        click.echo(f"  {name:16} {plan.title} ({len(plan.assets)} assets, {len(plan.faults)} faults{light})")
     for profile, faults in MACHINE_FAULTS.items():
         click.echo(f"faults of a {profile}")
         for kind, channels in faults.items():
@@ -163,7 +166,11 @@ def list_command() -> None:
     click.echo(f"faults of any sensor: {', '.join(SENSOR_FAULTS)}")
     click.echo(f"faults of any firmware: {', '.join(FIRMWARE_FAULTS)}")
     click.echo(f"faults of any line: {', '.join(LINK_FAULTS)}")
+    click.echo("what befalls light devices")
+    for kind, event in EVENT_KINDS.items():
+        click.echo(f"  {kind:16} {event.text}")
 
 
 sim.add_command(replay_command)
+sim.add_command(fleet_command)
 sim.add_command(judge_command)

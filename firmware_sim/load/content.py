@@ -64,7 +64,7 @@ def shape_of(name: str) -> Shape:
 @dataclass(frozen=True, slots=True)
 class Look:
     """What windows show for now. `detectors`: that score each, the one that decides first, with the share of windows in which
-    it rings for no reason. `alarm`: the asset on which there is an alert. `faulty`: (asset, channel) of an open sensor fault."""
+    it rings for no reason. `alarm`: the asset with an open alert. `faulty`: (asset, channel) of an open sensor fault."""
 
     detectors: tuple[tuple[str, float], ...] = ((BASELINE, 0.0),)
     alarm: int | None = None

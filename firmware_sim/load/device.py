@@ -54,10 +54,12 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an answer was worth. `refused`: why the hub took nothing, "" = it did. `n_new`: items confirmed by it. `n_rejected`:
-    items that the hub has put into quarantine."""
+    """What an answer was worth. `refused`: why the hub took nothing, in words that are the same each time, "" = it did.
+
+    `detail`: what it said of that. `n_new`: items confirmed by it. `n_rejected`: items that it has put into quarantine."""
 
     refused: str = ""
+    detail: str = ""
     n_new: int = 0
     n_rejected: int = 0
 
@@ -233,12 +235,12 @@ class LightDevice:
 
     def answered(self, now_s: float, ask: Ask, status: int, data: bytes, retry_after_s: float | None = None) -> Outcome:
         """The hub's answer to `ask`. `retry_after_s`: the pause that it asks for."""
-        if ask.how == "repeated":
-            return Outcome("" if status < 300 else f"{status}")
         if status >= 300:
-            if ask.kind != "enrol":
+            if ask.kind != "enrol" and ask.how != "repeated":
                 self._pace_of(ask).failed(now_s, self._draws.one(), retry_after_s)
-            return Outcome(f"{status} {said(data)}".strip())
+            return refusal(status, data)
+        if ask.how == "repeated":
+            return Outcome()
         try:
             if ask.kind == "ingest":
                 return self._acknowledged(now_s, msgspec.msgpack.decode(data, type=Ack))
@@ -250,7 +252,7 @@ class LightDevice:
                 self.enrolled = True
         except _REPLIES as error:
             self.failed(now_s, ask)
-            return Outcome(f"not an answer: {error}"[:120])
+            return Outcome("not an answer", f"{error}"[:200])
         return Outcome()
 
     def _acknowledged(self, now_s: float, ack: Ack) -> Outcome:
@@ -266,7 +268,7 @@ class LightDevice:
         else:
             self._sync.failed(now_s, self._draws.one())
         why = "" if progress else "confirmed nothing new"
-        return Outcome(why, sum(outbox.cursors.values()) - before, len(ack.rejected))
+        return Outcome(why, why, sum(outbox.cursors.values()) - before, len(ack.rejected))
 
     def _told(self, now_s: float, reply: CheckInReply) -> None:
         if reply.root:
@@ -293,7 +295,8 @@ class LightDevice:
 
 
 class _Problem(msgspec.Struct):
-    detail: str
+    detail: str = ""
+    type: str = ""
 
 
 class _Signed(msgspec.Struct):
@@ -304,12 +307,13 @@ class _Root(msgspec.Struct):
     signed: _Signed
 
 
-def said(data: bytes) -> str:
-    """The one line of a problem (RFC 9457), else the beginning of whatever it is."""
+def refusal(status: int, data: bytes) -> Outcome:
+    """What a problem says (RFC 9457), else the beginning of whatever it is."""
     try:
-        return msgspec.json.decode(data, type=_Problem).detail[:200]
+        problem = msgspec.json.decode(data, type=_Problem)
     except _REPLIES:
-        return data[:100].decode("utf-8", "replace")
+        return Outcome(f"{status}", data[:100].decode("utf-8", "replace"))
+    return Outcome(f"{status} {problem.type.rpartition(':')[2]}".strip(), problem.detail[:300])
 
 
 def root_version(root: bytes) -> int:

@@ -1,0 +1,98 @@
+"""What a person sees of a fleet of light devices: a line that moves while it runs, and one table in the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from firmware_sim.load.tally import Tally
+
+_EVERY_S = 0.5
+
+
+class Progress:
+    """On a terminal a line that moves; elsewhere nothing until the end. `phase`: what is going on."""
+
+    def __init__(self, console: Console, devices: int) -> None:
+        self._devices = devices
+        self._started_s = time.monotonic()
+        self._shown_s = 0.0
+        self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
+        if self._live is not None:
+            self._live.start()
+
+    def show(self, phase: str, enrolled: int, tally: Tally) -> None:
+        now_s = time.monotonic()
+        if self._live is None or now_s - self._shown_s < _EVERY_S:
+            return
+        self._shown_s = now_s
+        minutes, seconds = divmod(round(now_s - self._started_s), 60)
+        ingest, checkin = tally.of("ingest"), tally.of("checkin")
+        text = (
+            f"{minutes}:{seconds:02d}  {phase}: {enrolled:,} of {self._devices:,} enrolled, {tally.items_confirmed:,} items in"
+            f" {ingest.accepted:,} envelopes, {checkin.accepted:,} check-ins, {_troubles(tally):,} refused or failed"
+        )
+        self._live.update(text, refresh=True)
+
+    def stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+
+def _troubles(tally: Tally) -> int:
+    return sum(sum(exchanges.refused.values()) + sum(exchanges.failed.values()) for exchanges in tally.exchanges.values())
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """Of what `LoadFleet.summary` says, and of real agents where there are any."""
+    table = Table(title=f"{summary['enrolled']:,} light devices in {summary['processes']} processes, {summary['ran_s']:.0f} s")
+    for column in ("", "asked", "accepted", "refused", "failed", "p50 ms", "p95 ms", "p99 ms"):
+        reasons = column in ("refused", "failed")
+        table.add_column(column, justify="right" if column else "left", no_wrap=not reasons, min_width=len(column))
+    for kind, figures in summary["exchanges"].items():
+        times = [_ms(figures["answered_s"][q]) for q in ("p50", "p95", "p99")]
+        counts = [
+            f"{figures['asked']:,}",
+            f"{figures['accepted']:,}",
+            _reasons(figures["refused"]),
+            _reasons(figures["failed"]),
+        ]
+        table.add_row(_NAMES.get(kind, kind), *counts, *times)
+        if figures["troubled"]:
+            table.add_row("  on purpose", "", "", _reasons(figures["troubled"]), "", "", "", "")
+    late = [_ms(summary["turns_late_s"][q]) for q in ("p50", "p95", "p99")]
+    table.add_row("turns late by", "", "", "", "", *late)
+    table.caption = _caption(summary)
+    return table
+
+
+_NAMES = {"checkin": "check-ins", "enrol": "enrolments", "fetch": "bundles", "ingest": "envelopes"}
+
+
+def _caption(summary: Mapping[str, Any]) -> str:
+    items = summary["items"]
+    words = [
+        f"items: {items['confirmed']:,} confirmed, {items['waiting']:,} wait, {items['quarantined']:,} quarantined",
+        f"simulator's memory: {summary['memory_pss_bytes'] / 1e6:,.0f} MB (PSS)",
+    ]
+    if items["lost_by_wipe"]:
+        words.append(f"{items['lost_by_wipe']:,} items were lost with outboxes that were wiped on purpose")
+    for agent in summary.get("real", ()):
+        if agent.get("error"):
+            words.append(f"{agent['device']}: {agent['error']}")
+        else:
+            words.append(f"{agent['device']}: {agent['sent_items']:,} items sent, {agent['waiting']:,} wait")
+    return "\n".join(words)
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return "\n".join(f"{n:,} {reason}" for reason, n in sorted(counts.items(), key=lambda entry: -entry[1])) or "0"
+
+
+def _ms(value_s: float | None) -> str:
+    return "" if value_s is None else f"{value_s * 1e3:,.{0 if value_s > 0.1 else 1}f}"
