@@ -63,18 +63,21 @@ def fleet_command(
     What they say has the right form and size; it is made by chance, not by physics: train nothing from it. Use a hub that is
     there for trying. Ctrl-C ends it, with the summary.
     """
+    import msgspec
+
     from firmware_sim.load.fleet import FleetRun
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if token == "-":  # noqa: S105  # where to read it from
         token = sys.stdin.read(MAX_TOKEN).strip()
     plan, machines = _planned(scenario, prefix, of_plan)
-    speed = speed or machines.speed
+    seed, speed = machines.seed if seed is None else seed, speed or machines.speed
+    machines = msgspec.structs.replace(machines, seed=seed, speed=speed, duration_s=duration or machines.duration_s)
     run = FleetRun(
         plan=plan,
-        seed=machines.seed if seed is None else seed,
+        seed=seed,
         speed=speed,
-        t0_ns=_head_start(speed, duration or machines.duration_s),
+        t0_ns=_head_start(speed, machines.duration_s),
         url=url.rstrip("/"),
         token=token,
         prefix=prefix,
@@ -82,7 +85,7 @@ def fleet_command(
         connections=connections,
         settle=settle,
     )
-    _play(run, machines, real, duration or machines.duration_s, out, as_json)
+    _play(run, machines, real, out, as_json)
 
 
 def _planned(name: str | None, prefix: str, options: dict[str, Any]) -> tuple[FleetPlan, Scenario]:
@@ -116,7 +119,7 @@ def _head_start(speed: float, duration_s: float | None) -> int:
     return time.time_ns() - round(max(0.0, (1 - 1 / speed) * ahead_s) * 1e9)
 
 
-def _play(run: FleetRun, machines: Scenario, real: int, duration_s: float | None, out: Path | None, as_json: bool) -> None:
+def _play(run: FleetRun, machines: Scenario, real: int, out: Path | None, as_json: bool) -> None:
     import json
     import time
     from contextlib import ExitStack
@@ -125,7 +128,7 @@ def _play(run: FleetRun, machines: Scenario, real: int, duration_s: float | None
 
     from firmware_sim.load.fleet import LoadFleet
     from firmware_sim.load.real import RealAgents
-    from firmware_sim.load.show import Progress, summary_table
+    from firmware_sim.load.show import Progress, summary_lines, summary_table
     from firmware_sim.truth import fleet_truth, write_truth
     from firmware_sim.virtual import TRUTH_FILE
 
@@ -140,7 +143,8 @@ def _play(run: FleetRun, machines: Scenario, real: int, duration_s: float | None
         try:
             fleet.reach("ready", math.inf, lambda: progress.show("enrolling", fleet.enrolled, fleet.tally()))
             began_s = fleet.go()
-            over_s = math.inf if duration_s is None else duration_s / run.speed + began_s - time.monotonic()
+            lasts_s = math.inf if machines.duration_s is None else machines.duration_s / run.speed
+            over_s = lasts_s + began_s - time.monotonic()
             fleet.reach("done", over_s, lambda: progress.show("running", fleet.enrolled, fleet.tally()))
         except KeyboardInterrupt:
             pass
@@ -156,4 +160,7 @@ def _play(run: FleetRun, machines: Scenario, real: int, duration_s: float | None
     if as_json:
         click.echo(json.dumps(summary))
     else:
-        Console().print(summary_table(summary))
+        console = Console()
+        console.print(summary_table(summary))
+        for line in summary_lines(summary):
+            console.print(line, highlight=False, markup=False)

@@ -133,10 +133,14 @@ class LightDevice:
             body, self._repeat = self._repeat, None
             return Ask("ingest", "/v1/ingest", body, "repeated")
         if self._checkin.next_s <= now_s:
-            return self._fetch() or self._check_in()
+            return self._cut_off("checkin") or self._fetch() or self._check_in()
         if self._sync.next_s <= now_s:
-            return self._ingest(now_s)
+            return self._cut_off("ingest") or self._ingest(now_s)
         return None
+
+    def _cut_off(self, kind: Kind) -> Ask | None:
+        """What is not even made, for no connection would come about."""
+        return Ask(kind, f"/v1/{kind}", how="unreachable") if self._struck("hub_unreachable") else None
 
     def _live(self, now_s: float) -> None:
         self.life.live_until(now_s * self._speed)
@@ -170,16 +174,13 @@ class LightDevice:
         self._wanted = self.life.slots.to_fetch()
         if self._wanted is None:
             return None
-        how: How = "unreachable" if self._struck("hub_unreachable") else "whole"
         most = min(self._wanted.size, MAX_BUNDLE_BYTES)
-        return Ask("fetch", self.life.slots.path_of(self._wanted), how=how, max_bytes=most)
+        return Ask("fetch", self.life.slots.path_of(self._wanted), max_bytes=most)
 
     def _sent_as(self, kind: Kind, body: bytes, n_items: int = 0) -> Ask:
         """The request, as the line has it at this time."""
         how: How = "whole"
-        if self._struck("hub_unreachable"):
-            how = "unreachable"
-        elif self._struck("half_open"):
+        if self._struck("half_open"):
             how = "half"
         elif self._struck("damaged"):
             at = int(self._draws.one() * len(body))

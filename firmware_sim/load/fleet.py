@@ -145,8 +145,11 @@ class LoadFleet:
         }
 
     def _checked(self) -> list[_Process]:
-        for child in self._children:
-            child.check()
+        try:
+            for child in self._children:
+                child.check()
+        except LinkError as error:
+            raise LinkError(f"{error}; {self.enrolled:,} of {self.run.plan.devices:,} light devices are in") from None
         return self._children
 
 

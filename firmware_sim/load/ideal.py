@@ -55,13 +55,15 @@ class Answer:
 
 
 class IdealHub:
-    """`slots`: what every device should hold."""
+    """`slots`: what every device should hold. `keep`: whether batches are kept, to look into."""
 
-    def __init__(self, slots: list[DesiredSlots] | None = None) -> None:
+    def __init__(self, slots: list[DesiredSlots] | None = None, *, keep: bool = False) -> None:
         self.slots = slots or []
+        self._keep = keep
         self.archives: dict[str, bytes] = {}  # by path
         self.lanes: dict[LaneKey, LaneAccount] = {}
         self.checkins: dict[str, CheckIn] = {}
+        self.batches: list[Batch] = []  # where `keep` says so
         self._keys: dict[str, bytes] = {}
 
     def answer(self, ask: Ask, now_ns: int) -> Answer:
@@ -88,6 +90,8 @@ class IdealHub:
             self.checkins[sealed.device_id] = checkin
             return Answer(200, _encode(CheckInReply(hub_time_ns=now_ns, next_checkin_s=0.0, slots=self.slots)), checkin)
         batch = open_sealed(sealed, self._verify, Batch)
+        if self._keep:
+            self.batches.append(batch)
         return Answer(200, _encode(self._account(sealed.device_id, batch, now_ns)), batch)
 
     def _account(self, device_id: str, batch: Batch, now_ns: int) -> Ack:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -50,49 +50,37 @@ def _troubles(tally: Tally) -> int:
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
     """Of what `LoadFleet.summary` says, and of real agents where there are any."""
-    table = Table(title=f"{summary['enrolled']:,} light devices in {summary['processes']} processes, {summary['ran_s']:.0f} s")
-    for column in ("", "asked", "accepted", "refused", "failed", "p50 ms", "p95 ms", "p99 ms"):
-        reasons = column in ("refused", "failed")
-        table.add_column(column, justify="right" if column else "left", no_wrap=not reasons, min_width=len(column))
+    title = f"{summary['enrolled']:,} light devices in {summary['processes']} processes, {summary['ran_s']:.0f} s; times in ms"
+    table = Table(title=title)
+    for column in ("", "asked", "accepted", "refused", "failed", "p50", "p95", "p99"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for kind, figures in summary["exchanges"].items():
-        times = [_ms(figures["answered_s"][q]) for q in ("p50", "p95", "p99")]
-        counts = [
-            f"{figures['asked']:,}",
-            f"{figures['accepted']:,}",
-            _reasons(figures["refused"]),
-            _reasons(figures["failed"]),
-        ]
-        table.add_row(_NAMES.get(kind, kind), *counts, *times)
-        if figures["troubled"]:
-            table.add_row("  on purpose", "", "", _reasons(figures["troubled"]), "", "", "", "")
-    late = [_ms(summary["turns_late_s"][q]) for q in ("p50", "p95", "p99")]
-    table.add_row("turns late by", "", "", "", "", *late)
-    table.caption = _caption(summary)
+        counts = (figures["asked"], figures["accepted"], sum(figures["refused"].values()), sum(figures["failed"].values()))
+        table.add_row(_NAMES.get(kind, kind), *(f"{n:,}" for n in counts), *_times(figures["answered_s"]))
+    table.add_row("turns late by", "", "", "", "", *_times(summary["turns_late_s"]))
     return table
+
+
+def summary_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What the table has no room for: reasons, items, memory, real agents."""
+    for kind, figures in summary["exchanges"].items():
+        for what, words in (("refused", "refused"), ("failed", "failed"), ("troubled", "sent in trouble on purpose")):
+            for reason, n in sorted(figures[what].items(), key=lambda entry: -entry[1]):
+                yield f"{_NAMES.get(kind, kind)} {words}: {n:,} × {reason}"
+    items = summary["items"]
+    yield f"items: {items['confirmed']:,} confirmed, {items['waiting']:,} wait, {items['quarantined']:,} quarantined"
+    if items["lost_by_wipe"]:
+        yield f"items lost with outboxes that were wiped on purpose: {items['lost_by_wipe']:,}"
+    yield f"the simulator's memory: {summary['memory_pss_bytes'] / 1e6:,.0f} MB (PSS)"
+    for agent in summary.get("real", ()):
+        said = agent.get("error") or f"{agent['sent_items']:,} items sent, {agent['waiting']:,} wait"
+        yield f"{agent['device']}: {said}"
 
 
 _NAMES = {"checkin": "check-ins", "enrol": "enrolments", "fetch": "bundles", "ingest": "envelopes"}
 
 
-def _caption(summary: Mapping[str, Any]) -> str:
-    items = summary["items"]
-    words = [
-        f"items: {items['confirmed']:,} confirmed, {items['waiting']:,} wait, {items['quarantined']:,} quarantined",
-        f"simulator's memory: {summary['memory_pss_bytes'] / 1e6:,.0f} MB (PSS)",
-    ]
-    if items["lost_by_wipe"]:
-        words.append(f"{items['lost_by_wipe']:,} items were lost with outboxes that were wiped on purpose")
-    for agent in summary.get("real", ()):
-        if agent.get("error"):
-            words.append(f"{agent['device']}: {agent['error']}")
-        else:
-            words.append(f"{agent['device']}: {agent['sent_items']:,} items sent, {agent['waiting']:,} wait")
-    return "\n".join(words)
-
-
-def _reasons(counts: Mapping[str, int]) -> str:
-    return "\n".join(f"{n:,} {reason}" for reason, n in sorted(counts.items(), key=lambda entry: -entry[1])) or "0"
-
-
-def _ms(value_s: float | None) -> str:
-    return "" if value_s is None else f"{value_s * 1e3:,.{0 if value_s > 0.1 else 1}f}"
+def _times(quantiles_s: Mapping[str, float | None]) -> list[str]:
+    """Cells, ms."""
+    told = [quantiles_s[q] for q in ("p50", "p95", "p99")]
+    return ["" if value_s is None else f"{value_s * 1e3:,.{0 if value_s > 0.1 else 1}f}" for value_s in told]

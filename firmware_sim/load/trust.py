@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Final
 from urllib.parse import urlsplit
-
-import urllib3
 
 from models.contract.claim import ClaimToken, spki_sha256
 from models.errors import ConfigError, LinkError
@@ -69,18 +69,26 @@ def _pin_of(pem: bytes) -> bytes | None:
 
 
 def _get(url: str, path: str, tls: ssl.SSLContext | None, timeout_s: float) -> tuple[int, bytes]:
-    hostname = None if tls is None or tls.check_hostname else False
-    pool = urllib3.PoolManager(ssl_context=tls, assert_hostname=hostname, retries=False, timeout=timeout_s)
+    """Status and body. Raises LinkError."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if tls is None:
+        connection = HTTPConnection(host, parts.port or 80, timeout=timeout_s)
+    else:
+        connection = HTTPSConnection(host, parts.port or 443, timeout=timeout_s, context=tls)
     try:
-        with pool.request("GET", url.rstrip("/") + path, preload_content=False) as response:
-            return response.status, response.read(_MAX_BYTES)
-    except urllib3.exceptions.HTTPError as error:
+        connection.request("GET", parts.path.rstrip("/") + path)
+        response = connection.getresponse()
+        return response.status, response.read(_MAX_BYTES)
+    except (HTTPException, OSError, ValueError) as error:
         raise LinkError(f"no hub at {url}: {_reason(error)}") from None
     finally:
-        pool.clear()
+        connection.close()
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, urllib3.exceptions.NewConnectionError):
+    if isinstance(error, ConnectionRefusedError | socket.gaierror):
         return "connection refused or host not found"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not believed: {error.verify_message}"
     return f"{type(error).__name__}: {error}"[:200]

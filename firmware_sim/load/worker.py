@@ -15,6 +15,8 @@ from firmware_sim.load.wire import Reply, Target, Wire, WireError
 _LOOK_S: Final = 0.1  # so often the loop looks up, whatever is due
 _HANG_S: Final = 10.0
 _END_S: Final = 5.0
+_SETTLE_TRIES: Final = 12
+_SETTLE_PAUSE_S: Final = 0.05
 _ENROL_TRIES: Final = 8
 _ENROL_PAUSE_S: Final = 0.5
 _ADVICE: Final = {  # by status: refused for good, and what to do about it
@@ -39,6 +41,7 @@ class Worker:
     tally: Tally = field(default_factory=Tally)
     enrolled: int = 0
     _started_s: float = 0.0
+    _ended_s: float | None = None
     _free: asyncio.Semaphore = field(init=False)
     _stopping: asyncio.Event = field(init=False)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -53,7 +56,8 @@ class Worker:
 
     @property
     def now_s(self) -> float:
-        return time.monotonic() - self._started_s
+        """Seconds of the clock since the scenario began; in the end it stands still."""
+        return time.monotonic() - self._started_s if self._ended_s is None else self._ended_s
 
     # --- enrolment -----------------------------------------------------------------------------------------------
 
@@ -119,15 +123,19 @@ class Worker:
         await self._finish()
 
     async def settle(self, within_s: float) -> None:
-        """Let every device sync what waits, once more; those that cannot are left."""
-        until_s = self.now_s + within_s
+        """Let every device sync what waits, once more, while the scenario's time stands still; those that cannot are left."""
+        self._ended_s = self.now_s
+        deadline_s = time.monotonic() + within_s
         waiting = iter([device for device in self.devices if device.life.on])
 
         async def some() -> None:
             for device in waiting:
-                device.sync_now(self.now_s)
-                async with self._free:
-                    await self._exchanges(device, until_s)
+                for attempt in range(_SETTLE_TRIES):
+                    device.sync_now(self.now_s)
+                    await self._exchanges(device)
+                    if not device.waiting() or time.monotonic() > deadline_s:
+                        break
+                    await asyncio.sleep(min(_SETTLE_PAUSE_S * 2**attempt, 2.0))
 
         await asyncio.gather(*(some() for _ in range(self.connections)))
 
@@ -149,7 +157,7 @@ class Worker:
         device = self.devices[n]
         try:
             self.tally.late_s.add(self.now_s - max(due_s, 0.0))
-            await self._exchanges(device, float("inf"))
+            await self._exchanges(device)
             copy = device.clone()
             if copy is not None:
                 self.devices.append(copy)
@@ -158,12 +166,12 @@ class Worker:
             self._free.release()
             heapq.heappush(due, (device.next_s, n))
 
-    async def _exchanges(self, device: LightDevice, until_s: float) -> None:
+    async def _exchanges(self, device: LightDevice) -> None:
         """All that a device wants to say now, on one connection."""
         wire: Wire | None = None
         try:
             for _ in range(_IN_TURN):
-                if device.next_s > self.now_s or self.now_s > until_s:
+                if device.next_s > self.now_s:
                     return
                 ask = device.turn(self.now_s)
                 if ask is not None:
