@@ -27,6 +27,7 @@ CASES = (
     "soak",
     "ingest",
     "checkins",
+    "sim_fleet",
     "rollout_decision",
     "training",
     "tls",
