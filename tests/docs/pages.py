@@ -91,7 +91,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
         for line in block.text.replace("\\\n", " ").splitlines():
             if line.startswith("$ "):
                 words = shlex.split(line[2:], comments=True)
-                words = words[: words.index(">")] if ">" in words else words
+                words = words[: min((words.index(sign) for sign in "<>" if sign in words), default=len(words))]
                 if Path(words[0]).name == "tocsin":
                     yield f"{block.where}: {line}", words[1:]
 
