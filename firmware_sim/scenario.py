@@ -29,7 +29,15 @@ import msgspec
 from msgspec import Meta
 
 from firmware_sim.assets.catalog import ASSETS, MACHINE_FAULTS
-from firmware_sim.faults.catalog import ALL_CHANNELS, FIRMWARE_FAULTS, SERIAL_ONLY, culprit_of, default_ramp_s, unknown
+from firmware_sim.faults.catalog import (
+    ALL_CHANNELS,
+    FIRMWARE_FAULTS,
+    MQTT_ONLY,
+    SERIAL_ONLY,
+    culprit_of,
+    default_ramp_s,
+    unknown,
+)
 from firmware_sim.faults.fault import Fault
 from firmware_sim.firmware.catalog import ALL_FORMATS, FORMATS, LinkKind
 from firmware_sim.load.plan import FleetPlan, check_fleet
@@ -172,6 +180,8 @@ def check_fault(plan: AssetPlan, kind: str, channel: str | None, at: str) -> Non
         raise ConfigError(f"{at}.channel", f"no channel: {kind} befalls the firmware, and so all of them")
     if kind in SERIAL_ONLY and plan.link != "serial":
         raise ConfigError(f"{at}.kind", f"a fault of another kind of link; {kind} befalls serial lines only")
+    if kind in MQTT_ONLY and plan.link != "mqtt":
+        raise ConfigError(f"{at}.kind", f"a fault of another kind of link; {kind} befalls brokers only")
     if culprit == "link" and kind != "unplugged" and plan.form not in FORMATS.get(plan.link, ()):
         raise ConfigError(f"{at}.kind", f"unplugged: no other fault of the line can be played over {plan.form}")
     if channel is None and culprit == "sensor" and kind not in ALL_CHANNELS:

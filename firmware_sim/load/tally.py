@@ -26,6 +26,10 @@ class Histogram(msgspec.Struct):
         for bucket, n in other.counts.items():
             self.counts[bucket] = self.counts.get(bucket, 0) + n
 
+    def since(self, before: Histogram) -> Histogram:
+        """What has come since it was as `before`."""
+        return Histogram({bucket: n - before.counts.get(bucket, 0) for bucket, n in self.counts.items()})
+
     @property
     def n(self) -> int:
         return sum(self.counts.values())
