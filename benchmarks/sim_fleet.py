@@ -24,6 +24,7 @@ from benchmarks.ingest import CLIENT_CORES, HUB_CORE, cpu_s_of, served
 from firmware_sim.load.content import shape_of
 from firmware_sim.load.fleet import FleetRun, LoadFleet
 from firmware_sim.load.plan import FleetPlan
+from firmware_sim.load.tally import Histogram
 from hub.devices.issue import issue_token
 from hub.settings import Hub, init_hub
 from hub.state.database import open_state
@@ -84,19 +85,21 @@ def _steady(fleet: LoadFleet, hub: psutil.Process, server: Any) -> Iterator[Figu
     yield Figure(name="the hub's memory at most, PSS", value=max(hub_mb), unit="MB", better="lower")
     name = f"the simulator's memory at most, PSS, {PROCESSES} processes and their parent"
     yield Figure(name=name, value=max(simulator_mb), unit="MB", goal=MEMORY_GOAL_MB, better="lower")
+    for kind, what in (("checkin", "check-in"), ("ingest", "envelope")):
+        answered_s = after.of(kind).answered_s.since(before.of(kind).answered_s)
+        yield from _quantiles(f"{what} answered, connection included", answered_s)
+    yield from _quantiles("the simulator's turns begin late by", after.late_s.since(before.late_s))
+
+
+def _quantiles(name: str, times_s: Histogram) -> Iterator[Figure]:
+    for share in (0.5, 0.95, 0.99):
+        value = (times_s.quantile(share) or 0.0) * 1e3
+        yield Figure(name=f"{name}, p{share * 100:.0f}", value=value, unit="ms", better="lower")
 
 
 def _accounts(fleet: LoadFleet, hub: Hub, url: str) -> Iterator[Figure]:
     """What devices and hub say of it afterwards."""
-    summary, tally = fleet.summary(), fleet.tally()
-    for kind, what in (("checkin", "check-in"), ("ingest", "envelope"), ("enrol", "enrolment")):
-        for share in (0.5, 0.95):
-            value = (tally.of(kind).answered_s.quantile(share) or 0.0) * 1e3
-            yield Figure(
-                name=f"{what} answered, connection included, p{share * 100:.0f}", value=value, unit="ms", better="lower"
-            )
-    late_ms = (tally.late_s.quantile(0.95) or 0.0) * 1e3
-    yield Figure(name="the simulator's turns begin late by, p95", value=late_ms, unit="ms", better="lower")
+    summary = fleet.summary()
     wrong = sum(sum(e["refused"].values()) + sum(e["failed"].values()) for e in summary["exchanges"].values())
     yield Figure(name="requests refused or failed", value=wrong, unit="", goal=0, better="lower")
     ledger = _ledger(hub, url)

@@ -96,6 +96,8 @@ def test_quantiles_over_processes_are_those_of_all_times_within_a_bucket(times: 
         exact = sorted(times)[max(0, -(-len(times) * share // 1).__int__() - 1)]
         assert exact * 0.999 <= (whole.quantile(share) or 0) <= exact * 1.06
     assert Histogram().quantile(0.5) is None
+    later = merged([*tallies, Tally(late_s=Histogram({7: 3}))]).late_s
+    assert {bucket: n for bucket, n in later.since(whole).counts.items() if n} == {7: 3}
 
 
 def test_reasons_are_bounded() -> None:
