@@ -118,6 +118,8 @@ def _describe(plan: Scenario, fleet: LocalFleet) -> None:
         where = f".{fault.channel}" if fault.channel else ""
         end = f"{fault.end_s:g} s" if fault.end_s is not None else "the end"
         click.echo(f"fault: {fault.asset}{where} {fault.kind} from {fault.start_s:g} s to {end}, severity {fault.severity:g}")
+    if plan.fleet is not None:
+        click.echo(f"light devices: {plan.fleet.devices}, which `tocsin sim fleet --scenario` plays, and --virtual; not this")
     length = f"{plan.duration_s:g} s of event time" if plan.duration_s else "until Ctrl-C"
     click.echo(f"running at {plan.speed:g}x, {length}")
 

@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 from models.contract.clock import NS_PER_S
 from models.contract.config import load_profile
-from models.contract.items import BASELINE, Aggregate, Commissioning, Evidence, SlotScore, pack_floats
+from models.contract.items import (
+    BASELINE,
+    Aggregate,
+    Alert,
+    Commissioning,
+    Evidence,
+    SensorFault,
+    Severity,
+    SlotScore,
+    pack_floats,
+)
 
 _BLOCK: Final = 64  # windows
 _RUN: Final = 8  # windows in which a detector that rings too often rings or does not
@@ -135,6 +145,34 @@ def evidence(shape: Shape, device_id: str, seed: int, asset: int, window: int, a
         rate_hz=shape.rate_hz,
         channels=list(shape.channels),
         values=pack_floats(values),
+    )
+
+
+def alert(shape: Shape, device_id: str, asset: int, detector: str, severity: Severity, alert_id: str, opened_ns: int) -> Alert:
+    """As it opens, laid on the first channels."""
+    return Alert(
+        alert_id=alert_id,
+        asset=asset_name(device_id, asset),
+        profile=shape.profile,
+        detector=detector,
+        severity=severity,
+        opened_ns=opened_ns,
+        p_value=_IN_ALARM,
+        score=-math.log(_IN_ALARM),
+        top=list(zip(shape.channels[:2], (0.7, 0.3), strict=False)),
+    )
+
+
+def sensor_fault(shape: Shape, device_id: str, asset: int, fault_id: str, opened_ns: int) -> SensorFault:
+    """As it opens, on the first channel."""
+    return SensorFault(
+        fault_id=fault_id,
+        source="line",
+        asset=asset_name(device_id, asset),
+        channel=shape.channels[0],
+        fault="stuck",
+        opened_ns=opened_ns,
+        detail="does not move",
     )
 
 

@@ -8,11 +8,11 @@ it does one thing at a time, and of a bundle it checks the digest alone. `now_s`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
+from firmware_sim.load.ask import UNREADABLE, Ask, How, Kind, Outcome, refusal, root_version
 from firmware_sim.load.content import asset_name
 from firmware_sim.load.draws import Draws
 from firmware_sim.load.identity import LightIdentity
@@ -26,42 +26,8 @@ from models.contract.items import Lane
 from models.contract.names import MAX_BUNDLE_BYTES
 from models.version import VERSION
 
-Kind = Literal["enrol", "ingest", "checkin", "fetch"]
-How = Literal["whole", "damaged", "half", "repeated", "unreachable"]
-_MAX_REPLY_BYTES: Final = 1024 * 1024
 _MAX_PAUSE_S: Final = 3600.0
 _MSG_BYTES: Final = 300  # of an item, about, for what is reported
-_REPLIES: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request. `how`: damaged, cut off in the middle, sent before, or not to be sent at all, for no connection comes about.
-
-    `n_items`: of an ingest. An answer to what is `repeated` or `half` is of no account to the device."""
-
-    kind: Kind
-    path: str
-    body: bytes | None = None
-    how: How = "whole"
-    n_items: int = 0
-    max_bytes: int = _MAX_REPLY_BYTES
-
-    @property
-    def method(self) -> str:
-        return "GET" if self.body is None else "POST"
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an answer was worth. `refused`: why the hub took nothing, in words that are the same each time, "" = it did.
-
-    `detail`: what it said of that. `n_new`: items confirmed by it. `n_rejected`: items that it has put into quarantine."""
-
-    refused: str = ""
-    detail: str = ""
-    n_new: int = 0
-    n_rejected: int = 0
 
 
 class LightDevice:
@@ -251,7 +217,7 @@ class LightDevice:
                 self._fetched(now_s, data)
             else:
                 self.enrolled = True
-        except _REPLIES as error:
+        except UNREADABLE as error:
             self.failed(now_s, ask)
             return Outcome("not an answer", f"{error}"[:200])
         return Outcome()
@@ -288,35 +254,8 @@ class LightDevice:
             self._checkin.again(now_s)
             return
         if self.life.slots.settle(self.life.window(self.life.t_s)):
-            self.life.swapped()
+            self.life.look_anew()
         self._checkin.succeeded(now_s, self._draws.one(), asked_s)
 
     def _pace_of(self, ask: Ask) -> Pace:
         return self._sync if ask.kind == "ingest" else self._checkin
-
-
-class _Problem(msgspec.Struct):
-    detail: str = ""
-    type: str = ""
-
-
-class _Signed(msgspec.Struct):
-    version: int
-
-
-class _Root(msgspec.Struct):
-    signed: _Signed
-
-
-def refusal(status: int, data: bytes) -> Outcome:
-    """What a problem says (RFC 9457), else the beginning of whatever it is."""
-    try:
-        problem = msgspec.json.decode(data, type=_Problem)
-    except _REPLIES:
-        return Outcome(f"{status}", data[:100].decode("utf-8", "replace"))
-    return Outcome(f"{status} {problem.type.rpartition(':')[2]}".strip(), problem.detail[:300])
-
-
-def root_version(root: bytes) -> int:
-    """Of a TUF root; its signatures are not looked at. Raises msgspec.MsgspecError."""
-    return msgspec.json.decode(root, type=_Root).signed.version

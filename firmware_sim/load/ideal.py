@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from firmware_sim.load.device import Ask
+from firmware_sim.load.ask import Ask
 from models.contract.checkin import CheckIn, CheckInReply, DesiredSlots, Enrol, EnrolReply
 from models.contract.envelope import Ack, Batch, Rejection, open_sealed, read_sealed
 from models.contract.items import Item

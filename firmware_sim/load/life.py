@@ -11,14 +11,16 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from firmware_sim.load.content import Look, Shape, asset_name, commissioning, evidence
+import msgspec
+
+from firmware_sim.load.content import Look, Shape, alert, commissioning, evidence, sensor_fault
 from firmware_sim.load.draws import Draws
 from firmware_sim.load.outbox import Boot, LightOutbox
 from firmware_sim.load.plan import FleetPlan
 from firmware_sim.load.slots import LightSlots
 from firmware_sim.load.troubles import Edge, Troubles
 from models.contract.clock import NS_PER_S
-from models.contract.items import Alert, Body, ClockMark, SensorFault
+from models.contract.items import Alert, Body, ClockMark, SensorFault, Severity
 from models.contract.names import stable_id
 
 _DAY_S: Final = 86_400.0
@@ -140,10 +142,6 @@ class Life:
                 self._open_or_close()
         self.t_s = max(self.t_s, t_s)
 
-    def swapped(self) -> None:
-        """Its slots have changed: windows look otherwise from the open one on."""
-        self._look_anew()
-
     def _meet(self, edge: Edge) -> None:
         window = self.window(self.t_s)
         if edge.kind in ("reboot", "crash"):
@@ -157,7 +155,7 @@ class Life:
         elif edge.kind == "full_disk":
             self._fill(edge.begins, window)
         elif edge.kind == "bad_bundle":
-            self._look_anew()
+            self.look_anew()
 
     def _restart(self, boot: Boot, window: int) -> None:
         self.boot = boot
@@ -220,46 +218,28 @@ class Life:
             self._alert(asset)
         else:
             self._fault(asset)
-        self._look_anew()
+        self.look_anew()
 
     def _alert(self, asset: int) -> None:
-        shape, name = self._setting.shape, asset_name(self._device_id, asset)
-        detector, channels = self.slots.detectors()[0], shape.channels[:2]
-        alert = Alert(
-            alert_id=stable_id(name, self.outbox.epoch, self.boot.boot_id, self.now_ns),
-            asset=name,
-            profile=shape.profile,
-            detector=detector,
-            severity="critical" if self._draws.one() < 0.5 else "warning",
-            opened_ns=self.now_ns,
-            p_value=1e-6,
-            score=13.8,
-            top=list(zip(channels, (0.7, 0.3), strict=False)),
-        )
-        self._tell(alert)
-        self._tell(evidence(shape, self._device_id, self._content_seed, asset, self.window(self.t_s), alert.alert_id))
-        self._opened = _Open(alert, asset, self.t_s + self._draws.waiting(_ALERT_S))
+        shape, of, window = self._setting.shape, self._device_id, self.window(self.t_s)
+        alert_id = stable_id(of, "alert", self.outbox.epoch, self.boot.boot_id, self.now_ns)
+        severity: Severity = "critical" if self._draws.one() < 0.5 else "warning"
+        told = alert(shape, of, asset, self.slots.detectors()[0], severity, alert_id, self.now_ns)
+        self._tell(told)
+        self._tell(evidence(shape, of, self._content_seed, asset, window, alert_id))
+        self._opened = _Open(told, asset, self.t_s + self._draws.waiting(_ALERT_S))
 
     def _fault(self, asset: int) -> None:
-        name = asset_name(self._device_id, asset)
-        fault = SensorFault(
-            fault_id=stable_id(name, "fault", self.outbox.epoch, self.boot.boot_id, self.now_ns),
-            source="line",
-            asset=name,
-            channel=self._setting.shape.channels[0],
-            fault="stuck",
-            opened_ns=self.now_ns,
-            detail="does not move",
-        )
-        self._tell(fault)
-        self._opened = _Open(fault, asset, self.t_s + self._draws.waiting(_FAULT_S))
+        fault_id = stable_id(self._device_id, "fault", self.outbox.epoch, self.boot.boot_id, self.now_ns)
+        told = sensor_fault(self._setting.shape, self._device_id, asset, fault_id, self.now_ns)
+        self._tell(told)
+        self._opened = _Open(told, asset, self.t_s + self._draws.waiting(_FAULT_S))
 
     def _close(self, opened: _Open) -> None:
         self._opened = None
         if self.on:
-            closed = {**{name: getattr(opened.told, name) for name in opened.told.__struct_fields__}, "closed_ns": self.now_ns}
-            self._tell(type(opened.told)(**closed))
-        self._look_anew()
+            self._tell(msgspec.structs.replace(opened.told, closed_ns=self.now_ns))
+        self.look_anew()
 
     def _tell(self, body: Body) -> None:
         self.urgent = True
@@ -281,7 +261,8 @@ class Life:
         is_bundle = detector in self.slots.since_window
         return self._troubles.severity("bad_bundle", self.t_s, detector) if is_bundle else 0.0
 
-    def _look_anew(self) -> None:
+    def look_anew(self) -> None:
+        """Something has changed, such as its slots: windows look otherwise from the open one on."""
         if self.on and self._full_since is None:
             self.outbox.begin(self.window(self.t_s), self.boot, self._look())
 

@@ -19,8 +19,9 @@ from typing import Any, Final
 
 import msgspec
 
+from firmware_sim.load.ask import Ask
 from firmware_sim.load.content import shape_of
-from firmware_sim.load.device import Ask, LightDevice
+from firmware_sim.load.device import LightDevice
 from firmware_sim.load.ideal import Answer, IdealHub
 from firmware_sim.load.identity import LightIdentity
 from firmware_sim.load.life import Setting

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 from typing import Final, Literal
@@ -138,6 +139,8 @@ class Child:
 
 async def serve() -> None:
     """The child: play what the first line says, obey the others, stop when there are no more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who then stops things in order
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader(limit=16 * 1024 * 1024)

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from firmware_sim.load.tally import Tally
 
@@ -34,10 +35,10 @@ class Progress:
         minutes, seconds = divmod(round(now_s - self._started_s), 60)
         ingest, checkin = tally.of("ingest"), tally.of("checkin")
         text = (
-            f"{minutes}:{seconds:02d}  {phase}: {enrolled:,} of {self._devices:,} enrolled, {tally.items_confirmed:,} items in"
-            f" {ingest.accepted:,} envelopes, {checkin.accepted:,} check-ins, {_troubles(tally):,} refused or failed"
+            f"{minutes}:{seconds:02d} {phase}: {enrolled:,}/{self._devices:,} in, {tally.items_confirmed:,} items in"
+            f" {ingest.accepted:,} envelopes, {checkin.accepted:,} check-ins, {_troubles(tally):,} failed"
         )
-        self._live.update(text, refresh=True)
+        self._live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
 
     def stop(self) -> None:
         if self._live is not None:

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-from firmware_sim.load.device import Ask
+from firmware_sim.load.ask import Ask
 
 MAX_PAUSE_S: Final = 3600.0
 _MAX_HEAD_BYTES: Final = 32 * 1024
@@ -65,8 +65,10 @@ class Wire:
             raise WireError("no connection in time") from None
         except ssl.SSLError as error:
             raise WireError(f"TLS: {error.reason}") from None
-        except OSError:
+        except ConnectionRefusedError:
             raise WireError("connection refused") from None
+        except OSError as error:  # among them: this process may open no more files
+            raise WireError(error.strerror or type(error).__name__) from None
         return cls(reader, writer, target)
 
     async def exchange(self, ask: Ask, timeout_s: float) -> Reply:

@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from firmware_sim.load.device import Ask, LightDevice, Outcome
+from firmware_sim.load.ask import Ask, Outcome
+from firmware_sim.load.device import LightDevice
 from firmware_sim.load.tally import Tally, count
 from firmware_sim.load.wire import Reply, Target, Wire, WireError
 

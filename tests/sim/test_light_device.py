@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.uplink.attempts import Attempts
+from firmware_sim.load.ask import Ask
 from firmware_sim.load.content import Look, shape_of
-from firmware_sim.load.device import Ask, LightDevice
+from firmware_sim.load.device import LightDevice
 from firmware_sim.load.draws import Draws
 from firmware_sim.load.ideal import IdealHub
 from firmware_sim.load.life import Setting

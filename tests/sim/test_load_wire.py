@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_sim.load.device import Ask
+from firmware_sim.load.ask import Ask
 from firmware_sim.load.tally import Histogram, Tally, count, merged
 from firmware_sim.load.wire import Reply, Target, Wire, WireError, pause_s
 
