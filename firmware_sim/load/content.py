@@ -179,7 +179,7 @@ def sensor_fault(shape: Shape, device_id: str, asset: int, fault_id: str, opened
 Block = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]
 
 
-@lru_cache(64)
+@lru_cache(512)
 def _block(seed: int, asset: int, block: int, n_features: int) -> Block:
     """Features (windows, features), chances (windows, detectors), and whether it rings (runs, detectors)."""
     rng = np.random.default_rng((seed, asset, block))

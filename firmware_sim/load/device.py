@@ -71,7 +71,7 @@ class LightDevice:
         other: LightDevice = object.__new__(LightDevice)
         other.__dict__.update(self.__dict__)
         other.life = self.life.copy()
-        other._draws = Draws(self._setting.seed, self.device_id, "clone", self.life.t_s)
+        other._draws = Draws(self._setting.seed, self.device_id, "turns of a clone", self.life.boot.boot_id)
         other._sync, other._checkin = Pace(self._setting.plan.sync_s), Pace(self._setting.plan.checkin_s)
         other._repeat = other._late = None
         return other

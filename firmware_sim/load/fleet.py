@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
@@ -38,7 +38,7 @@ class FleetRun:
     speed: float
     t0_ns: int
     url: str
-    token: str
+    token: str = field(repr=False)
     prefix: str = "sim"
     processes: int = 1
     connections: int = 400
@@ -59,6 +59,14 @@ class LoadFleet:
         self._ca_pem = find_hub(run.url, read_claim(run.token))
 
     def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def _start(self) -> None:
         run = self.run
         for n in range(run.processes):
             setup = Setup(
@@ -77,9 +85,11 @@ class LoadFleet:
                 settle=run.settle,
             )
             self._children.append(_Process(setup))
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._close()
+
+    def _close(self) -> None:
         for child in self._children:
             child.close()
 

@@ -83,7 +83,7 @@ class Life:
         """The copied card: the same state, from now on a boot of its own."""
         other: Life = object.__new__(Life)
         other.__dict__.update(self.__dict__)
-        other._draws = Draws(self._setting.seed, self._device_id, "clone", self.t_s)
+        other._draws = Draws(self._setting.seed, self._device_id, "clone", self.boot.boot_id)
         other._next_s, other._held = dict(self._next_s), list(self._held)
         other.slots = self.slots.copy(other.refusal_of)
         other.outbox = self.outbox.copy()

@@ -79,7 +79,6 @@ class RealAgents:
         return [self._status(name, max(1.0, deadline_s - time.monotonic())) for name in names]
 
     def _configured(self, gateway: Gateway, broker: Broker | None, fleet: ProcessFleet) -> Path:
-        assert self._scenario.fleet is None
         folder = self._folder / gateway.device_id
         folder.mkdir()
         token = folder / _TOKEN_FILE
@@ -101,4 +100,4 @@ class RealAgents:
         status = json.loads(done.stdout)
         hub = status["hub"] or {}
         told = {key: hub.get(key) for key in ("enrolled", "sent_items", "rejected", "sync_error")}
-        return {"device": name, **told, "windows": status["assets"], "waiting": status["backlog_items"]}
+        return {"device": name, **told, "waiting": status["backlog_items"]}

@@ -93,7 +93,11 @@ class Wire:
                 await self._reader.read(1)
 
     def close(self) -> None:
-        self._writer.transport.abort() if self._target.tls else self._writer.close()
+        """At once: the farewell of TLS would be waited for."""
+        if self._target.tls is None:
+            self._writer.close()
+        else:
+            self._writer.transport.abort()
 
     def _head(self, ask: Ask) -> bytes:
         lines = [f"{ask.method} {self._target.base}{ask.path} HTTP/1.1", f"Host: {self._target.host}:{self._target.port}"]

@@ -183,15 +183,33 @@ def test_a_hub_that_was_away_gets_all_of_its_devices_back_and_misses_nothing(tmp
     assert sum(lane["cursor"] for lane in lanes) == summary["items"]["confirmed"]
 
 
-def test_the_command_plays_a_scenario_ends_cleanly_on_a_signal_and_sums_up(hub: Hub, url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("real", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_command_plays_a_scenario_real_agents_among_them_and_sums_up_on_a_signal(
+    hub: Hub, url: str, tmp_path: Path, real: int
+) -> None:
+    prefix, n = f"cli{real}", 12 + real
     command = [sys.executable, "-m", "tocsin", "sim", "fleet", "--hub", url, "--token", "-", "--scenario", "full-disk"]
-    command += ["--devices", "12", "--sync-s", "0.5", "--checkin-s", "1", "--prefix", "cli", "--json", "--out", str(tmp_path)]
+    command += [
+        "--real",
+        "1",
+        "--devices",
+        "12",
+        "--sync-s",
+        "0.5",
+        "--checkin-s",
+        "1",
+        "--prefix",
+        "cli",
+        "--json",
+        "--out",
+        str(tmp_path),
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
-        process.stdin.write(token_of(hub, 12))
+        process.stdin.write(token_of(hub, n))
         process.stdin.close()
         client = Operator(hub, url)
-        wait_until(lambda: _checked_in(client, "cli") == 12, 30, "all have checked in")
+        wait_until(lambda: _checked_in(client, prefix) == n, 40, "all have checked in")
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
         assert process.stderr is not None
@@ -199,6 +217,8 @@ def test_the_command_plays_a_scenario_ends_cleanly_on_a_signal_and_sums_up(hub: 
     assert (process.returncode, complaints) == (0, "")
     summary = json.loads(said)
     assert (summary["enrolled"], summary["exchanges"]["checkin"]["refused"]) == (12, {})
+    told = [(agent["device"], agent["enrolled"], agent["rejected"]) for agent in summary.get("real", [])]
+    assert told == [(f"{prefix}-real-1", True, 0)][:real]
     assert {event.event for event in read_fleet_truth(tmp_path / "truth.jsonl")} == {"full_disk", "hub_unreachable"}
 
 
