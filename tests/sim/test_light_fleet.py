@@ -189,31 +189,21 @@ def test_the_command_plays_a_scenario_real_agents_among_them_and_sums_up_on_a_si
 ) -> None:
     prefix, n = f"cli{real}", 12 + real
     command = [sys.executable, "-m", "tocsin", "sim", "fleet", "--hub", url, "--token", "-", "--scenario", "full-disk"]
-    command += [
-        "--real",
-        "1",
-        "--devices",
-        "12",
-        "--sync-s",
-        "0.5",
-        "--checkin-s",
-        "1",
-        "--prefix",
-        "cli",
-        "--json",
-        "--out",
-        str(tmp_path),
-    ]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command += ["--real", str(real), "--devices", "12", "--sync-s", "0.5", "--checkin-s", "1"]
+    command += ["--prefix", prefix, "--json", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
         assert process.stdin is not None
         process.stdin.write(token_of(hub, n))
         process.stdin.close()
+        process.stdin = None
         client = Operator(hub, url)
         wait_until(lambda: _checked_in(client, prefix) == n, 40, "all have checked in")
         process.send_signal(signal.SIGINT)
-        assert process.stdout is not None
-        assert process.stderr is not None
-        said, complaints = process.stdout.read(), process.stderr.read()
+        said, complaints = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
     assert (process.returncode, complaints) == (0, "")
     summary = json.loads(said)
     assert (summary["enrolled"], summary["exchanges"]["checkin"]["refused"]) == (12, {})
