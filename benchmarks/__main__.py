@@ -28,6 +28,7 @@ CASES = (
     "ingest",
     "checkins",
     "pages",
+    "sim_fleet",
     "rollout_decision",
     "training",
     "tls",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from firmware_sim.judging.cli import judge_command
+from firmware_sim.load.cli import fleet_command
 from firmware_sim.replay_cli import address, replay_command
 from models.errors import ConfigError
 
@@ -117,6 +118,8 @@ def _describe(plan: Scenario, fleet: LocalFleet) -> None:
         where = f".{fault.channel}" if fault.channel else ""
         end = f"{fault.end_s:g} s" if fault.end_s is not None else "the end"
         click.echo(f"fault: {fault.asset}{where} {fault.kind} from {fault.start_s:g} s to {end}, severity {fault.severity:g}")
+    if plan.fleet is not None:
+        click.echo(f"light devices: {plan.fleet.devices}, which `tocsin sim fleet --scenario` plays, and --virtual; not this")
     length = f"{plan.duration_s:g} s of event time" if plan.duration_s else "until Ctrl-C"
     click.echo(f"running at {plan.speed:g}x, {length}")
 
@@ -150,12 +153,14 @@ def list_command() -> None:
     """The scenarios that come with Tocsin, the machines, and what can go wrong with them."""
     from firmware_sim.assets.catalog import MACHINE_FAULTS
     from firmware_sim.faults.catalog import FIRMWARE_FAULTS, LINK_FAULTS, SENSOR_FAULTS
+    from firmware_sim.load.plan import EVENT_KINDS
     from firmware_sim.scenario import builtin_names, load_scenario
 
     click.echo("scenarios")
     for name in builtin_names():
         plan = load_scenario(name)
-        click.echo(f"  {name:16} {plan.title} ({len(plan.assets)} assets, {len(plan.faults)} faults)")
+        light = f", {plan.fleet.devices} light devices" if plan.fleet else ""
+        click.echo(f"  {name:16} {plan.title} ({len(plan.assets)} assets, {len(plan.faults)} faults{light})")
     for profile, faults in MACHINE_FAULTS.items():
         click.echo(f"faults of a {profile}")
         for kind, channels in faults.items():
@@ -163,7 +168,11 @@ def list_command() -> None:
     click.echo(f"faults of any sensor: {', '.join(SENSOR_FAULTS)}")
     click.echo(f"faults of any firmware: {', '.join(FIRMWARE_FAULTS)}")
     click.echo(f"faults of any line: {', '.join(LINK_FAULTS)}")
+    click.echo("what befalls light devices")
+    for kind, event in EVENT_KINDS.items():
+        click.echo(f"  {kind:16} {event.text}")
 
 
 sim.add_command(replay_command)
+sim.add_command(fleet_command)
 sim.add_command(judge_command)

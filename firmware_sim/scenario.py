@@ -31,9 +31,18 @@ import msgspec
 from msgspec import Meta
 
 from firmware_sim.assets.catalog import ASSETS, MACHINE_FAULTS
-from firmware_sim.faults.catalog import ALL_CHANNELS, FIRMWARE_FAULTS, SERIAL_ONLY, culprit_of, default_ramp_s, unknown
+from firmware_sim.faults.catalog import (
+    ALL_CHANNELS,
+    FIRMWARE_FAULTS,
+    MQTT_ONLY,
+    SERIAL_ONLY,
+    culprit_of,
+    default_ramp_s,
+    unknown,
+)
 from firmware_sim.faults.fault import Fault
 from firmware_sim.firmware.catalog import ALL_FORMATS, FORMATS, LinkKind
+from firmware_sim.load.plan import FleetPlan, check_fleet
 from firmware_sim.operation.plan import AmbientPlan, LoadPlan, MaintenancePlan, check_load, check_maintenance
 from firmware_sim.scenario_lines import line_of
 from models.contract.config import load_profile, read_toml
@@ -91,7 +100,7 @@ class FaultPlan(_Strict, frozen=True, kw_only=True):
 
 class Scenario(_Strict, frozen=True, kw_only=True):
     """See the module's text. `start`: event time of second 0; None = now, or 2026-01-01 in virtual time.
-    `duration_s`: None = until stopped."""
+    `duration_s`: None = until stopped. `fleet`: light devices beside the machines (`load/plan.py`)."""
 
     assets: Annotated[tuple[AssetPlan, ...], Meta(min_length=1, max_length=1000)]
     faults: tuple[FaultPlan, ...] = ()
@@ -101,6 +110,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     speed: Positive = 1.0
     duration_s: Positive | None = None
     start: datetime | None = None
+    fleet: FleetPlan | None = None
 
     def seed_of(self, plan: AssetPlan) -> int:
         """An asset's seed, 0 … 2**31: its own, or one that follows from its name and the scenario's seed."""
@@ -159,6 +169,8 @@ def check_scenario(scenario: Scenario, where: str) -> None:
         if fault.end_s is not None and fault.end_s <= fault.start_s:
             raise ConfigError(f"{at}.end_s", f"a time after start_s, which is {fault.start_s:g}")
     check_maintenance(scenario.maintenance, names, where)
+    if scenario.fleet is not None:
+        check_fleet(scenario.fleet, f"{where}: fleet")
 
 
 def check_fault(plan: AssetPlan, kind: str, channel: str | None, at: str) -> None:
@@ -178,6 +190,8 @@ def check_fault(plan: AssetPlan, kind: str, channel: str | None, at: str) -> Non
         raise ConfigError(f"{at}.channel", f"no channel: {kind} befalls the firmware, and so all of them")
     if kind in SERIAL_ONLY and plan.link != "serial":
         raise ConfigError(f"{at}.kind", f"a fault of another kind of link; {kind} befalls serial lines only")
+    if kind in MQTT_ONLY and plan.link != "mqtt":
+        raise ConfigError(f"{at}.kind", f"a fault of another kind of link; {kind} befalls brokers only")
     if culprit == "link" and kind != "unplugged" and plan.form not in FORMATS.get(plan.link, ()):
         raise ConfigError(f"{at}.kind", f"unplugged: no other fault of the line can be played over {plan.form}")
     if channel is None and culprit == "sensor" and kind not in ALL_CHANNELS:

@@ -1,6 +1,7 @@
 """Ground truth: what really was wrong, when, and which assets were watched meanwhile, against which detection is measured.
 
-One JSON object a line, told apart by `kind`: `observed` for an asset's span, else whose fault an event is.
+One JSON object a line, told apart by `kind`: `observed` for an asset's span, `fleet` for what befell light devices, else whose
+fault an event is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 from firmware_sim.assets.catalog import MACHINE_FAULTS
 from firmware_sim.faults.catalog import Culprit, culprit_of
 from firmware_sim.faults.fault import Fault
+from firmware_sim.load.plan import EVENT_KINDS, FleetPlan, Whose, befallen, device_name
 from models.contract.clock import NS_PER_S
 from models.errors import ConfigError
 from models.files import write_durably
@@ -44,6 +46,36 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     end_ns: int
 
 
+class FleetTruth(msgspec.Struct, frozen=True, kw_only=True):
+    """What befell light devices. `whose`: trouble it is. `bundle`: which bundles, with `*` for anything."""
+
+    kind: Literal["fleet"] = "fleet"
+    event: str
+    whose: Whose
+    devices: tuple[str, ...]
+    start_ns: int
+    end_ns: int | None
+    severity: float = 1.0
+    bundle: str = "*"
+
+
+def fleet_truth(plan: FleetPlan, seed: int, t0_ns: int, prefix: str) -> list[FleetTruth]:
+    """Of all events of a plan, the earliest first. `t0_ns`: event time of second 0."""
+    found = [
+        FleetTruth(
+            event=event.kind,
+            whose=EVENT_KINDS[event.kind].whose,
+            devices=tuple(device_name(prefix, number) for number in chosen),
+            start_ns=t0_ns + round(event.start_s * NS_PER_S),
+            end_ns=None if event.end_s is None else t0_ns + round(event.end_s * NS_PER_S),
+            severity=event.severity,
+            bundle=event.bundle,
+        )
+        for event, chosen in zip(plan.events, befallen(plan, seed), strict=True)
+    ]
+    return sorted(found, key=lambda event: (event.start_ns, event.event))
+
+
 def truth_of(asset: str, profile: str, faults: Iterable[Fault], t0_ns: int) -> list[TruthEvent]:
     """What was wrong with one asset. `t0_ns`: event time of second 0."""
     return [
@@ -69,10 +101,12 @@ def maintenance_of(asset: str, span_s: tuple[float, float], t0_ns: int) -> Truth
     )
 
 
-def write_truth(path: Path, events: Iterable[TruthEvent], observed: Iterable[Observed] = ()) -> None:
-    """The spans, then all events, the earliest first. Raises OSError."""
+def write_truth(
+    path: Path, events: Iterable[TruthEvent], observed: Iterable[Observed] = (), fleet: Iterable[FleetTruth] = ()
+) -> None:
+    """The spans, then all events, the earliest first, then those of light devices. Raises OSError."""
     ordered = sorted(events, key=lambda event: (event.start_ns, event.asset, event.fault))
-    write_durably(path, b"".join(msgspec.json.encode(line) + b"\n" for line in (*observed, *ordered)))
+    write_durably(path, b"".join(msgspec.json.encode(line) + b"\n" for line in (*observed, *ordered, *fleet)))
 
 
 def read_truth(path: Path) -> list[TruthEvent]:
@@ -85,18 +119,27 @@ def read_observed(path: Path) -> list[Observed]:
     return [line for line in _lines(path) if isinstance(line, Observed)]
 
 
-def _lines(path: Path) -> Iterator[TruthEvent | Observed]:
+def read_fleet_truth(path: Path) -> list[FleetTruth]:
+    """What befell light devices. Raises OSError, ConfigError naming the line."""
+    return [line for line in _lines(path) if isinstance(line, FleetTruth)]
+
+
+def _lines(path: Path) -> Iterator[TruthEvent | Observed | FleetTruth]:
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         if not line.strip():
             continue
         try:
-            if msgspec.json.decode(line, type=_Kind).kind == "observed":
-                yield msgspec.json.decode(line, type=Observed)
-            else:
-                yield msgspec.json.decode(line, type=TruthEvent)
+            yield msgspec.json.decode(line, type=_Kind).decoded(line)
         except msgspec.DecodeError as error:
             raise ConfigError(f"{path}: line {number}", f"ground truth as `tocsin sim run --out` writes it: {error}") from None
 
 
 class _Kind(msgspec.Struct):
     kind: str
+
+    def decoded(self, line: bytes) -> TruthEvent | Observed | FleetTruth:
+        if self.kind == "observed":
+            return msgspec.json.decode(line, type=Observed)
+        if self.kind == "fleet":
+            return msgspec.json.decode(line, type=FleetTruth)
+        return msgspec.json.decode(line, type=TruthEvent)

@@ -5,6 +5,7 @@ In the output folder, one file an asset, and the truth:
     pump-1.jsonl  pump-2.csv  pump-3.cobs    what went over the serial line, byte for byte
     pump-5.tcp                               Modbus: its registers' image after each sample (`firmware.registers`)
     pump-4.mqtt.jsonl                        a line a publication: {"topic": …, "payload": …}, a byte of the payload a character
+    fleet.jsonl                              where there are light devices: what they and a hub say to each other (`load.play`)
     truth.jsonl                              see `truth`
 """
 
@@ -21,12 +22,13 @@ from firmware_sim.firmware.mqtt import ObjectMessages
 from firmware_sim.node import Node
 from firmware_sim.operation.plan import operation_of
 from firmware_sim.scenario import Scenario, planned_faults
-from firmware_sim.truth import Observed, write_truth
+from firmware_sim.truth import FleetTruth, Observed, fleet_truth, write_truth
 from models.contract.clock import NS_PER_S
 from models.errors import ConfigError
 
 _STEP_S: Final = 600.0
 TRUTH_FILE: Final = "truth.jsonl"
+FLEET: Final = "light devices"  # their key among what was played; no asset's name has a space
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,15 @@ def play_virtual(scenario: Scenario, out: Path) -> dict[str, Played]:
         Observed(asset=plan.name, profile=plan.profile, start_ns=scenario.virtual_start_ns, end_ns=end_ns)
         for plan in scenario.assets
     ]
-    write_truth(out / TRUTH_FILE, [event for node in nodes.values() for event in node.truth()], observed)
+    light: list[FleetTruth] = []
+    if scenario.fleet is not None:
+        from firmware_sim.load.play import PREFIX, play_fleet
+
+        t0_ns = scenario.virtual_start_ns
+        path, n_exchanges = play_fleet(scenario.fleet, scenario.seed, scenario.speed, scenario.duration_s, t0_ns, out)
+        played[FLEET] = Played(path, n_exchanges, path.stat().st_size)
+        light = fleet_truth(scenario.fleet, scenario.seed, t0_ns, PREFIX)
+    write_truth(out / TRUTH_FILE, [event for node in nodes.values() for event in node.truth()], observed, light)
     return played
 
 

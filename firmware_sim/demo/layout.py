@@ -19,6 +19,9 @@ rollout_tick_s = 1.0
 """
 
 
+QUICK_PACE = ("sync_s = 0.5", "checkin_s = 1.5", "update_s = 1.0", "health_s = 10.0")
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """A device of the demo and the simulated machines that it watches; none = it watches this machine."""
@@ -44,8 +47,16 @@ def gateways(scenario: Scenario) -> list[Gateway]:
     return [*devices, Gateway(HOST_DEVICE, "here", ())]
 
 
-def agent_toml(gateway: Gateway, hub_url: str, claim_token: str, broker: Broker, ports: Mapping[str, str]) -> str:
-    """The device's `tocsin.toml`. `claim_token`: the file's name. `ports`: the serial port of each asset that has one."""
+def agent_toml(
+    gateway: Gateway,
+    hub_url: str,
+    claim_token: str,
+    broker: Broker | None,
+    ports: Mapping[str, str],
+    pace: Sequence[str] = QUICK_PACE,
+) -> str:
+    """The device's `tocsin.toml`. `claim_token`: the file's name. `broker`: None where no asset needs one. `ports`: the serial
+    port of each asset that has one. `pace`: the lines that say how often it asks the hub."""
     lines = [
         "[device]",
         f'id = "{gateway.device_id}"',
@@ -55,10 +66,7 @@ def agent_toml(gateway: Gateway, hub_url: str, claim_token: str, broker: Broker,
         "[hub]",
         f'url = "{hub_url}"',
         f'claim_token_file = "{claim_token}"',
-        "sync_s = 0.5",
-        "checkin_s = 1.5",
-        "update_s = 1.0",
-        "health_s = 10.0",
+        *pace,
     ]
     if not gateway.assets:
         return "\n".join([*lines, *_asset("this-machine", "host"), "", "[[host]]", 'asset = "this-machine"', ""])
@@ -67,7 +75,7 @@ def agent_toml(gateway: Gateway, hub_url: str, claim_token: str, broker: Broker,
         if plan.link == "serial":
             lines += _serial(plan, ports[plan.name])
     by_mqtt = [plan.name for plan in gateway.assets if plan.link == "mqtt"]
-    if by_mqtt:
+    if by_mqtt and broker is not None:
         lines += _mqtt(by_mqtt, broker)
     return "\n".join([*lines, ""])
 

@@ -48,8 +48,11 @@ LINK_FAULTS: Final = (
     "reordered",
     "delayed",
     "unplugged",
+    "broker_restart",
+    "retained_junk",
 )
 SERIAL_ONLY: Final = ("merged_frames", "baud_mismatch")  # a broker delivers messages whole, and at no speed of its own
+MQTT_ONLY: Final = ("broker_restart", "retained_junk")
 _MACHINE_RAMP_S: Final = 20.0
 _DRIFT_RAMP_S: Final = 300.0
 

@@ -10,6 +10,9 @@ duplicated     a message comes twice, as from a sender that missed the acknowled
 reordered      a message comes after the one that follows it
 unplugged      nothing passes: the cable is out. Over real links the port vanishes, or the connection ends, and comes back
 delayed        a message comes up to ten seconds late, behind those sent meanwhile
+broker_restart nothing passes, and in the end comes all at once what publishers kept for a broker that was away
+retained_junk  somebody once left a message on the topic, with `retain`, that is no reading: it comes first, and again after
+               each restart of the broker
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from models.contract.clock import NS_PER_S
 _SHARE_STRUCK: Final = 0.5  # at severity 1
 _MAX_GARBAGE: Final = 48
 _MAX_DELAY_S: Final = 10.0
+_RETAINED: Final = b"offline"
 _N_STREAMS: Final = 10 + _MAX_GARBAGE
 _STREAM: Final = {"merged_frames": 4, "bit_errors": 5, "duplicated": 6, "reordered": 7, "delayed": 8}  # chance of each kind
 _SIZE, _GARBAGE = 9, 10  # how late, or where; the bytes of garbage
@@ -37,6 +41,8 @@ class FaultyLine:
         self._chance = NoiseField(seed, _N_STREAMS, "uniform")
         self._n_passed = 0
         self._held: list[tuple[int, Message]] = []  # what is under way longer, with the event time at which it arrives
+        self._kept: list[Message] = []  # what publishers keep while the broker is away
+        self._junk_came = False
 
     def carry(self, messages: Sequence[Message], faults: Sequence[Fault], t0_ns: int) -> list[Message]:
         """The messages as they arrive. `t0_ns`: event time of second 0 of the scenario."""
@@ -45,7 +51,8 @@ class FaultyLine:
         first_s, last_s = ((m.at_ns - t0_ns) / NS_PER_S for m in (messages[0], messages[-1]))
         active = [fault for fault in faults if fault.touches(first_s, last_s)]
         start, self._n_passed = self._n_passed, self._n_passed + len(messages)
-        if not active and not self._held:
+        if not active and not self._held and not self._kept:
+            self._junk_came = False
             return list(messages)
         arrived: list[Message] = []
         for number, message in enumerate(messages, start):
@@ -53,8 +60,21 @@ class FaultyLine:
             severity = {fault.kind: fault.level_at(t_s) for fault in active}
             late = [held for at_ns, held in self._held if at_ns <= message.at_ns]
             self._held = [entry for entry in self._held if entry[0] > message.at_ns]
-            arrived += [*self._in_time(message, number, severity), *late]
+            if severity.get("broker_restart", 0.0) > 0:
+                self._kept.append(message)
+                self._junk_came = False
+                continue
+            arrived += [*self._left_at_the_broker(message, severity), *self._in_time(message, number, severity), *late]
         return arrived
+
+    def _left_at_the_broker(self, message: Message, severity: Mapping[str, float]) -> list[Message]:
+        """What comes in front of `message`: what was retained on its topic, and what publishers kept."""
+        junk = []
+        if severity.get("retained_junk", 0.0) > 0:
+            junk = [] if self._junk_came else [message._replace(payload=_RETAINED)]
+        self._junk_came = severity.get("retained_junk", 0.0) > 0
+        kept, self._kept = self._kept, []
+        return [*junk, *kept]
 
     def _in_time(self, message: Message, number: int, severity: Mapping[str, float]) -> list[Message]:
         """What comes of one message when it is due; what comes later is held."""

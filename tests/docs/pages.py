@@ -123,7 +123,7 @@ def typed(page: Path) -> Iterator[tuple[str, list[str]]]:
             if block.info == "console" and not line.startswith("$ "):
                 continue
             words = shlex.split(line.removeprefix("$ "), comments=True)
-            words = words[: words.index(">")] if ">" in words else words
+            words = words[: min((words.index(sign) for sign in "<>" if sign in words), default=len(words))]
             if words:
                 yield line, words
 

@@ -25,7 +25,7 @@ from agent.sources.payload import PayloadDecoder
 from agent.sources.serial_port import stream_decoder
 from agent.sources.topics import compile_topics
 from firmware_sim.scenario import Scenario, load_scenario
-from firmware_sim.truth import Observed, TruthEvent
+from firmware_sim.truth import FleetTruth, Observed, TruthEvent
 from hub.lake.lake import open_lake
 from hub.lake.tables import SCHEMAS
 from hub.settings import HubConfig
@@ -131,8 +131,8 @@ def test_mqtt_messages_are_read_whole(block: Block) -> None:
 @pytest.mark.parametrize("block", blocks("json truth"), ids=ids)
 def test_truth_examples_decode(block: Block) -> None:
     for line in block.text.splitlines():
-        observed = json.loads(line)["kind"] == "observed"
-        event = msgspec.json.decode(line, type=Observed) if observed else msgspec.json.decode(line, type=TruthEvent)
+        types = {"observed": Observed, "fleet": FleetTruth}
+        event = msgspec.json.decode(line, type=types.get(json.loads(line)["kind"], TruthEvent))
         assert json.loads(msgspec.json.encode(event)) == json.loads(line)
 
 

@@ -30,9 +30,9 @@ def tocsin(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def served(hub: Hub, scheme: str = "http") -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(hub: Hub, scheme: str = "http", port: int = 0) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A hub process and its address; killed at the end if it still runs."""
-    command = [*COMMAND, "serve", "--data", str(hub.paths.root), "--port", "0"]
+    command = [*COMMAND, "serve", "--data", str(hub.paths.root), "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

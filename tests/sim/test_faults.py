@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from firmware_sim.faults.catalog import LINK_FAULTS, SERIAL_ONLY
+from firmware_sim.faults.catalog import LINK_FAULTS, MQTT_ONLY, SERIAL_ONLY
 from firmware_sim.faults.fault import Fault
 from firmware_sim.node import Node
 from firmware_sim.scenario import AssetPlan
@@ -219,6 +219,25 @@ def test_while_the_cable_is_out_nothing_passes_and_the_rest_is_whole() -> None:
     assert came == [at_ns for at_ns in sent if not 20e9 <= at_ns - T0_NS < 60e9]
 
 
+def test_what_was_published_to_a_broker_that_was_away_comes_all_at_once_in_its_order() -> None:
+    node = pump("senml", faults=[Fault("broker_restart", 20.0, 60.0)])
+    assert all(m.at_ns < T0_NS + 20e9 for m in node.due(59.0))
+    at_once = node.due(62.0)
+    assert at_once[0].at_ns < T0_NS + 22.1e9
+    assert [m.at_ns for m in at_once] == sorted(m.at_ns for m in at_once)
+    came = [m.payload for m in pump("senml", faults=[Fault("broker_restart", 20.0, 60.0)]).due(100.0)]
+    assert came == [m.payload for m in pump("senml").due(100.0)]
+
+
+def test_what_was_retained_comes_first_and_again_after_each_restart_of_the_broker() -> None:
+    faults = [Fault("retained_junk", 20.0), Fault("broker_restart", 50.0, 60.0)]
+    came = pump("senml", faults=faults).due(100.0)
+    junk = [n for n, m in enumerate(came) if m.payload == b"offline"]
+    assert [(came[n + 1].at_ns - T0_NS) // 10**9 for n in junk] == [20, 50]
+    assert {came[n].topic for n in junk} == {came[0].topic}
+    assert [m for m in came if m.payload != b"offline"] == pump("senml").due(100.0)
+
+
 @pytest.mark.parametrize("kind", LINK_FAULTS)
 @pytest.mark.parametrize("form", ["jsonl", "cobs"])
 def test_what_a_line_does_does_not_depend_on_the_ticks_in_which_it_is_asked_for(kind: str, form: str) -> None:
@@ -231,6 +250,12 @@ def test_what_a_line_does_does_not_depend_on_the_ticks_in_which_it_is_asked_for(
 def test_faults_of_serial_lines_are_refused_on_mqtt(kind: str) -> None:
     with pytest.raises(ConfigError, match="serial lines only"):
         pump("senml").inject(kind)
+
+
+@pytest.mark.parametrize("kind", MQTT_ONLY)
+def test_faults_of_brokers_are_refused_on_serial_lines(kind: str) -> None:
+    with pytest.raises(ConfigError, match="brokers only"):
+        pump("cobs").inject(kind)
 
 
 def test_faults_of_the_line_leave_readings_alone() -> None:
