@@ -28,12 +28,15 @@ NOT_RUN: Final[dict[tuple[str, ...], str]] = {
     ("agent", "act", "--really"): "switches a relay",
     ("hub", "train"): "TensorFlow takes too long to import",
     ("models", "import"): "needs a model from elsewhere",
+    ("hub", "notify", "test"): "tells people elsewhere",
+    ("sim", "fleet"): _NETWORK,
     ("sim", "judge"): "needs what the simulator has written",
 }
 RUN: Final = {("agent", "install", "--dry-run"), ("sim", "run", "--virtual")}  # of these, all the same
 EXIT_CODES: Final[dict[tuple[str, ...], int]] = {  # of what has nobody to answer it here
     ("agent", "status"): 3,
     ("agent", "recommission"): 3,
+    ("agent", "top"): 3,
 }
 BEFORE: Final[dict[tuple[str, ...], Callable[[Sandbox], None]]] = {  # what the page has told in words
     ("hub", "sign", "--export"): Sandbox.take_the_profile_s_key_away,
