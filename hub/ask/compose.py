@@ -55,7 +55,9 @@ def compose(parts: Parts) -> Composed:
 
 def _question(reader: Reader, view: ViewName) -> Question:
     group, bucket = groups(reader, view)
-    whose = entity(reader, view, bool(group))
+    whose = entity(reader, view, bool(group or bucket))
+    if group and whose and not reader.said("ask", "count"):  # which pumps alarmed on each site: both
+        group, whose = tuple(dict.fromkeys((*group, whose))), ""
     reader.take("thing", *OWN[view])
     reader.take("event", "alert", "trouble", "happened")
     never = whose in PLACES and view in EVENTS and (reader.take("ask", "never") is not None or reader.negated_event(*OWN[view]))
@@ -67,7 +69,7 @@ def _question(reader: Reader, view: ViewName) -> Question:
     if reader.take("ask", "trend") and not bucket and VIEWS[view].time:
         bucket = bucket_for(reader.parts.span)
     by, limit = (None, 0) if never else order(reader, view, whose, bool(group or bucket))
-    if whose and by is not None and by[0] == "n":
+    if whose and not group and by is not None and by[0] == "n":
         group, whose = (whose,), ""
     if count:
         reader.take("aggregate", "sum")

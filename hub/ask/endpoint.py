@@ -88,7 +88,7 @@ class Endpoint:
                 raise EndpointError(f"the endpoint answered {reply.status}")
             read = reply.read(MAX_REPLY + 1)
         except (HTTPException, OSError, ValueError) as error:
-            if ended.is_set():
+            if ended.is_set() or isinstance(error, TimeoutError):
                 raise EndpointError(f"the endpoint took longer than {self.timeout_s:g} s") from None
             raise EndpointError(f"the endpoint cannot be used: {type(error).__name__}") from None
         finally:

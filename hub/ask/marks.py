@@ -158,10 +158,16 @@ def _guess(token: Token, language: Language, names: Names) -> str | None:
     plain = [word for word in _guessable(language) if not digits]
     called = [word for word in names.singles if "".join(c for c in word if c.isdigit()) == digits]
     allowed = 2 if len(token.stem) >= _LONG else 1
-    found = process.extract(token.stem, [*plain, *called], scorer=OSA.distance, score_cutoff=allowed, limit=3)
+    similar = [word for word in (*plain, *called) if not _is_prefixed(token.stem, word)]
+    found = process.extract(token.stem, similar, scorer=OSA.distance, score_cutoff=allowed, limit=3)
     if not found or (len(found) > 1 and found[1][1] == found[0][1] and found[1][0] != found[0][0]):
         return None
     return str(found[0][0])
+
+
+def _is_prefixed(word: str, other: str) -> bool:
+    """Unconfirmed and confirmed, inactif and actif: a prefix is no slip, it turns a word round."""
+    return word != other and (word.endswith(other) or other.endswith(word))
 
 
 @cache

@@ -80,8 +80,9 @@ def entity(reader: Reader, view: ViewName, grouped: bool) -> str:
     if view not in EVENTS:
         reader.used.update(mark for mark in heads if mark.value("thing"))
     if grouped:
-        _pass_over(reader, heads, "")
-        return ""
+        asked = heads[0] if heads and not (own and own[0].first < heads[0].first) else None
+        _pass_over(reader, heads, asked.value("thing") if asked else "")
+        return (_column(view, asked) or "") if asked and view in EVENTS else ""
     if not heads:
         verb = view == "alerts" and reader.said("event", "alert") and not own and not reader.named("asset")
         return "asset" if verb else ""

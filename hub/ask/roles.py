@@ -11,7 +11,7 @@ from hub.ask.question import Filter
 FAULTS: Final = frozenset(
     ["stuck", "missing", "out_of_range", "spike", "link", "step", "noise", "rate", "time", "disagreement"]
 )
-VERDICTS: Final = frozenset({"confirm", "false-alarm", "maintenance"})
+VERDICTS: Final = frozenset({"confirm", "false-alarm", "maintenance", "unjudged"})
 SEVERITIES: Final = frozenset({"critical", "warning"})
 ASSET_STATES: Final = frozenset({"alarm", "silent", "commissioning", "normal"})
 DEVICE_WORDS: Final = frozenset({"online", "offline", "suspended", "revoked"})
@@ -135,7 +135,8 @@ _VALUES: Final[Mapping[ViewName, Mapping[str, Filter]]] = {
     "alerts": {
         **_OPEN,
         **{value: _is("severity", value) for value in SEVERITIES},
-        **{value: _is("verdict", value) for value in VERDICTS},
+        **{value: _is("verdict", value) for value in VERDICTS - {"unjudged"}},
+        "unjudged": Filter("verdict", "null"),
         "alarm": Filter("is_open", "true"),
     },
     "sensor_faults": {**_OPEN, **{value: _is("fault", value) for value in FAULTS}},

@@ -60,10 +60,9 @@ def _rows(question: Question) -> str:
     columns = list(view.shown)
     if question.order is not None and question.order[0] not in columns:
         columns.insert(3, question.order[0])
-    columns += [
-        each.column for each in question.filters if each.column not in columns and each.operator in ("<", "<=", ">", ">=")
-    ]
+    columns += [each.column for each in question.filters if each.operator in ("<", "<=", ">", ">=")]
     columns += ["verdict"] * any(each.column == "verdict" for each in question.filters)
+    columns = list(dict.fromkeys(columns))
     order = _direction(*question.order) + f", {view.shown[0]}" if question.order else view.order
     return _statement(columns, question.view, _conditions(question), order=order, limit=question.limit or MAX_LISTED)
 

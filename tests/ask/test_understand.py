@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.ask.catalog import VIEW_NAMES
+from hub.ask.engine import AskEngine
 from hub.ask.gate import check
 from hub.ask.names import Name, Names
 from hub.ask.question import Understood
@@ -51,6 +52,7 @@ def test_what_is_not_understood_is_told(text: str, unknown: tuple[str, ...], nam
         ("alerts on comprssor-1", ("comprssor-1", "compressor-1")),
         ("alertes à cause de la températrue", ("températrue", "temperature")),
         ("alerts since Wensday", None),  # two slips in a short word
+        ("inactive devices", None),  # a prefix is no slip
         ("alerts since Wednseday", ("Wednseday", "wednesday")),
     ],
 )
@@ -58,6 +60,36 @@ def test_slips_are_mended_and_told(text: str, guessed: tuple[str, str] | None, n
     understood = read(text, names)
     assert understood.guessed == ((guessed,) if guessed else ())
     assert bool(understood.unknown) == (guessed is None)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "rows"),
+    [
+        ("how many pumps alarmed per site?", ("site", "n"), [("lyon", 3), ("brest", 1), ("saint-etienne", 1)]),
+        ("combien de pompes ont sonné par site ?", ("site", "n"), [("lyon", 3), ("brest", 1), ("saint-etienne", 1)]),
+        ("which motors alarmed on each site?", ("site", "asset", "device", "n"), [("brest", "motor-1", "gw-brest-01", 2)]),
+        (
+            "alerts of motors by site and severity",
+            ("site", "severity", "n"),
+            [("brest", "critical", 1), ("brest", "warning", 1)],
+        ),
+        (
+            "pumps that did not alarm last week",
+            ("asset", "device", "site", "profile"),
+            [("pump-4", "gw-brest-01", "brest", "pump")],
+        ),
+        ("how many motors never alarmed?", ("n",), [(1,)]),
+        ("how many unconfirmed alerts in Lyon?", ("n",), [(5,)]),
+        ("how many alerts are not because of vibration?", ("n",), [(11,)]),
+        ("nombre d'alertes de la pompe 2", ("n",), [(3,)]),
+    ],
+)
+def test_the_finer_points(text: str, columns: tuple[str, ...], rows: list[Any], names: Names, runner: AskEngine) -> None:
+    understood = read(text, names)
+    assert understood.unknown == ()
+    assert understood.question is not None
+    result = runner.run(to_sql(understood.question), ZONE)
+    assert (result.columns, sorted(result.rows, key=str)) == (columns, sorted(rows, key=str))
 
 
 @pytest.mark.parametrize("text", ["", "?", "hello", "bonjour", "the of and", "le la les", "42", "x" * 60, "日本語", "🙂"])
@@ -113,7 +145,7 @@ def test_whatever_is_said_the_query_passes_the_gate(words: list[str], names: Nam
 
 @given(words=_MIXED)
 @settings(max_examples=20, deadline=None)
-def test_whatever_is_said_the_query_runs(words: list[str], names: Names, runner: Any) -> None:
+def test_whatever_is_said_the_query_runs(words: list[str], names: Names, runner: AskEngine) -> None:
     understood = read(" ".join(words), names)
     if understood.question is not None:
         runner.run(to_sql(understood.question), ZONE)
