@@ -1,13 +1,8 @@
-"""The device's page in a real browser: live without reload, on a phone, in the dark, without JavaScript, and nothing runs.
-
-Screenshots go to the folder that TOCSIN_ARTIFACTS names, else to ./artifacts.
-"""
+"""The device's page in a real browser: live without reload, on a phone, in the dark, without JavaScript, and nothing runs."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,17 +17,9 @@ from tests.agent.agent_process import CONFIG, AgentProcess
 from tests.agent.test_page_answers import HOSTILE, STRANGE
 from tests.agent.test_status_text import STATUS
 from tests.waiting import wait_until
+from tests.web.browsing import BROWSER_TESTS, Tab, launched, shoot
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-SIZES = {"desktop": (1280, 860), "phone": (390, 844)}
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: `apt-get install chromium` lets the page be tested"),
-]
+pytestmark = BROWSER_TESTS
 QUIET = [0.4, 0.8, 0.2, 0.6, 0.09, 0.5, 0.9, 0.3, 0.7, 0.15] * 9
 FULL: dict[str, Any] = {
     **STATUS,
@@ -54,26 +41,7 @@ FULL: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'tocsin[dev]'")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield browser
-        browser.close()
-
-
-class Tab:
-    """A page in a window of its own, and what its console complained about."""
-
-    def __init__(self, browser: Any, size: str = "desktop", **options: Any) -> None:
-        width, height = SIZES[size]
-        self._context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        self.page = self._context.new_page()
-        self.complaints: list[str] = []
-        self.page.on("console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def close(self) -> None:
-        self._context.close()
+    yield from launched()
 
 
 class Shown:
@@ -94,15 +62,6 @@ def shown() -> Iterator[Shown]:
     shown.page.stop()
 
 
-def shoot(page: Any, name: str) -> None:
-    """A picture of the whole page, for people."""
-    folder = Path(os.environ.get("TOCSIN_ARTIFACTS", "artifacts"))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"device-{name}.png"
-    page.screenshot(path=path, full_page=True)
-    assert path.stat().st_size > 10_000
-
-
 @pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("phone", "dark")])
 def test_the_device_fits_every_screen_in_light_and_dark(browser: Any, shown: Shown, size: str, scheme: str) -> None:
     tab = Tab(browser, size, color_scheme=scheme)
@@ -111,7 +70,7 @@ def test_the_device_fits_every_screen_in_light_and_dark(browser: Any, shown: Sho
     assert tab.page.inner_text("h1") == "1 machine in alarm"
     assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.page.locator(".asset .spark polyline").count() == 3
-    shoot(tab.page, f"{size}-{scheme}")
+    shoot(tab.page, f"device-{size}-{scheme}")
     tab.close()
     assert tab.complaints == []
 

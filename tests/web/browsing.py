@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +45,15 @@ class Tab:
 
     def close(self) -> None:
         self._context.close()
+
+
+def launched() -> Iterator[Any]:
+    """A browser, for a fixture of a module: while it runs there is an event loop in this thread, in the way of asyncio.run."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'tocsin[dev]'")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        yield browser
+        browser.close()
 
 
 def is_live(page: Any) -> None:

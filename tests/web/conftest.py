@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from hub.lake.lake import DeltaLake, open_lake
 from hub.state.database import open_state
-from tests.web.browsing import ARGS, CHROMIUM, Tab
+from tests.web.browsing import Tab, launched
 from tests.web.seeding import seed_fleet
 from tests.web.serving import TOKEN, served, state_url
 
@@ -67,13 +67,9 @@ def operator(stranger: httpx.Client) -> httpx.Client:
     return stranger
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'tocsin[dev]'")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield browser
-        browser.close()
+    yield from launched()
 
 
 @pytest.fixture
