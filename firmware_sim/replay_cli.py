@@ -98,8 +98,9 @@ def replay_command(
     _check_topic(topic, form, mqtt is not None)
     table = read_table(file, time_column, _names(ignore), only=_names(channels), rate_hz=rate)
     samples = samples_of(table, asset, time.time_ns() if retime else None)
-    link = _open_link(samples, form, link_path, wait, mqtt)
+    link: Link | None = None
     try:
+        link = _open_link(samples, form, link_path, wait, mqtt)
         if retime:
             samples = samples_of(table, asset, time.time_ns())  # once more: a reader may have been long in coming
         result = replay(samples, make_encoder(form, len(samples.channels), topic=topic), link, speed)
@@ -107,7 +108,8 @@ def replay_command(
         click.echo("stopped")
         return
     finally:
-        link.close()
+        if link is not None:
+            link.close()
     click.echo(
         f"played {result.n_rows} rows in {result.n_messages} messages in {result.took_s:.1f} s, {result.n_dropped} not taken"
     )
@@ -130,8 +132,8 @@ def _open_link(samples: Samples, form: str, link_path: Path | None, wait: bool, 
         click.echo(f"publishing {form} to {publisher.address}: {', '.join(names)}")
         return publisher
     port = PtyLink(link_path)
-    click.echo(f"{form} on {port.address}: {', '.join(names)}")
     try:
+        click.echo(f"{form} on {port.address}: {', '.join(names)}")
         if wait:
             click.echo("waiting for a reader")
             port.wait_for_reader()
