@@ -139,6 +139,8 @@ def test_assets_appear_with_their_states_and_stay_for_who_comes_late(
     link.notice([alert(severity="critical"), window(1, p_value=1e-9, alarm=True)], monotonic_ns())
     late = listen()
     wait_until(lambda: (late.latest(STATE) or {}).get("problem") == "ON")
+    kept = (TOPIC, AVAILABILITY, "tocsin/gw-1/rig-2/state")
+    wait_until(lambda: all(late.payloads(topic) for topic in kept), what="all that is retained, in whatever order it comes")
     assert late.latest(TOPIC)["components"]["problem"]["device_class"] == "problem"
     assert late.payloads(AVAILABILITY) == [b"online"]
     assert late.latest("tocsin/gw-1/rig-2/state")["connected"] is None
