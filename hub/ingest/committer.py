@@ -19,7 +19,8 @@ from hub.ingest.admission import Admitted, Judged
 from hub.ingest.boots import ANOTHER_ITEM, LaneBoots
 from hub.ingest.log import IngestLog, LogRecord
 from hub.ingest.positions import get_position, set_position
-from hub.ledger.ledger import SPANNING, LaneAccount, LaneKey, load_epochs, store
+from hub.ledger.known import KnownAccounts
+from hub.ledger.ledger import SPANNING, LaneAccount, LaneKey, store
 from hub.state.schema import quarantine
 from hub.state.upsert import upsert
 from models.contract.envelope import Ack, Rejection
@@ -40,17 +41,19 @@ class Committer:
         self._engine = engine
         self._log = log
         self._boots = LaneBoots()
+        self._accounts = KnownAccounts()
         self._log_may_be_ahead = True  # of the ledger: at the start, and after a commit that failed half-way
 
     def commit(self, group: Sequence[Admitted], now_ns: int) -> list[Ack | EnvelopeError]:
         """One outcome per batch, in order. Raises SQLAlchemyError, sqlite3.Error: then nothing of it is acknowledged."""
         if self._log_may_be_ahead:
             self._boots.forget()
+            self._accounts.forget()
             self.recover(now_ns)
         self._log_may_be_ahead = True
         with self._engine.begin() as connection:
             epochs = {(batch.device_id, batch.epoch) for batch in group}
-            accounts = load_epochs(connection, epochs)
+            accounts = self._accounts.load(connection, epochs)
             self._boots.load(connection, epochs)
             changed: dict[LaneKey, LaneAccount] = {}
             records: list[LogRecord] = []
@@ -93,14 +96,16 @@ class Committer:
 
     def _account_for(self, connection: Connection, records: Sequence[LogRecord], now_ns: int) -> None:
         epochs = {(record.device_id, record.epoch) for record in records}
-        accounts = load_epochs(connection, epochs)
+        accounts = self._accounts.load(connection, epochs)
         self._boots.load(connection, epochs)
+        changed: dict[LaneKey, LaneAccount] = {}
         for record in records:
             key = (record.device_id, record.epoch, record.lane)
-            account = accounts.get(key, LaneAccount())
+            account = accounts.get(key) or LaneAccount()
             self._boots.note(key, record)
-            accounts[key], _ = account.with_item(record.first_seq, record.seq, now_ns, kind=record.kind, rejected=False)
-        store(connection, accounts)
+            account, _ = account.with_item(record.first_seq, record.seq, now_ns, kind=record.kind, rejected=False)
+            accounts[key] = changed[key] = account
+        store(connection, changed)
         self._boots.store(connection, now_ns)
         set_position(connection, LEDGER, self._log.log_id, records[-1].position)
 

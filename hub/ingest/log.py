@@ -62,7 +62,9 @@ class IngestLog(Protocol):
     @property
     def log_id(self) -> str: ...
 
-    def append(self, records: Sequence[LogRecord]) -> None: ...
+    def append(self, records: Sequence[LogRecord]) -> None:
+        """The records are the log's own from then on: it gives them their positions."""
+        ...
 
     def read(self, after_position: int, limit: int) -> list[LogRecord]:
         """At most `limit` records with higher positions, in order; fewer, but at least one, where their bodies are so large
@@ -120,12 +122,15 @@ class SqliteIngestLog:
 
     def append(self, records: Sequence[LogRecord]) -> None:
         with self._write_lock:
-            rows = list(_chunks(records, self._end))
-            if not rows:
+            chunks = list(_chunks(records, self._end))
+            if not chunks:
                 return
             with _transaction(self._writer):
+                rows = [(last, first, _encoder.encode(chunk)) for last, first, chunk in chunks]
                 self._writer.executemany("INSERT INTO chunks (last, first, body) VALUES (?, ?, ?)", rows)
             self._end = rows[-1][0]
+            for (last, first, chunk), (_, _, body) in zip(chunks, rows, strict=True):
+                self._decoded.keep(last, _placed(chunk, first), len(body))
 
     def read(self, after_position: int, limit: int) -> list[LogRecord]:
         records: list[LogRecord] = []
@@ -177,23 +182,24 @@ class SqliteIngestLog:
             self._writer.close()
 
 
-def _chunks(records: Sequence[LogRecord], end: int) -> Iterator[tuple[int, int, bytes]]:
-    """The rows (last, first, body) for what is appended after position `end`."""
+def _chunks(records: Sequence[LogRecord], end: int) -> Iterator[tuple[int, int, Sequence[LogRecord]]]:
+    """What goes into a row each (last, first, records) when they are appended after position `end`."""
     start, n_bytes = 0, 0
     for n, record in enumerate(records):
         n_bytes += len(record.body)
         if n > start and (n - start == _CHUNK_RECORDS or n_bytes > _CHUNK_BYTES):
-            yield end + n, end + start + 1, _encoder.encode(records[start:n])
+            yield end + n, end + start + 1, records[start:n]
             start, n_bytes = n, len(record.body)
     if records:
-        yield end + len(records), end + start + 1, _encoder.encode(records[start:])
+        yield end + len(records), end + start + 1, records[start:]
 
 
 class _Decoded:
-    """Chunks as records. The latest that were decoded are kept: each reader of the log comes by within seconds."""
+    """Chunks as records. The latest are kept: each reader of the log comes by within seconds. For several threads."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[int, tuple[int, list[LogRecord]]] = OrderedDict()  # by the chunk's last position
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[int, tuple[int, Sequence[LogRecord]]] = OrderedDict()  # by the chunk's last position
         self._n_bytes = 0
 
     def records(self, rows: Iterable[tuple[int, int, bytes]], after_position: int) -> Iterator[LogRecord]:
@@ -203,20 +209,34 @@ class _Decoded:
             records = kept[1] if kept is not None else self._decode(last, first, body)
             yield from records if after_position < first else [one for one in records if one.position > after_position]
 
-    def clear(self) -> None:
-        self._kept.clear()
-        self._n_bytes = 0
+    def keep(self, last: int, records: Sequence[LogRecord], n_bytes: int) -> None:
+        """The records of the chunk that ends at `last`, and the size of their encoding."""
+        with self._lock:
+            self._forget(last)
+            self._kept[last] = n_bytes, records
+            self._n_bytes += n_bytes
+            while self._n_bytes > _KEPT_BYTES:
+                self._forget(next(iter(self._kept)))
 
-    def _decode(self, last: int, first: int, body: bytes) -> list[LogRecord]:
-        records = _decoder.decode(body)
-        for position, record in enumerate(records, first):
-            force_setattr(record, "position", position)  # it comes fresh from the decoder: nobody else has it yet
-        records = [record for record in records if record.device_id]
-        self._kept[last] = len(body), records
-        self._n_bytes += len(body)
-        while self._n_bytes > _KEPT_BYTES:
-            self._n_bytes -= self._kept.popitem(last=False)[1][0]
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+            self._n_bytes = 0
+
+    def _forget(self, last: int) -> None:
+        self._n_bytes -= self._kept.pop(last, (0, ()))[0]
+
+    def _decode(self, last: int, first: int, body: bytes) -> Sequence[LogRecord]:
+        records = [record for record in _placed(_decoder.decode(body), first) if record.device_id]
+        self.keep(last, records, len(body))
         return records
+
+
+def _placed(records: Sequence[LogRecord], first: int) -> Sequence[LogRecord]:
+    """The same, which nobody else may have yet, with their positions."""
+    for position, record in enumerate(records, first):
+        force_setattr(record, "position", position)
+    return records
 
 
 def _delete_up_to(connection: sqlite3.Connection, position: int) -> int:

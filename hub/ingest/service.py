@@ -3,8 +3,8 @@
     request ─ admit ─► waiting (bounded) ─► committer task ─► worker thread: log, ledger ─► futures ─► Ack
 
 Whatever waits when a commit begins goes in together, so under load the groups grow by themselves and the disk is synced
-at its own pace; an idle hub commits one batch at once. When too much waits, `submit` refuses and says when to come back.
-Check-ins are taken in the same way.
+at its own pace; an idle hub commits one batch at once, and so does a busy one for a device that is alone. When too much
+waits, `submit` refuses and says when to come back. Check-ins are taken in the same way.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ MAX_WAITING: Final = 512  # batches
 MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 MAX_GROUP: Final = 256
 RETRY_AFTER_S: Final = 1.0
+REST_S: Final = 0.015  # from commit to commit at least, where several came together: a commit costs as much as ten batches
 _FLUSH_S: Final = 120.0
 
 
@@ -128,7 +129,10 @@ class GroupCommit(Generic[T, R]):
                     await asyncio.sleep(self._gather_s)
                 group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
                 self._waiting_bytes -= sum(waiting.batch.n_bytes for waiting in group)
+                rested = asyncio.get_running_loop().time() + REST_S
                 await self._commit(group)
+                if len(group) > 1 and not self._stopping:
+                    await asyncio.sleep(max(0.0, rested - asyncio.get_running_loop().time()))
 
     async def _commit(self, group: Sequence[_Waiting[T, R]]) -> None:
         self._committing = group

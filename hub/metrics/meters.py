@@ -50,16 +50,16 @@ class Meters:
             registry=registry,
         )  # fmt: skip
 
-        for outcome in ("committed", "refused"):  # a rate cannot see the first one where nothing was told before it
-            self._envelopes.labels(outcome)
+        # made at once: a rate cannot see the first one where nothing was told before it
+        self._committed, self._refused = self._envelopes.labels("committed"), self._envelopes.labels("refused")
 
     def committed(self, group: Sequence[Admitted], outcomes: Sequence[Ack | EnvelopeError], seconds: float) -> None:
         taken = [batch for batch, outcome in zip(group, outcomes, strict=True) if isinstance(outcome, Ack)]
         self._commit_s.observe(seconds)
         self._group.observe(len(group))
-        self._envelopes.labels("committed").inc(len(taken))
+        self._committed.inc(len(taken))
         if len(taken) < len(group):
-            self._envelopes.labels("refused").inc(len(group) - len(taken))
+            self._refused.inc(len(group) - len(taken))
         self._items.inc(sum(len(batch.items) for batch in taken))
         self._bytes.inc(sum(batch.n_bytes for batch in taken))
         self._rejected.inc(sum(fault is not None for batch in taken for _, fault in batch.items))
