@@ -26,6 +26,7 @@ from starlette.routing import BaseRoute, Route
 from hub.api.bodies import read_body
 from hub.api.direct import Endpoint
 from hub.api.problems import Problem
+from hub.devices.asking import KeyAsking
 from hub.devices.checkin import MAX_CHECKIN_BYTES, Told
 from hub.devices.enrol import MAX_ENROL_BYTES, read_enrol, store_enrol
 from hub.devices.flood import EnrolFailures
@@ -62,6 +63,7 @@ class DeviceApi:
     ) -> None:
         self._engine = engine
         self._keys = keys
+        self._asking = KeyAsking(keys)
         self._ingest = ingest
         self._checkins = checkins
         self._sign = sign
@@ -131,11 +133,8 @@ class DeviceApi:
 
     async def _key_of(self, sealed: Sealed) -> bytes:
         """Raises UnknownDevice; DeviceSuspended, DeviceRevoked, which only the device itself is told: others BadSignature."""
-        remembered = self._keys.remembered(sealed.device_id)
-        if remembered is not None:
-            return remembered
         try:
-            return await run_in_threadpool(self._keys.find, sealed.device_id)
+            return await self._asking.key_of(sealed.device_id)
         except DeviceKeptOut as refusal:
             message = signed_message(sealed.purpose, sealed.device_id, sealed.payload)
             verifier(refusal.public_key)(sealed.device_id, sealed.signature, message)

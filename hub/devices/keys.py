@@ -8,16 +8,17 @@ is not there, or not let in, is looked up each time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, Row, select
 
 from hub.devices.signatures import verified
 from hub.state.schema import devices
 from models.errors import EnvelopeError
 
 _REMEMBERED_S: Final = 30.0
+_AT_ONCE: Final = 500  # devices in one query
 
 
 class UnknownDevice(EnvelopeError):
@@ -67,19 +68,37 @@ class DeviceKeys:
 
     def find(self, device_id: str) -> bytes:
         """32 bytes, from the database. Raises UnknownDevice, DeviceSuspended, DeviceRevoked."""
+        found = self.find_all([device_id])[device_id]
+        if isinstance(found, EnvelopeError):
+            raise found
+        return found
+
+    def find_all(self, device_ids: Sequence[str]) -> dict[str, bytes | EnvelopeError]:
+        """For each of these the key, or the error that `find` raises."""
         n_forgotten = self._n_forgotten
-        columns = select(devices.c.public_key, devices.c.state, devices.c.state_reason)
+        rows: dict[str, Row[Any]] = {}
+        columns = select(devices.c.device_id, devices.c.public_key, devices.c.state, devices.c.state_reason)
         with self._engine.connect() as connection:
-            row = connection.execute(columns.where(devices.c.device_id == device_id)).first()
-        if row is None or row.state != "active":
-            self._known.pop(device_id, None)
-        if row is None:
-            raise UnknownDevice(f"device {device_id} is not enrolled at this hub")
-        key: bytes = row.public_key
-        check_standing(device_id, row.state, row.state_reason, key)
-        if n_forgotten == self._n_forgotten:  # else it may have been read just before somebody changed it
-            self.remember(device_id, key)
-        return key
+            for start in range(0, len(device_ids), _AT_ONCE):
+                some = device_ids[start : start + _AT_ONCE]
+                rows |= {row.device_id: row for row in connection.execute(columns.where(devices.c.device_id.in_(some)))}
+        found: dict[str, bytes | EnvelopeError] = {}
+        for device_id in device_ids:
+            row = rows.get(device_id)
+            if row is None or row.state != "active":
+                self._known.pop(device_id, None)
+            if row is None:
+                found[device_id] = UnknownDevice(f"device {device_id} is not enrolled at this hub")
+                continue
+            try:
+                check_standing(device_id, row.state, row.state_reason, row.public_key)
+            except DeviceKeptOut as refusal:
+                found[device_id] = refusal
+                continue
+            found[device_id] = row.public_key
+            if n_forgotten == self._n_forgotten:  # else it may have been read just before somebody changed it
+                self.remember(device_id, row.public_key)
+        return found
 
     def remember(self, device_id: str, key: bytes) -> None:
         """`key` has just been pinned for this device, or found."""
