@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from hub.ingest.log import LogRecord
@@ -117,6 +118,12 @@ def test_sql_sees_the_tables_and_nothing_else(lake: DeltaLake, tmp_path: Path) -
         with pytest.raises(QueryError):
             query(sql, lake)
     assert {path.name for path in tmp_path.iterdir()} == {"lake", "secret.csv"}
+
+
+def test_a_name_that_is_no_table_is_no_variable_either(lake: DeltaLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.lake.query.kept", pa.table({"token": ["abc"]}), raising=False)
+    with pytest.raises(QueryError, match="kept does not exist"):
+        query("SELECT * FROM kept", lake)
 
 
 def test_a_statement_without_a_result_gives_an_empty_table(lake: DeltaLake) -> None:
