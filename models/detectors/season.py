@@ -77,7 +77,8 @@ class Season:
 
     def tells(self, off: float) -> bool:
         """Whether being off by that much means anything, by what was known before it."""
-        return self._error < _SHARE * self._swing and abs(off) >= _SHARE * self._swing
+        least = _SHARE * self._swing
+        return self._n_off > 0 and self._error < least and abs(off) >= least
 
     def off(self, value: float, time_s: float) -> float:
         """How far a finite value lies from its half hour's mean, NaN where that is not known yet. `time_s`: since the epoch."""
