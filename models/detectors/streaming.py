@@ -16,7 +16,9 @@ Invariants:
 2. A reading scores above 0 only where it is odder than each of the last `REFRACTORY` readings: an anomaly is told when it
    begins and when it gets worse, not once a row.
 3. NaN and the infinite score 0 and change nothing. The first `WARM_UP` readings score 0.
-4. Memory is bounded: `CAPACITY` values, 512 that were off, twice `_BINS` counts, a week of half hours, `REFRACTORY`
+4. A reading comes with the nearest values that were seen before it, below and above: what an alert is explained by, and the
+   hole that it fell into.
+5. Memory is bounded: `CAPACITY` values, 512 that were off, twice `_BINS` counts, a week of half hours, `REFRACTORY`
    oddnesses. `memory` is all of it, and no pickle.
 
 It sees no slow change, no season but days and weeks, and without times none at all.
@@ -25,7 +27,7 @@ It sees no slow change, no season but days and weeks, and without times none at 
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -58,6 +60,7 @@ class SeenValues:
     """The values that a channel has shown, at most `capacity`: once full, the two nearest one another become one."""
 
     def __init__(self, capacity: int, values: NDArray[np.float64] | None = None) -> None:
+        self.below, self.above = -math.inf, math.inf  # the nearest ones before the newest was added
         self._sorted = np.empty(capacity + 1)
         self._n = 0
         if values is not None:
@@ -72,8 +75,9 @@ class SeenValues:
     def add(self, value: float) -> float:
         """Take in a value; its distance from the nearest earlier one, NaN where there is none."""
         at = int(np.searchsorted(self.values, value))
-        around = self._sorted[max(0, at - 1) : min(at + 1, self._n)]
-        gap = float(np.abs(around - value).min()) if len(around) else math.nan
+        self.below = float(self._sorted[at - 1]) if at > 0 else -math.inf
+        self.above = float(self._sorted[at]) if at < self._n else math.inf
+        gap = min(value - self.below, self.above - value) if self._n else math.nan
         if gap != 0.0:
             self._sorted[at + 1 : self._n + 1] = self._sorted[at : self._n].copy()
             self._sorted[at] = value
@@ -123,6 +127,17 @@ class GapLaw:
         return float(above[first] / (total + 1) * math.exp(-(place - first) * octave_part / index))
 
 
+class Heard(NamedTuple):
+    """Of one reading. `score`: in [0, 1], high = anomalous. `p_value`: in (0, 1], how often a gap of at least this size has
+    come among this channel's readings, or among those that were off their half hour, whichever was the odder; 1 where that says
+    nothing. `below`, `above`: the nearest values seen before it, infinite where there are none."""
+
+    score: float
+    p_value: float = 1.0
+    below: float = -math.inf
+    above: float = math.inf
+
+
 class WitnessMemory(msgspec.Struct, frozen=True, kw_only=True):
     """All that a `Witness` remembers. `largest`: gap, as it is now. `seen`, `counts`: little-endian float64."""
 
@@ -140,14 +155,27 @@ class Witness:
     def __init__(self, capacity: int, memory: WitnessMemory | None = None) -> None:
         """`memory`: go on where another one stood. Raises ValueError where it is of another shape."""
         self.n = 0
+        self.p_value = 1.0  # of the newest
         self._seen, self._law = SeenValues(capacity), GapLaw()
         self._largest = self._bar = 0.0
         if memory is not None:
             seen, counts = _floats(memory.seen), _floats(memory.counts)
             if len(seen) > capacity or len(counts) != _BINS or memory.n < 0:
                 raise ValueError(f"a streaming detector's memory of {len(seen)}, {len(counts)} numbers")
+            ordered = np.isfinite(seen).all() and (np.diff(seen) > 0).all()
+            counted = np.isfinite(counts).all() and (counts >= 0).all()
+            sizes = all(math.isfinite(size) and size >= 0 for size in (memory.unit, memory.largest, memory.bar))
+            if not (ordered and counted and sizes):
+                raise ValueError(
+                    "a streaming detector's memory holds numbers that none leaves: not ascending, negative or not finite"
+                )
             self.n, self._largest, self._bar = memory.n, memory.largest, memory.bar
             self._seen, self._law = SeenValues(capacity, seen), GapLaw(memory.unit, counts)
+
+    @property
+    def nearest(self) -> tuple[float, float]:
+        """(below, above): the values seen before the newest that lie nearest to it, infinite where there are none."""
+        return self._seen.below, self._seen.above
 
     @property
     def memory(self) -> WitnessMemory:
@@ -161,6 +189,7 @@ class Witness:
         gap = self._seen.add(min(max(value, -_LIMIT), _LIMIT))
         surprise = self._law.add(gap) if math.isfinite(gap) else 0.0
         size = self._beside_largest(gap)
+        self.p_value = 10**-surprise
         self.n += 1
         self._bar = max(0.0, self._bar - _DOUBLED / MEMORY)
         if self.n <= WARM_UP or surprise <= 0:
@@ -200,10 +229,15 @@ class StreamingDetector:
         self._off = Witness(_OFF_CAPACITY)
         if memory is not None:
             self._recent = _floats(memory.recent)
-            if len(self._recent) != REFRACTORY:
+            if len(self._recent) != REFRACTORY or np.isnan(self._recent).any():
                 raise ValueError(f"a streaming detector's memory of {len(self._recent)} oddnesses")
             if memory.season is not None:
                 self._season, self._off = Season(MEMORY, memory.season), Witness(_OFF_CAPACITY, memory.off)
+
+    @property
+    def n(self) -> int:
+        """Readings so far."""
+        return self._values.n
 
     @property
     def memory(self) -> StreamingMemory:
@@ -216,23 +250,30 @@ class StreamingDetector:
         )  # fmt: skip
 
     def update(self, value: float, time_s: float | None = None) -> float:
-        """The score of a reading, in [0, 1]. `time_s`: since the epoch; None: it is judged by its value alone.
+        """The score of a reading, in [0, 1]. `time_s`: since the epoch; None: it is judged by its value alone."""
+        return self.hear(value, time_s).score
 
-        A half is for a gap of a tenth of the largest so far whose p-value, after n readings, is 3 / sqrt(n), where nothing has
-        rung lately. One that is twice as large may be eight times as common.
+    def hear(self, value: float, time_s: float | None = None) -> Heard:
+        """Judge a reading, then learn from it.
+
+        A score of a half is for a gap of a tenth of the largest so far whose p-value, after n readings, is 3 / sqrt(n), where
+        nothing has rung lately. One that is twice as large may be eight times as common.
         """
         if not math.isfinite(value):
-            return 0.0
+            return Heard(0.0)
         witness, oddness = self._values, self._values.update(value)
         if time_s is not None and abs(time_s) < _LATEST_S:
             untimely = self._untimely(min(max(value, -_LIMIT), _LIMIT), time_s)
             if untimely > oddness:
                 witness, oddness = self._off, untimely
+        if self.n <= WARM_UP:
+            return Heard(0.0)
         is_record = oddness > float(self._recent.max())
-        self._recent[self._values.n % REFRACTORY] = oddness
+        self._recent[self.n % REFRACTORY] = oddness
         if is_record and oddness >= _MIDDLE:
             witness.rang()
-        return 1 / (1 + 10 ** (_MIDDLE - oddness)) if is_record else 0.0
+        score = 1 / (1 + 10 ** (_MIDDLE - oddness)) if is_record else 0.0
+        return Heard(score, witness.p_value, *self._values.nearest)
 
     def _untimely(self, value: float, time_s: float) -> float:
         """How odd a value is at its time, -inf where that is not known or tells nothing."""

@@ -167,6 +167,14 @@ def test_a_value_far_from_all_seen_scores_high_and_the_same_again_does_not() -> 
     assert detector.update(60.1) == 0.0
 
 
+def test_a_reading_is_heard_with_the_values_that_it_lies_between() -> None:
+    detector, _ = served([10.0, 90.0, 30.0] * 200)
+    heard = detector.hear(50.0)
+    assert (heard.below, heard.above) == (30.0, 90.0)
+    assert 0 < heard.p_value < 0.05
+    assert detector.hear(100.0).above == math.inf
+
+
 def test_a_hole_in_the_middle_of_what_was_seen_is_odd_too() -> None:
     rng = np.random.default_rng(3)
     detector, _ = served([float(x) for x in rng.choice([10.0, 90.0], 1000) + rng.normal(0, 1, 1000)])
@@ -245,6 +253,8 @@ def test_a_memory_of_another_shape_is_refused() -> None:
         StreamingDetector(msgspec.structs.replace(memory, counts=b"\0" * 24))
     with pytest.raises(ValueError, match="torn"):
         StreamingDetector(msgspec.structs.replace(memory, recent=memory.recent[:-1]))
+    with pytest.raises(ValueError, match="numbers that none leaves"):
+        StreamingDetector(msgspec.structs.replace(memory, largest=-1.0))
     with pytest.raises(ValueError, match="memory of 99 oddnesses"):
         StreamingDetector(msgspec.structs.replace(memory, recent=memory.recent[8:]))
     season = timed(noise(3))[0].memory.season
