@@ -1,10 +1,10 @@
 """Numenta Anomaly Benchmark (Lavin and Ahmad, 2015): 58 single channels, each at its own rate.
 
-    python -m benchmarks.detection.nab --data DIR [--crop SEED] --out RESULTS_DIR
+    python -m benchmarks.detection.nab --data DIR [--crop SEED] [--untimed] --out RESULTS_DIR
 
-Each file goes row by row through one fresh streaming detector, with the same settings for all; it gets values alone, no file
-names, times, labels, or rows to come. RESULTS_DIR/GROUP/FILE.csv has the columns timestamp, score. `--crop` drops up to a
-twentieth of the leading rows of each file by a seeded draw. No TFLite model is in it.
+Each file goes row by row through one fresh streaming detector, with the same settings for all; it gets values and their times,
+no file names, labels, or rows to come. `--untimed`: values alone. RESULTS_DIR/GROUP/FILE.csv has the columns timestamp, score.
+`--crop` drops up to a twentieth of the leading rows of each file by a seeded draw. No TFLite model is in it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,21 @@ import csv
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from models.detectors.streaming import ALARM_SCORE, StreamingDetector
 
 _CROPPED: Final = 0.05
+
+
+def seconds(timestamp: str) -> float:
+    """Since the epoch, as if the file told UTC."""
+    return datetime.fromisoformat(timestamp).replace(tzinfo=UTC).timestamp()
 
 
 def rows(path: Path) -> list[tuple[str, float]]:
@@ -43,6 +50,7 @@ def main() -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds realKnownCause, realTraffic, …")
     parser.add_argument("--crop", type=int, metavar="SEED", help="drop up to a twentieth of the leading rows of each file")
+    parser.add_argument("--untimed", action="store_true", help="give the detector no times")
     parser.add_argument("--out", type=Path, required=True, help="a folder, made where it is not there")
     args = parser.parse_args()
     found = list(files(args.data))
@@ -54,14 +62,14 @@ def main() -> int:
         kept = rows(path)
         if args.crop is not None:
             kept = kept[int(rng.integers(0, int(_CROPPED * len(kept)) + 1)) :]
+        times = [None if args.untimed else seconds(label) for label, _ in kept]
         detector = StreamingDetector()
         began_s = time.process_time()
-        scores = [detector.update(value) for _, value in kept]
+        scores = [detector.update(value, time_s) for time_s, (_, value) in zip(times, kept, strict=True)]
         spent_s += time.process_time() - began_s
         n_rows += len(kept)
         n_alarms += sum(score >= ALARM_SCORE for score in scores)
-        memory = detector.memory
-        largest = max(largest, len(memory.seen) + len(memory.counts) + len(memory.recent))
+        largest = max(largest, len(msgspec.msgpack.encode(detector.memory)))
         out = args.out / name
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("w", newline="", encoding="utf-8") as stream:

@@ -10,13 +10,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.detectors.streaming import CAPACITY, REFRACTORY, WARM_UP, GapLaw, SeenValues, StreamingDetector, StreamingMemory
+from models.detectors.season import SLOT_S, SLOTS, Season, SeasonMemory
+from models.detectors.streaming import (
+    ALARM_SCORE,
+    CAPACITY,
+    MEMORY,
+    WARM_UP,
+    GapLaw,
+    SeenValues,
+    StreamingDetector,
+    StreamingMemory,
+)
 
 ANY = st.lists(st.floats(width=64), min_size=1, max_size=40)
 
 
 def noise(n: int, seed: int = 1) -> list[float]:
     return [float(x) for x in np.random.default_rng(seed).normal(20.0, 1.0, n)]
+
+
+def daily(n_days: int, seed: int = 1) -> list[float]:
+    """Every half hour: 20 by night, 60 by day, give or take 1."""
+    night_and_day = np.tile(np.repeat([20.0, 60.0], 24), n_days)
+    return [float(x) for x in night_and_day + np.random.default_rng(seed).normal(0, 1, len(night_and_day))]
+
+
+def timed(values: list[float]) -> tuple[StreamingDetector, list[float]]:
+    """One value each half hour."""
+    detector = StreamingDetector()
+    return detector, [detector.update(value, SLOT_S * i) for i, value in enumerate(values)]
 
 
 def served(values: list[float]) -> tuple[StreamingDetector, list[float]]:
@@ -42,6 +64,93 @@ def test_after_a_restart_from_its_memory_it_scores_as_if_it_had_gone_on(values: 
     assert before + [second.update(value) for value in stream[cut:]] == expected
 
 
+@settings(max_examples=15, deadline=None)
+@given(
+    values=st.lists(st.floats(width=64), max_size=30),
+    steps_s=st.lists(st.floats(-1e12, 1e12), max_size=30),
+    cut=st.integers(0, 30),
+)
+def test_at_any_time_scores_lie_in_range_and_a_restart_changes_none(
+    values: list[float], steps_s: list[float], cut: int
+) -> None:
+    first, _ = timed(daily(9))
+    kept = msgspec.json.encode(first.memory)
+    told = list(zip(values, steps_s, strict=False))
+    expected = [first.update(value, time_s) for value, time_s in told]
+    assert all(0.0 <= score <= 1.0 for score in expected)
+    second = StreamingDetector(msgspec.json.decode(kept, type=StreamingMemory))
+    before = [second.update(value, time_s) for value, time_s in told[:cut]]
+    third = StreamingDetector(msgspec.json.decode(msgspec.json.encode(second.memory), type=StreamingMemory))
+    assert before + [third.update(value, time_s) for value, time_s in told[cut:]] == expected
+
+
+def test_a_usual_value_at_the_wrong_time_is_odd_only_where_times_are_told() -> None:
+    values = daily(16)
+    values[-10:] = [20.0 + 0.1 * i for i in range(10)]  # as by night, on the last evening
+    assert max(timed(values)[1][-10:]) > 0.5
+    assert max(served(values)[1][-10:]) < 0.1
+
+
+def test_a_channel_without_a_season_scores_alike_with_times_and_without() -> None:
+    values = noise(3000)
+    assert timed(values)[1] == served(values)[1]
+
+
+@pytest.mark.parametrize("no_time_s", [math.nan, math.inf, -math.inf, 1e300])
+def test_a_time_that_is_none_is_not_taken_for_one(no_time_s: float) -> None:
+    detector, _ = served(noise(300))
+    detector.update(20.0, no_time_s)
+    assert detector.memory.season is None
+
+
+@given(weeks=st.integers(1, 3), jitter=st.floats(0, 0.5))
+def test_the_half_hour_is_judged_by_earlier_weeks_alone(weeks: int, jitter: float) -> None:
+    season = Season(MEMORY)
+    for i in range(weeks * SLOTS):
+        off = season.off(float(i % SLOTS) + jitter, SLOT_S * i)
+        assert math.isnan(off) if i < SLOTS else abs(off) < 1e-9
+    assert season.off(1000.0, SLOT_S * weeks * SLOTS) == 1000.0 - jitter
+    assert season.off(1000.0, SLOT_S * weeks * SLOTS + 1) == 1000.0 - jitter
+
+
+def test_a_season_tells_nothing_until_it_halves_the_deviation() -> None:
+    season = Season(MEMORY)
+    assert not season.tells(1e9)
+    for i, value in enumerate(daily(8)):
+        season.learn(value, season.off(value, SLOT_S * i))
+    assert season.tells(40.0)
+    assert season.tells(-40.0)
+    assert not season.tells(2.0)
+    assert not season.tells(math.nan)
+
+
+def test_a_witness_that_rings_often_is_believed_less_until_it_has_been_quiet() -> None:
+    detector, _ = served(noise(1000))
+    calm = detector.memory
+    hoarse = msgspec.structs.replace(calm, bar=calm.bar + 2)
+    assert StreamingDetector(hoarse).update(60.0) < StreamingDetector(calm).update(60.0)
+    assert detector.update(60.0) > 0.5
+    assert detector.memory.bar == pytest.approx(calm.bar + math.log10(2), abs=1e-3)
+    for _ in range(MEMORY):
+        detector.update(20.0)
+    assert detector.memory.bar == pytest.approx(calm.bar, abs=1e-3)
+
+
+def test_the_largest_gap_is_half_forgotten_in_its_memory() -> None:
+    detector, _ = served([*noise(1000), 1000.0])
+    before = detector.memory.largest
+    for _ in range(MEMORY):
+        detector.update(20.0)
+    assert detector.memory.largest == pytest.approx(before / 2)
+
+
+def test_however_often_gaps_come_alarms_do_not() -> None:
+    """Ever larger: each reading is the farthest out so far, every hundredth by a lot."""
+    values = [float(x) for x in np.cumsum(np.random.default_rng(7).pareto(0.8, 20_000))]
+    _, scores = served(values)
+    assert sum(score >= ALARM_SCORE for score in scores) <= 40
+
+
 def test_what_comes_later_changes_no_score_before_it() -> None:
     stream = noise(600)
     assert served(stream[:400])[1] == served(stream)[1][:400]
@@ -56,6 +165,14 @@ def test_a_value_far_from_all_seen_scores_high_and_the_same_again_does_not() -> 
     assert detector.update(60.0) > 0.9
     assert detector.update(60.0) == 0.0
     assert detector.update(60.1) == 0.0
+
+
+def test_a_reading_is_heard_with_the_values_that_it_lies_between() -> None:
+    detector, _ = served([10.0, 90.0, 30.0] * 200)
+    heard = detector.hear(50.0)
+    assert (heard.below, heard.above) == (30.0, 90.0)
+    assert 0 < heard.p_value < 0.05
+    assert detector.hear(100.0).above == math.inf
 
 
 def test_a_hole_in_the_middle_of_what_was_seen_is_odd_too() -> None:
@@ -91,8 +208,8 @@ def test_scores_of_a_channel_do_not_depend_on_its_unit() -> None:
 
 def test_few_of_many_normal_readings_reach_a_half() -> None:
     scores = np.array(served(noise(8000, seed=5))[1])
-    assert (scores >= 0.9).sum() <= 8000 / 600
-    assert (scores >= 0.5).sum() <= 8000 / REFRACTORY
+    assert (scores >= ALARM_SCORE).sum() <= 8000 / 1000
+    assert (scores >= 0.5).sum() <= 8000 / 500
 
 
 def test_memory_stays_bounded_and_keeps_the_range() -> None:
@@ -105,6 +222,8 @@ def test_memory_stays_bounded_and_keeps_the_range() -> None:
     assert (seen.values[0], seen.values[-1]) == (min(values), max(values))
     detector, _ = served(noise(CAPACITY + 500))
     assert len(msgspec.msgpack.encode(detector.memory)) < 41_000
+    detector, _ = timed(noise(CAPACITY + 500))
+    assert len(msgspec.msgpack.encode(detector.memory)) < 55_000
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=60))
@@ -130,7 +249,15 @@ def test_a_larger_gap_is_never_less_surprising() -> None:
 
 def test_a_memory_of_another_shape_is_refused() -> None:
     memory = StreamingDetector().memory
-    with pytest.raises(ValueError, match="memory of 0, 3, 100 numbers"):
+    with pytest.raises(ValueError, match="memory of 0, 3 numbers"):
         StreamingDetector(msgspec.structs.replace(memory, counts=b"\0" * 24))
     with pytest.raises(ValueError, match="torn"):
         StreamingDetector(msgspec.structs.replace(memory, recent=memory.recent[:-1]))
+    with pytest.raises(ValueError, match="numbers that none leaves"):
+        StreamingDetector(msgspec.structs.replace(memory, largest=-1.0))
+    with pytest.raises(ValueError, match="memory of 99 oddnesses"):
+        StreamingDetector(msgspec.structs.replace(memory, recent=memory.recent[8:]))
+    season = timed(noise(3))[0].memory.season
+    assert isinstance(season, SeasonMemory)
+    with pytest.raises(ValueError, match="season's memory of 8"):
+        Season(MEMORY, msgspec.structs.replace(season, means=b"\0" * 8))
