@@ -10,7 +10,9 @@ Invariants:
 2. A reading scores above 0 only where it is odder than each of the last `REFRACTORY` readings: an anomaly is told when it
    begins and when it gets worse, not once a row.
 3. NaN and the infinite score 0 and change nothing. The first `WARM_UP` readings score 0.
-4. Memory is bounded: `CAPACITY` values, `_BINS` counts, `REFRACTORY` oddnesses. `memory` is all of it, and no pickle.
+4. A reading comes with the nearest values that were seen before it, below and above: what an alert is explained by, and the
+   hole that it fell into.
+5. Memory is bounded: `CAPACITY` values, `_BINS` counts, `REFRACTORY` oddnesses. `memory` is all of it, and no pickle.
 
 It sees no season, no slow change and no value that is usual but comes at the wrong time.
 """
@@ -18,16 +20,18 @@ It sees no season, no slow change and no value that is usual but comes at the wr
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract.profile import STREAMING_THRESHOLD
+
 WARM_UP: Final = 100
 REFRACTORY: Final = 100
 RECORDED_FROM: Final = 20  # readings: among the first few, gaps are as large as the range
-ALARM_SCORE: Final = 0.9  # what an operator is told of, where nothing else is said
+ALARM_SCORE: Final = STREAMING_THRESHOLD  # what an operator is told of, where nothing else is said
 CAPACITY: Final = 4096
 _BINS: Final = 640
 _PER_OCTAVE: Final = 4
@@ -44,6 +48,7 @@ class SeenValues:
     """The values that a channel has shown, at most `capacity`: once full, the two nearest one another become one."""
 
     def __init__(self, capacity: int, values: NDArray[np.float64] | None = None) -> None:
+        self.below, self.above = -math.inf, math.inf  # the nearest ones before the newest was added
         self._sorted = np.empty(capacity + 1)
         self._n = 0
         if values is not None:
@@ -58,8 +63,9 @@ class SeenValues:
     def add(self, value: float) -> float:
         """Take in a value; its distance from the nearest earlier one, NaN where there is none."""
         at = int(np.searchsorted(self.values, value))
-        around = self._sorted[max(0, at - 1) : min(at + 1, self._n)]
-        gap = float(np.abs(around - value).min()) if len(around) else math.nan
+        self.below = float(self._sorted[at - 1]) if at > 0 else -math.inf
+        self.above = float(self._sorted[at]) if at < self._n else math.inf
+        gap = min(value - self.below, self.above - value) if self._n else math.nan
         if gap != 0.0:
             self._sorted[at + 1 : self._n + 1] = self._sorted[at : self._n].copy()
             self._sorted[at] = value
@@ -109,6 +115,17 @@ class GapLaw:
         return float(above[first] / (total + 1) * math.exp(-(place - first) * octave_part / index))
 
 
+class Heard(NamedTuple):
+    """Of one reading. `score`: in [0, 1], high = anomalous. `p_value`: in (0, 1], how often a gap of at least this size has
+    come among this channel's readings; 1 where that says nothing. `below`, `above`: the nearest values seen before it, infinite
+    where there are none."""
+
+    score: float
+    p_value: float = 1.0
+    below: float = -math.inf
+    above: float = math.inf
+
+
 class StreamingMemory(msgspec.Struct, frozen=True, kw_only=True):
     """All that a `StreamingDetector` remembers. `largest`: gap so far. `seen`, `counts`, `recent`: little-endian float64."""
 
@@ -130,15 +147,15 @@ class StreamingDetector:
         self._largest = 0.0
         self._recent = np.full(REFRACTORY, -np.inf)
         if memory is not None:
-            parts = (memory.seen, memory.counts, memory.recent)
-            if any(len(part) % 8 for part in parts):
-                raise ValueError("a streaming detector's memory is torn: no whole number of float64")
-            seen, counts, recent = (np.frombuffer(part, "<f8").astype(np.float64) for part in parts)
-            if len(seen) > CAPACITY or len(counts) != _BINS or len(recent) != REFRACTORY or memory.n < 0:
-                raise ValueError(f"a streaming detector's memory of {len(seen)}, {len(counts)}, {len(recent)} numbers")
+            seen, counts, recent = _checked(memory)
             self._n, self._largest = memory.n, memory.largest
             self._seen, self._law = SeenValues(CAPACITY, seen), GapLaw(memory.unit, counts)
             self._recent = recent
+
+    @property
+    def n(self) -> int:
+        """Readings so far."""
+        return self._n
 
     @property
     def memory(self) -> StreamingMemory:
@@ -149,23 +166,28 @@ class StreamingDetector:
         )  # fmt: skip
 
     def update(self, value: float) -> float:
-        """The score of a reading, in [0, 1].
+        """The score of a reading, in [0, 1]."""
+        return self.hear(value).score
 
-        A half is for a gap of a tenth of the largest so far whose p-value, after n readings, is 3 / sqrt(n). One that is twice
-        as large may be eight times as common.
+    def hear(self, value: float) -> Heard:
+        """Judge a reading, then learn from it.
+
+        A score of a half is for a gap of a tenth of the largest so far whose p-value, after n readings, is 3 / sqrt(n). One
+        that is twice as large may be eight times as common.
         """
         if not math.isfinite(value):
-            return 0.0
+            return Heard(0.0)
         gap = self._seen.add(min(max(value, -_LIMIT), _LIMIT))
         surprise = self._law.add(gap) if math.isfinite(gap) else 0.0
         size = self._beside_largest(gap)
         self._n += 1
         if self._n <= WARM_UP:
-            return 0.0
+            return Heard(0.0)
         oddness = surprise + _SIZE_WEIGHT * math.log10(size) - 0.5 * math.log10(self._n)
         is_record = surprise > 0 and oddness > float(self._recent.max())
         self._recent[self._n % REFRACTORY] = oddness
-        return 1 / (1 + 10 ** (_MIDDLE - oddness)) if is_record else 0.0
+        score = 1 / (1 + 10 ** (_MIDDLE - oddness)) if is_record else 0.0
+        return Heard(score, 10**-surprise, self._seen.below, self._seen.above)
 
     def _beside_largest(self, gap: float) -> float:
         """The gap as a multiple of the largest before it, within bounds; then remember it."""
@@ -173,3 +195,19 @@ class StreamingDetector:
         if self._n >= RECORDED_FROM and math.isfinite(gap):
             self._largest = max(self._largest, gap)
         return min(max(size, _LEAST_SIZE), _MOST_SIZE)
+
+
+def _checked(memory: StreamingMemory) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """(seen, counts, recent). Raises ValueError where no detector can have left them so."""
+    parts = (memory.seen, memory.counts, memory.recent)
+    if any(len(part) % 8 for part in parts):
+        raise ValueError("a streaming detector's memory is torn: no whole number of float64")
+    seen, counts, recent = (np.frombuffer(part, "<f8").astype(np.float64) for part in parts)
+    if len(seen) > CAPACITY or len(counts) != _BINS or len(recent) != REFRACTORY or memory.n < 0:
+        raise ValueError(f"a streaming detector's memory of {len(seen)}, {len(counts)}, {len(recent)} numbers")
+    ordered = np.isfinite(seen).all() and (np.diff(seen) > 0).all()
+    counted = np.isfinite(counts).all() and (counts >= 0).all() and not np.isnan(recent).any()
+    sizes = all(math.isfinite(size) and size >= 0 for size in (memory.unit, memory.largest))
+    if not (ordered and counted and sizes):
+        raise ValueError("a streaming detector's memory holds numbers that none leaves: not ascending, negative or not finite")
+    return seen, counts, recent
