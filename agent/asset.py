@@ -244,7 +244,7 @@ class AssetWatch:
         before = self.state
         window = self._quality.clean(raw, healthy=self._alert is None)
         told = self.spec.compute(window.matrix)
-        vector = told if window.judged is window.matrix else self.spec.compute(window.judged)
+        vector = told if window.judged is window.matrix else self._compute(window.judged)
         if self._recent and window.end_ns - self._recent[-1][0] != self._hop_ns:
             self._recent.clear()  # evidence has no gap inside
         self._recent.append((window.end_ns, window.matrix[-self._hop_cells :]))
@@ -306,6 +306,12 @@ class AssetWatch:
             partial=True,
             end_mono_ns=raw.end_mono_ns,
         )
+
+    def _compute(self, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The features that are judged; none where all channels are too rare for windows."""
+        if not self.profile.learns_windows:
+            return np.full(self.spec.n_features, np.nan, dtype=np.float32)
+        return self.spec.compute(matrix)
 
     def _judge_readings(self, window: CleanWindow, nonce: tuple[str, int]) -> list[Body]:
         """What the window's single readings lead to; an alert that opens brings the windows before it."""

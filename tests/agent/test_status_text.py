@@ -73,6 +73,20 @@ def test_a_status_reads_like_this() -> None:
     assert "\n".join(status_lines(STATUS)) == EXPECTED
 
 
+def test_channels_that_are_watched_reading_by_reading_are_told_with_what_they_rang_for() -> None:
+    alert = {"severity": "warning", "top": [["temperature", 1.0]], "detail": "17.5 degC; the nearest ever seen is 5.1 degC"}
+    store = asset("alarm", "12/100", None, 5, alert) | {
+        "alerts": [alert],
+        "learns": "readings",
+        "streaming": {"temperature": "100/100", "door": "12/100"},
+    }
+    lines = list(status_lines(STATUS | {"assets": {"store": store}, "faults": []}))
+    assert lines[2:4] == [
+        f"  ▲ store (rig): alarm since 5 min 0 s ago, readings 12/100, warning: temperature 100%; {alert['detail']}",
+        "    reading by reading: temperature, door 12/100 readings learned",
+    ]
+
+
 @pytest.mark.parametrize(
     ("hub", "expected"),
     [

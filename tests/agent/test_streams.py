@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import signal
+import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 from agent.asset import AssetWatch, SavedState
 from agent.pipeline import Pipeline
 from agent.silence import is_silent
+from agent.storage.chunk import pack, unpack
 from agent.streams import SavedStreams
 from models.contract.clock import NS_PER_S
 from models.contract.items import (
@@ -25,10 +30,12 @@ from models.contract.items import (
     SensorFault,
     unpack_floats,
 )
-from models.contract.profile import Channel, Profile, StreamingPlan, Windowing
+from models.contract.profile import BUILTIN_DIR, Channel, Profile, StreamingPlan, Windowing
 from models.contract.reading import Block, Reading
+from tests.agent.agent_process import CONFIG, AgentProcess, tocsin
 from tests.agent.machine import only
 from tests.builders import T0_NS
+from tests.waiting import wait_until
 
 HOUR_S = 3600
 STORE = Profile(
@@ -341,3 +348,38 @@ def test_readings_that_come_far_too_fast_are_thinned_out() -> None:
     pipeline.tick(20 * NS_PER_S)
     (memory,) = watch.saved().streams.memories.values()
     assert msgspec.msgpack.decode(memory)["detector"]["n"] <= 100
+
+
+# --- a real agent -----------------------------------------------------------------------------------------------------
+
+
+def test_a_real_agent_learns_keeps_and_loses_what_it_knows(tmp_path: Path, empty_outbox: Path) -> None:
+    """Its own machine's memory, ten times a second; then one of its memories is spoiled on disk."""
+    profile = (BUILTIN_DIR / "host.toml").read_text().replace("rate_hz = 1.0", "rate_hz = 10.0").replace("host", "own", 1)
+    (tmp_path / "own.toml").write_text(f'{profile}\n[streaming]\nchannels = ["memory_used"]\n')
+    agent = AgentProcess(tmp_path, empty_outbox, CONFIG.replace('profile = "host"', 'profile = "own"'))
+    known = tocsin("agent", "check-config", "--config", agent.config)
+    assert "; reading by reading: memory_used; spec" in known.stdout, known
+
+    def learned() -> dict[str, str]:
+        return agent.status()["assets"]["here"]["streaming"]
+
+    try:
+        agent.start()
+        wait_until(lambda: learned() == {"memory_used": "100/100"}, 60, "a hundred readings")
+        assert agent.signal(signal.SIGTERM) == 0
+        agent.start()
+        assert learned() == {"memory_used": "100/100"}
+        assert agent.signal(signal.SIGTERM) == 0
+        assert "begins anew" not in agent.log.read_text()
+        with closing(sqlite3.connect(agent.state / "outbox.db")) as database, database:
+            ((blob,),) = database.execute("SELECT state FROM asset_state WHERE asset = 'here'").fetchall()
+            saved = msgspec.msgpack.decode(unpack(blob), type=SavedState)
+            spoiled = msgspec.structs.replace(saved, streams=SavedStreams(memories={"memory_used": b"?"}))
+            database.execute("UPDATE asset_state SET state = ?", (pack(msgspec.msgpack.encode(spoiled)),))
+        agent.start()
+        assert "here.memory_used: what the streaming detector knew of it is lost, it begins" in agent.log.read_text()
+        assert agent.signal(signal.SIGTERM) == 0
+        assert "Traceback" not in agent.log.read_text()
+    finally:
+        agent.close()
