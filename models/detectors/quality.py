@@ -98,6 +98,7 @@ class QualityControl:
         self._names = tuple(profile.channel_names)
         self._grid = Grid(profile)
         self._rare = [RareCheck(profile.rate_of(c)) if profile.is_rare(c) else None for c in profile.channels]
+        self._any_rare = any(check is not None for check in self._rare)
         self._expected = [not channel.optional for channel in profile.channels]
         self._samples = [SampleCheck(channel) for channel in profile.channels]
         self._stillness = [Stillness(channel) if channel.stuck_after_s else None for channel in profile.channels]
@@ -123,11 +124,13 @@ class QualityControl:
         if blank:
             matrix[:, blank] = np.nan
         findings += [self._missing(i, len(values[i])) for i in missing if self._expected[i] and self._rare[i] is None]
-        findings += self._overdue(window)
+        if self._any_rare:
+            findings += self._overdue(window)
         self._expected = [expected or len(v) > 0 for expected, v in zip(self._expected, values, strict=True)]
-        judged = self._without_rare(matrix)
+        judged = self._without_rare(matrix) if self._any_rare else matrix
         shape = self._compare(judged, window.end_ns, healthy, findings, blank)
-        matrix[:, blank] = np.nan
+        if blank:
+            matrix[:, blank] = np.nan
         if healthy and not findings:
             self._study(window, judged, shape, kept)
         else:
@@ -176,11 +179,8 @@ class QualityControl:
 
     def _without_rare(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """What windows can tell from: one reading says nothing of noise, jumps or how channels follow one another."""
-        rare = [i for i, check in enumerate(self._rare) if check is not None]
-        if not rare:
-            return matrix
         judged = matrix.copy()
-        judged[:, rare] = np.nan
+        judged[:, [check is not None for check in self._rare]] = np.nan
         return judged
 
     def _overdue(self, window: RawWindow) -> list[Finding]:
