@@ -187,6 +187,8 @@ class App:
             watch = self._pipeline.assets.get(asset)
             if watch is not None and not watch.restore(saved):
                 log.warning("%s: its feature spec has changed; commissioning starts anew", asset)
+            for what in watch.forgotten if watch is not None else ():
+                log.warning("%s.%s", asset, what)
         self._committer.resume()
 
     def _work(self, progress: Call) -> None:
@@ -234,7 +236,7 @@ class App:
         """Whoever wants to know hears of it once it is on disk, or once the disk has refused it."""
         now = self._clock.now()
         self._recent.hear(now.mono_ns / NS_PER_S, bodies)
-        commissioning = [watch.asset for watch in self._pipeline.assets.values() if watch.state == "commissioning"]
+        commissioning = [watch.asset for watch in self._pipeline.assets.values() if watch.commissioning]
         self._actions.notice(bodies, self._open_alerts(), commissioning, now, stored=stored)
         urgent = [body for body in bodies if isinstance(body, Alert | SensorFault)]
         for body in urgent:
@@ -248,7 +250,7 @@ class App:
             self._holding.store([action], self._clock.now())
 
     def _open_alerts(self) -> list[Alert]:
-        return [watch.alert for watch in self._pipeline.assets.values() if watch.alert is not None]
+        return [alert for watch in self._pipeline.assets.values() for alert in watch.alerts]
 
     def _deliver(self, what: Burst | Call) -> None:
         """Put something into the inbox; blocks while the pipeline is behind, and gives up when the agent stops."""
@@ -317,7 +319,9 @@ class App:
         if words[1] not in self._pipeline.assets:
             return {"error": f"no asset {words[1]!r}; there are: {', '.join(self._pipeline.assets)}"}
         self._deliver(lambda: self._committer.add(self._pipeline.recommission(words[1])))
-        return {"recommissioning": words[1], "windows": self._pipeline.assets[words[1]].profile.commissioning.windows}
+        watch = self._pipeline.assets[words[1]]
+        what = "windows" if watch.profile.learns_windows else "readings"
+        return {"recommissioning": words[1], "windows": watch.commissioned[1], "of": what}
 
     # --- telling -------------------------------------------------------------------------------------------------
 
@@ -373,6 +377,6 @@ def _announce(body: Alert | SensorFault) -> None:
         log.warning("sensor fault %s: %s %s", "closed" if body.closed_ns else "opened", where, body.fault)
         return
     top = ", ".join(f"{channel} {share:.0%}" for channel, share in body.top)
-    log.warning(
-        "ALERT %s: %s %s p=%.2g %s", "closed" if body.closed_ns else "opened", body.asset, body.severity, body.p_value, top
-    )
+    detail = f"; {body.detail}" if body.detail else ""
+    edge = "closed" if body.closed_ns else "opened"
+    log.warning("ALERT %s: %s %s p=%.2g %s%s", edge, body.asset, body.severity, body.p_value, top, detail)

@@ -2,7 +2,8 @@
 
     commissioning --(enough good windows)--> normal --(hysteresis opens)--> alarm --(hysteresis closes)--> normal
 
-What a window's scores are and mean is the judges' business (`judges.py`); what they lead to is told here.
+What a window's scores are and mean is the judges' business (`judges.py`); what they lead to is told here. Channels that are
+also watched reading by reading have alerts of their own (`streams.py`), whether or not the windows are commissioned yet.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from agent.judges import Judges, Serving
 from agent.sampling import is_sampled, sample_of
+from agent.streams import SavedStreams, Streams, learned_least
 from agent.timeline import restated
 from models.contract.clock import NS_PER_S
 from models.contract.items import (
@@ -61,7 +63,7 @@ class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     `start_ns`: of the first commissioning window. `ends_ns`: of each of them. `faults`: the open ones. `quality`: what is
     usual for the asset's sensors; None in states of older versions. `level`: float32 bytes, where normal lies now; empty where
     the profile's normal is fixed. `windows`, `window_ends_ns`: float32 bytes of the commissioning windows that are kept whole,
-    and their ends; empty where the profile asks for none.
+    and their ends; empty where the profile asks for none. `streams`: of the channels that are watched reading by reading.
     """
 
     spec_hash: str
@@ -75,6 +77,7 @@ class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     level: bytes = b""
     windows: bytes = b""
     window_ends_ns: list[int] = []
+    streams: SavedStreams = SavedStreams()
 
 
 class AssetWatch:
@@ -97,6 +100,7 @@ class AssetWatch:
         self._kept = KeptWindows(profile)
         self._learned: Learned | None = None
         self._judges = Judges(profile)
+        self._streams = Streams(asset, profile, boot_id)
         self._follows = profile.features.follow_s is not None
         self._save_level_every = max(_SAVE_EVERY, round((profile.features.follow_s or 0.0) / profile.windowing.hop / 4))
         self._since_saved = 0
@@ -108,19 +112,38 @@ class AssetWatch:
         self.p_value: float | None = None
         self.since_ns: int | None = None
         self.dirty = False  # whether `saved` has changed since it was last taken
+        self.forgotten: list[str] = []  # what of a saved state was of no use, in words
 
     # --- state ---------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
-        if self._learned is None:
-            return "commissioning"
-        return "alarm" if self._alert else "normal"
+        if self.alerts:
+            return "alarm"
+        return "commissioning" if self.commissioning else "normal"
+
+    @property
+    def commissioning(self) -> bool:
+        """Whether it is still being learned: its windows, or, where all channels are too rare for windows, its readings."""
+        if self.profile.learns_windows:
+            return self._learned is None
+        learned, needed = self.commissioned
+        return learned < needed
 
     @property
     def alert(self) -> Alert | None:
-        """The open alert."""
+        """The open alert by windows."""
         return self._alert
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """All open alerts: the one by windows first, then those by single readings."""
+        return [*([self._alert] if self._alert else []), *self._streams.alerts]
+
+    @property
+    def streams(self) -> dict[str, tuple[int, int]]:
+        """Of each channel that is watched reading by reading: (readings learned from, readings needed until it is judged)."""
+        return self._streams.learned
 
     @property
     def open_faults(self) -> list[SensorFault]:
@@ -128,7 +151,9 @@ class AssetWatch:
 
     @property
     def commissioned(self) -> tuple[int, int]:
-        """(windows learned from so far, windows needed)."""
+        """(windows learned from so far, windows needed); readings, where the profile learns no windows."""
+        if not self.profile.learns_windows:
+            return learned_least(self.streams)
         needed = self.profile.commissioning.windows
         return (needed if self._learned else len(self._candidates)), needed
 
@@ -149,6 +174,7 @@ class AssetWatch:
             level=b"" if (level := self._judges.level) is None else pack_floats(level),
             windows=windows,
             window_ends_ns=window_ends_ns,
+            streams=self._streams.saved(),
         )
 
     def restore(self, saved: SavedState) -> bool:
@@ -169,7 +195,9 @@ class AssetWatch:
         else:
             self._candidates = list(vectors)
             self._candidate_ends_ns = saved.ends_ns if len(saved.ends_ns) == len(vectors) else [0] * len(vectors)
-        self.since_ns = saved.alert.opened_ns if saved.alert else None
+        self._streams.restore(saved.streams)
+        self.forgotten = self._streams.forgotten
+        self.since_ns = min((alert.opened_ns for alert in self.alerts), default=None)
         return True
 
     @property
@@ -203,6 +231,7 @@ class AssetWatch:
             self._alert = msgspec.structs.replace(self._alert, opened_ns=restated(self._alert.opened_ns, mark))
         if self.since_ns is not None:
             self.since_ns = restated(self.since_ns, mark)
+        self._streams.step(mark)
         self._faults.resume([_restated(fault, mark) for fault in self._faults.open])
         self.dirty = True
 
@@ -212,25 +241,30 @@ class AssetWatch:
         """Everything that one closed window leads to, in the order in which it should be told."""
         if raw.partial:
             return [self._cut_short(raw)]
+        before = self.state
         window = self._quality.clean(raw, healthy=self._alert is None)
-        vector = self.spec.compute(window.matrix)
+        told = self.spec.compute(window.matrix)
+        vector = told if window.judged is window.matrix else self._compute(window.judged)
         if self._recent and window.end_ns - self._recent[-1][0] != self._hop_ns:
             self._recent.clear()  # evidence has no gap inside
         self._recent.append((window.end_ns, window.matrix[-self._hop_cells :]))
         nonce = (self._boot_id, raw.end_mono_ns)
         bodies: list[Body] = [*self._faults.update(window.findings, window.start_ns, window.end_ns, nonce)]
         self.dirty = self.dirty or bool(bodies)
+        bodies += self._judge_readings(window, nonce)
         scores: list[SlotScore] = []
         top: list[tuple[str, float]] = []
-        commissioning = self._learned is None
+        commissioning = self.commissioning
         if self._learned is None:
             bodies += self._commission(window, vector)
         elif np.isfinite(vector).any():
-            scores, deciding = self._judges.score(vector, window.matrix)
+            scores, deciding = self._judges.score(vector, window.judged)
             top = self._channel_shares(deciding.contributions)[:3]
             bodies += self._decide(window.end_ns, scores[0], top, nonce)
             self._note_level()
             self._collect_windows(window)
+        if self.state != before:
+            self.since_ns = window.end_ns
         bodies.append(
             Aggregate(
                 asset=self.asset,
@@ -238,18 +272,18 @@ class AssetWatch:
                 spec_hash=self.spec.hash,
                 start_ns=window.start_ns,
                 end_ns=window.end_ns,
-                features=pack_floats(vector),
+                features=pack_floats(told),
                 n_readings=window.n_readings,
                 scores=scores,
                 top=[channel for channel, _ in top],
                 faulty=window.faulty,
                 commissioning=commissioning,
-                alarm=self._alert is not None,
+                alarm=bool(self.alerts),
                 n_late=window.n_late,
                 end_mono_ns=raw.end_mono_ns,
             )
         )
-        if not window.findings and self._alert is None and is_sampled(self.asset, window.end_ns, self.profile):
+        if not window.findings and not self.alerts and is_sampled(self.asset, window.end_ns, self.profile):
             bodies.append(sample_of(self.asset, window, self.profile))
         return bodies
 
@@ -266,12 +300,26 @@ class AssetWatch:
             end_ns=raw.end_ns,
             features=pack_floats(self.spec.compute(matrix)),
             n_readings=raw.n_readings,
-            commissioning=self._learned is None,
-            alarm=self._alert is not None,
+            commissioning=self.commissioning,
+            alarm=bool(self.alerts),
             n_late=raw.n_late,
             partial=True,
             end_mono_ns=raw.end_mono_ns,
         )
+
+    def _compute(self, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The features that are judged; none where all channels are too rare for windows."""
+        if not self.profile.learns_windows:
+            return np.full(self.spec.n_features, np.nan, dtype=np.float32)
+        return self.spec.compute(matrix)
+
+    def _judge_readings(self, window: CleanWindow, nonce: tuple[str, int]) -> list[Body]:
+        """What the window's single readings lead to; an alert that opens brings the windows before it."""
+        bodies: list[Body] = []
+        for alert in self._streams.judge(window, nonce):
+            bodies += [alert] if alert.closed_ns is not None else [alert, self._evidence(alert.alert_id)]
+        self.dirty = self.dirty or self._streams.dirty
+        return bodies
 
     def _channel_shares(self, contributions: NDArray[np.float32]) -> list[tuple[str, float]]:
         if self._judges.takes_windows:
@@ -288,7 +336,7 @@ class AssetWatch:
         if window.findings or self._alert is not None:
             self._kept.give_up(window.since_ns)
             return
-        self._kept.add(window.end_ns, window.matrix)
+        self._kept.add(window.end_ns, window.judged)
         self.dirty = self.dirty or len(self._kept) % _SAVE_EVERY == 0
         if self._kept.complete:
             self._learned = dataclasses.replace(self._learned, windows=self._kept.windows)
@@ -311,7 +359,7 @@ class AssetWatch:
             self._candidates_start_ns = window.start_ns
         self._candidates.append(vector)
         self._candidate_ends_ns.append(window.end_ns)
-        self._kept.add(window.end_ns, window.matrix)
+        self._kept.add(window.end_ns, window.judged)
         self.dirty = self.dirty or len(self._candidates) % _SAVE_EVERY == 0
         enough = len(self._candidates) >= self.profile.commissioning.windows
         return self.commission_now(window.end_ns) if enough else []
@@ -335,7 +383,6 @@ class AssetWatch:
         self._candidates, self._candidate_ends_ns = [], []
         self._calibrate()
         self.dirty = True
-        self.since_ns = end_ns
         return [
             Commissioning(
                 asset=self.asset,
@@ -350,9 +397,9 @@ class AssetWatch:
         ]
 
     def recommission(self) -> list[Body]:
-        """Forget this asset's normal and learn it anew from the next window on, as after maintenance. Closes an open alert."""
+        """Forget this asset's normal and learn it anew from the next window on, as after maintenance. Closes open alerts."""
         at_ns = self.windower.newest_ns
-        bodies: list[Body] = []
+        bodies: list[Body] = [*self._streams.forget(at_ns or 0)]
         if self._alert is not None:
             bodies.append(msgspec.structs.replace(self._alert, closed_ns=max(at_ns or 0, self._alert.opened_ns)))
         self._alert = self._learned = self.p_value = None
@@ -370,10 +417,11 @@ class AssetWatch:
         p = score.p_value if score.p_value is not None else 1.0
         if score.alarm and self._alert is None:
             alert_id = stable_id(self.asset, self.asset, score.detector, end_ns, *nonce)
-            self._alert = self._tell(Alert(
+            self.dirty = True
+            self._alert = Alert(
                 alert_id=alert_id, asset=self.asset, profile=self.profile.name, detector=score.detector,
                 severity=self._severity(p), opened_ns=end_ns, p_value=p, score=score.score, top=top,
-            ), end_ns)  # fmt: skip
+            )  # fmt: skip
             return [self._alert, self._evidence(alert_id)]
         if self._alert is None:
             return []
@@ -385,12 +433,8 @@ class AssetWatch:
             return []
         closed = msgspec.structs.replace(self._alert, closed_ns=end_ns)
         self._alert = None
-        return [self._tell(closed, end_ns)]
-
-    def _tell(self, alert: Alert, at_ns: int) -> Alert:
         self.dirty = True
-        self.since_ns = at_ns
-        return alert
+        return [closed]
 
     def _severity(self, p: float) -> Severity:
         return "critical" if p <= _CRITICAL / self._judges.bound else "warning"

@@ -104,7 +104,9 @@ def check_config(config_path: Path) -> None:
     hub = config.hub.url if config.hub else "none: works alone"
     click.echo(f"{config_path} is fine: device {config.device.id}, {len(config.assets)} assets, {n_sources} sources, hub {hub}")
     for asset, profile in loaded.profiles.items():
-        click.echo(f"  {asset}: {profile.title or profile.name}; {', '.join(profile.channel_names)}; spec {profile.spec_hash}")
+        single = f"; reading by reading: {', '.join(profile.streaming.channels)}" if profile.streaming.channels else ""
+        what = f"{profile.title or profile.name}; {', '.join(profile.channel_names)}{single}"
+        click.echo(f"  {asset}: {what}; spec {profile.spec_hash}")
     for line in (*rule_lines(config.actions), *page_lines(config.page)):
         click.echo(f"  {line}")
 
@@ -194,4 +196,4 @@ def recommission(config_path: Path, asset: str) -> None:
     if "error" in answer:
         click.echo(answer["error"], err=True)
         sys.exit(1)
-    click.echo(f"{asset} is commissioning: its next {answer['windows']} good windows are its normal")
+    click.echo(f"{asset} is commissioning: its next {answer['windows']} good {answer.get('of', 'windows')} are its normal")

@@ -18,8 +18,9 @@ _WINDOWS: Final = 3.0
 
 
 def silent_after_ns(watch: AssetWatch) -> int:
-    """How long without a reading is silence: three windows, at least half a minute."""
-    return round(max(_MIN_S, _WINDOWS * watch.profile.windowing.window_s) * NS_PER_S)
+    """How long without a reading is silence: three windows, or three readings that are due; at least half a minute."""
+    profile = watch.profile
+    return round(max(_MIN_S, _WINDOWS * profile.windowing.window_s, _WINDOWS * profile.period_s) * NS_PER_S)
 
 
 def is_silent(watch: AssetWatch, mono_ns: int) -> bool:

@@ -6,10 +6,10 @@ Invariants:
 2. A window closes once the asset's watermark, its newest believed time less `lateness_s`, has reached the end. A reading
    that comes after that is late and left out; nothing is counted twice.
 3. Between readings the watermark advances with the time that passes (`tick`), so silence closes windows too.
-4. No single wrong time moves the watermark. A time ahead by more than `lateness_s` (or two periods of the grid) is believed
+4. No single wrong time moves the watermark. A time ahead by more than `lateness_s` (or two periods) is believed
    once a reading of another time is that far ahead, too; of two, the lower is. Its reading waits in its window meanwhile.
-5. A clock that jumps by `MAX_JUMP_S` (or a window, where that is longer), either way, is believed once readings of
-   `CONFIRMATIONS` different times in a row agree; one that falls back by less, once they span a window. Until then they are
+5. A clock that jumps by `MAX_JUMP_S` (or a window, or five periods, if that is longer), either way, is believed once readings
+   of `CONFIRMATIONS` different times in a row agree; one that falls back by less, once they span a window. Until then they are
    held; a reading at a believed time in between lets go of them. When it is believed, a new *segment* begins there.
 6. A segment loses nothing: what the old one still holds closes as a window that is cut short, and the new one's first
    window begins with its first reading. Both are marked `partial`. `step` begins a segment at once where the clock that
@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from models.contract.clock import NS_PER_S
 from models.contract.profile import Profile
 from models.raw_window import RawWindow
-from models.readings_held import ChannelBuffer, Suspects
+from models.readings_held import CONFIRMATIONS, ChannelBuffer, Suspects
 
 MAX_JUMP_S = 3600.0
 MAX_HELD = 2_000_000
@@ -64,9 +64,9 @@ class Windower:
         self._window_ns = round(windowing.window_s * NS_PER_S)
         self._hop_ns = round(windowing.hop * NS_PER_S)
         self._lateness_ns = round(windowing.lateness_s * NS_PER_S)
-        self._period_ns = round(NS_PER_S / windowing.rate_hz)
+        self._period_ns = round(NS_PER_S * max(1 / windowing.rate_hz, profile.period_s))
         self._leap_ns = max(self._lateness_ns, 2 * self._period_ns)
-        self._jump_ns = max(round(MAX_JUMP_S * NS_PER_S), self._window_ns)
+        self._jump_ns = max(round(MAX_JUMP_S * NS_PER_S), self._window_ns, CONFIRMATIONS * self._period_ns)
         self._channels = [ChannelBuffer() for _ in profile.channels]
         self._suspects = Suspects()
         self._n_apart = 0  # suspects ever
@@ -243,7 +243,7 @@ class Windower:
 
     def _begin(self, t_ns: int, now_ns: int) -> None:
         """Let the first window be the first whole one that the reading at `t_ns` belongs to."""
-        earliest_end = t_ns - self._period_ns + self._window_ns
+        earliest_end = max(t_ns, t_ns - self._period_ns + self._window_ns)
         self._move_to(-(-earliest_end // self._hop_ns) * self._hop_ns)
         self._first_start_ns = self._horizon_ns
         self._newest_ns, self._heard_ns = t_ns, now_ns

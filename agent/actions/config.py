@@ -153,7 +153,7 @@ class ActionRule(_Strict, frozen=True, kw_only=True):
 class HomeAssistantConfig(BrokerConfig, frozen=True, kw_only=True):
     """Show each asset in Home Assistant, by its MQTT discovery. `discovery_prefix`: as Home Assistant's own is set.
     `topic_prefix`: of the topics that the states go to. `silent_after_s`: an asset without a window for so long is
-    disconnected; None = three of its profile's windows, at least 30 s."""
+    disconnected; None = three of its profile's windows, or three readings that are due; at least 30 s."""
 
     discovery_prefix: Annotated[str, Meta(pattern=r"^[^+#\x00/][^+#\x00]*\Z", max_length=128)] = "homeassistant"
     topic_prefix: Annotated[str, Meta(pattern=r"^[^+#\x00/][^+#\x00]*\Z", max_length=128)] = "tocsin"

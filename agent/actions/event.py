@@ -20,9 +20,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     `event_id`: the same when it closes. `asset`: empty for a fault of a whole `source`. `at_ns`: when this came to be.
     `p_value`, `score`, `top`: of alerts, `top` as "flow 80%, pressure 20%". `channel`, `fault`: of sensor faults, `channel`
-    empty where all of the asset is meant. Times are Unix ns, of the event. `worsened`: an open alert that has only now become
-    critical. `test`: fired by hand. `stored`: false where the disk took no record of it. `text`: all of it in one
-    line, for people.
+    empty where all of the asset is meant. `detail`: figures in words, of sensor faults and of alerts by a single reading. Times
+    are Unix ns, of the event. `worsened`: an open alert that has only now become critical. `test`: fired by hand. `stored`:
+    false where the disk took no record of it. `text`: all of it in one line, for people.
     """
 
     device: str
@@ -55,11 +55,12 @@ def event_of(body: Alert | SensorFault, device: str, *, worsened_ns: int | None 
     at_ns = worsened_ns or body.closed_ns or body.opened_ns
     if isinstance(body, Alert):
         top = ", ".join(f"{channel} {share:.0%}" for channel, share in body.top)
+        detail = f"; {body.detail}" if body.detail else ""
         return Event(
             device=device, kind="alert", edge=edge, event_id=body.alert_id, severity=body.severity, asset=body.asset,
             at_ns=at_ns, opened_ns=body.opened_ns, closed_ns=body.closed_ns, profile=body.profile, detector=body.detector,
-            p_value=body.p_value, score=body.score, top=top, worsened=worsened_ns is not None, test=test,
-            text=f"{body.severity} alert {edge}: {body.asset}, {top} (p={body.p_value:.2g})",
+            p_value=body.p_value, score=body.score, top=top, detail=body.detail, worsened=worsened_ns is not None, test=test,
+            text=f"{body.severity} alert {edge}: {body.asset}, {top} (p={body.p_value:.2g}){detail}",
         )  # fmt: skip
     where = ".".join(filter(None, (body.asset, body.channel))) or body.source
     return Event(

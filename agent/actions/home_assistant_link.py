@@ -130,5 +130,6 @@ class HomeAssistantLink:
         return "ON" if is_recent else "OFF"
 
     def _silent_s(self, asset: str) -> float:
-        windowing = self._profiles[asset].windowing
-        return self._config.silent_after_s or max(_SILENT_S, _WINDOWS * windowing.hop + windowing.lateness_s)
+        profile = self._profiles[asset]
+        next_window_s = max(profile.windowing.hop, profile.period_s)
+        return self._config.silent_after_s or max(_SILENT_S, _WINDOWS * next_window_s + profile.windowing.lateness_s)

@@ -2,7 +2,8 @@
 
 For each rule that an event matches, one decision, by the first of these that holds:
 
-    suppressed   commissioning   the asset is still learning its normal; for a fault of a whole source: any asset is
+    suppressed   commissioning   the asset is still learning its normal; for a fault of a whole source: any asset is. An alert
+                                 by a single reading does not rest on that normal, and is not held back
     suppressed   too old         it happened longer than `max_age_s` ago, by a clock that is known to be right
     suppressed   interlock       the rule has acted within `min_interval_s`
     suppressed   rate limit      it has acted `max_per_hour` times within the last sixty minutes
@@ -29,7 +30,7 @@ import msgspec
 from agent.actions.config import ActionRule
 from agent.actions.event import Event
 from models.contract.clock import NS_PER_S
-from models.contract.items import Action
+from models.contract.items import STREAMING, Action
 
 _HOUR_NS: Final = 3600 * NS_PER_S
 Verdict = Literal["act", "dry_run", "suppressed"]
@@ -113,6 +114,8 @@ def matches(rule: ActionRule, event: Event) -> bool:
 
 def _early_hindrance(rule: ActionRule, event: Event, commissioning: Collection[str], wall_ns: int | None) -> str:
     """What the event itself says against acting on it."""
+    if event.detector == STREAMING:
+        commissioning = ()
     if event.asset in commissioning or (not event.asset and commissioning):
         return f"commissioning: {event.asset or ', '.join(sorted(commissioning))} is still learning its normal"[:500]
     age_s = (wall_ns - event.at_ns) / NS_PER_S if wall_ns is not None else 0.0

@@ -38,6 +38,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--false-alarms", type=_POSITIVE, default=1.0, show_default=True, help="The dial: false alarms tolerated per month."
 )
+@click.option("--streaming", is_flag=True, help="Watch each column reading by reading, too. A profile says that itself.")
 @click.option("--time-column", help="Default: found by its name and content.")
 @click.option("--ignore", default="", metavar="A,B", help="Columns that are no channels, such as labels.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -50,6 +51,7 @@ def backtest(
     window_s: float | None,
     hop_s: float | None,
     false_alarms: float,
+    streaming: bool,
     time_column: str | None,
     ignore: str,
     as_json: bool,
@@ -67,7 +69,7 @@ def backtest(
     if profile_name:
         profile = at_its_own_pace(load_profile(profile_name, Path.cwd()))
     else:
-        profile = profile_of(table, commissioning_rows, window_s, hop_s, false_alarms)
+        profile = profile_of(table, commissioning_rows, window_s, hop_s, false_alarms, streaming)
     verdicts = run(table, profile, commissioning_rows, _serving(bundle, profile))
     if out is None:
         summary = _write(sys.stdout, table, verdicts)
@@ -99,16 +101,14 @@ def _write(stream: IO[str], table: Table, verdicts: Iterable[Verdict]) -> dict[s
     writer = csv.writer(stream)
     writer.writerow(["time", "score", "p_value", "alert", "sensor_fault", "top_channel"])
     summary = {"rows": 0, "judged": 0, "alert_rows": 0, "alerts": 0, "sensor_fault_rows": 0}
-    before = False
     for label, verdict in zip(table.time_labels, verdicts, strict=True):
         writer.writerow([label, _number(verdict.score), _number(verdict.p_value), int(verdict.alert), verdict.sensor_fault,
                          verdict.top_channel])  # fmt: skip
         summary["rows"] += 1
         summary["judged"] += verdict.p_value is not None
         summary["alert_rows"] += verdict.alert
-        summary["alerts"] += verdict.alert and not before
+        summary["alerts"] += verdict.n_opened
         summary["sensor_fault_rows"] += bool(verdict.sensor_fault)
-        before = verdict.alert
     return summary
 
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from agent.page.html import Html, element, joined
 from agent.page.sparkline import sparkline
-from agent.status.status_text import rest_lines, status_line
-from agent.status.words import age, odds, size, span
+from agent.status.status_text import by_reading, rest_lines, status_line
+from agent.status.words import age, odds, open_alerts, size, span, told_alert
 
 Status = Mapping[str, Any]
 
@@ -99,7 +99,7 @@ def _asset(name: str, asset: Status, now_ns: int) -> Html:
     state, p_value, window_s = asset["state"], asset["p_value"], asset.get("window_age_s")
     told = asset["since_ns"] and state != "silent"
     since = f" for {span((now_ns - asset['since_ns']) / 1e9)}" if told else ""
-    how = f"{asset['commissioned']} windows learned" if p_value is None else odds(p_value)
+    how = f"{asset['commissioned']} {asset.get('learns', 'windows')} learned" if p_value is None else odds(p_value)
     last = f", last window {age(window_s)} ago" if window_s is not None else ", no window yet"
     top = ", ".join(asset.get("top") or ())
     parts = [
@@ -108,16 +108,18 @@ def _asset(name: str, asset: Status, now_ns: int) -> Html:
         sparkline(tuple(asset.get("p_values") or ())),
         element("p", f"{how}{last}", class_="detail"),
     ]
-    if asset["alert"]:
-        parts.append(element("p", _alert(asset["alert"], now_ns), class_="alert"))
-    elif top:
+    alerts = open_alerts(asset)
+    parts += [element("p", _alert(alert, now_ns), class_="alert") for alert in alerts]
+    if top and not alerts:
         parts.append(element("p", "oddest: ", element("bdi", top), class_="detail"))
+    if readings := by_reading(asset):
+        parts.append(element("p", element("bdi", readings), class_="detail"))
     return element("li", *parts, class_=f"asset {state}")
 
 
 def _alert(alert: Status, now_ns: int) -> str:
     since = f" since {span((now_ns - alert['since_ns']) / 1e9)}" if alert.get("since_ns") else ""
-    return f"{alert['severity']} alert{since}: " + ", ".join(f"{channel} {share:.0%}" for channel, share in alert["top"])
+    return f"{alert['severity']} alert{since}: {told_alert(alert)}"
 
 
 def _faults(status: Status) -> Iterator[Html]:

@@ -131,19 +131,22 @@ class Report:
 
     def _asset_status(self, watch: AssetWatch, mono_ns: int) -> dict[str, Any]:
         learned, needed = watch.commissioned
-        alert = watch.alert
+        alerts = [{"id": alert.alert_id, "severity": alert.severity, "top": alert.top, "since_ns": alert.opened_ns,
+                   "detail": alert.detail} for alert in watch.alerts]  # fmt: skip
         windows = self.recent.windows(watch.asset, mono_ns / NS_PER_S)
         return {
             "profile": watch.profile.name,
             "state": "silent" if is_silent(watch, mono_ns) else watch.state,
             "commissioned": f"{learned}/{needed}",
+            "learns": "windows" if watch.profile.learns_windows else "readings",
+            "streaming": {channel: f"{learned}/{needed}" for channel, (learned, needed) in watch.streams.items()},
             "p_value": watch.p_value,
             "p_values": windows.p_values,
             "top": windows.top,
             "drifted": watch.drifted,
             "since_ns": watch.since_ns,
-            "alert": alert and {"id": alert.alert_id, "severity": alert.severity, "top": alert.top,
-                                "since_ns": alert.opened_ns},
+            "alert": alerts[0] if alerts else None,
+            "alerts": alerts,
             "newest_reading_ns": watch.windower.newest_ns,
             "window_age_s": _rounded(windows.age_s, 1),
         }  # fmt: skip

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.status.words import MARKS, size, span
+from agent.status.words import MARKS, open_alerts, size, span, told_alert
 
 _DAY_S = 86_400.0
 _OUTCOMES = ("done", "failed", "dry_run", "suppressed")
@@ -20,6 +20,8 @@ def status_lines(status: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for name, asset in status["assets"].items():
         yield _asset_line(name, asset, now_ns)
+        if readings := by_reading(asset):
+            yield f"    {readings}"
     for fault in status["faults"]:
         since = span((now_ns - fault["since_ns"]) / 1e9)
         yield f"  ! {fault['where']}: {fault['fault']} for {since} {fault['detail']}".rstrip()
@@ -57,12 +59,24 @@ def _asset_line(name: str, asset: Mapping[str, Any], now_ns: int) -> str:
     mark = MARKS.get(asset["state"], "?")
     told = asset["since_ns"] and asset["state"] != "silent"  # since when it is silent, its fault tells
     since = f" since {span((now_ns - asset['since_ns']) / 1e9)} ago" if told else ""
-    detail = f"p={asset['p_value']:.2g}" if asset["p_value"] is not None else f"windows {asset['commissioned']}"
-    if asset["alert"]:
-        top = ", ".join(f"{channel} {share:.0%}" for channel, share in asset["alert"]["top"])
-        detail += f", {asset['alert']['severity']}: {top}"
+    learned = f"{asset.get('learns', 'windows')} {asset['commissioned']}"
+    detail = f"p={asset['p_value']:.2g}" if asset["p_value"] is not None else learned
+    for alert in open_alerts(asset):
+        detail += f", {alert['severity']}: {told_alert(alert)}"
     drifted = "".join(f", {feature} drifted {spreads:+.1f} spreads" for feature, spreads in asset.get("drifted", [])[:1])
     return f"  {mark} {name} ({asset['profile']}): {asset['state']}{since}, {detail}{drifted}"
+
+
+def by_reading(asset: Mapping[str, Any]) -> str:
+    """Which channels are watched reading by reading, and how far those are that are not judged yet."""
+    told = [channel if _is_done(learned) else f"{channel} {learned} readings learned"
+            for channel, learned in (asset.get("streaming") or {}).items()]  # fmt: skip
+    return f"reading by reading: {', '.join(told)}" if told else ""
+
+
+def _is_done(learned: str) -> bool:
+    so_far, _, needed = learned.partition("/")
+    return so_far == needed
 
 
 def _action_lines(actions: Mapping[str, Any]) -> Iterator[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 MARKS: Final = {"normal": "●", "alarm": "▲", "commissioning": "◌", "silent": "○"}
 MAX_DECADES: Final = 6.0  # a p-value below one in a million rests on the fitted tail alone: it is not told apart further
@@ -34,6 +35,17 @@ def size(n_bytes: float) -> str:
             return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.1f} GB"
+
+
+def told_alert(alert: Mapping[str, Any]) -> str:
+    """What an alert rests on: `vibration 64%, temperature 35%`, and the figures that it brings."""
+    top = ", ".join(f"{channel} {share:.0%}" for channel, share in alert["top"])
+    return "; ".join(filter(None, (top, alert.get("detail"))))
+
+
+def open_alerts(asset: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Of an asset's status."""
+    return asset.get("alerts") or ([asset["alert"]] if asset["alert"] else [])
 
 
 def decades(p_value: float) -> float:

@@ -20,9 +20,9 @@ from itertools import chain
 from textwrap import wrap
 from typing import Any, Final, Literal
 
-from agent.status.status_text import rest_lines, status_line
+from agent.status.status_text import by_reading, rest_lines, status_line
 from agent.status.terminal_text import clip, printable, width
-from agent.status.words import MARKS, MAX_DECADES, age, decades, odds, span
+from agent.status.words import MARKS, MAX_DECADES, age, decades, odds, open_alerts, span, told_alert
 
 Style = Literal["", "title", "faint", "good", "bad", "learning", "quiet", "warn"]
 Line = Sequence[tuple[Style, str]]
@@ -86,8 +86,10 @@ def _assets(status: Status, columns: int) -> Iterator[Line]:
     yield [("faint", "   " + " ".join(_cell(head, width) for head, width in heads) + " window")]
     for name, asset in sorted(assets.items(), key=lambda named: (_rank(named[1]["state"]), named[0])):
         yield _asset(name, asset, now_ns, cells)
-        if asset["alert"]:
-            yield [("bad", f"     {_alert(asset, now_ns)}")]
+        for alert in open_alerts(asset):
+            yield [("bad", f"     {_alert(alert, asset, now_ns)}")]
+        if readings := by_reading(asset):
+            yield [("faint", f"     {readings}")]
         for feature, spreads in asset.get("drifted", [])[:1]:
             yield [("faint", f"     {feature} has drifted {spreads:+.1f} spreads since commissioning")]
 
@@ -106,7 +108,7 @@ def _asset(name: str, asset: Status, now_ns: int, cells: int) -> Line:
     style = _STATE_STYLES.get(state, "warn")
     told = asset["since_ns"] and state != "silent"  # since when it is silent, its fault tells
     since = age((now_ns - asset["since_ns"]) / 1e9) if told else ""
-    shown, words = _learned(asset["commissioned"]) if p_value is None else _oddness(p_value)
+    shown, words = _learned(asset["commissioned"], asset.get("learns", "windows")) if p_value is None else _oddness(p_value)
     return [
         (style, f" {MARKS.get(state, '?')} "),
         ("", f"{_cell(name, cells)} "),
@@ -119,10 +121,10 @@ def _asset(name: str, asset: Status, now_ns: int, cells: int) -> Line:
     ]
 
 
-def _learned(commissioned: str) -> tuple[str, str]:
+def _learned(commissioned: str, what: str) -> tuple[str, str]:
     """How much of its normal the asset has learned, as a bar and in words."""
     learned, _, needed = commissioned.partition("/")
-    return bar(int(learned) / max(1, int(needed))), f"{commissioned} windows"
+    return bar(int(learned) / max(1, int(needed))), f"{commissioned} {what}"
 
 
 def _oddness(p_value: float) -> tuple[str, str]:
@@ -136,12 +138,10 @@ def bar(share: float) -> str:
     return ("█" * full + (_EIGHTHS[part] if part else "")).ljust(_BAR_CELLS)
 
 
-def _alert(asset: Status, now_ns: int) -> str:
-    alert = asset["alert"]
+def _alert(alert: Status, asset: Status, now_ns: int) -> str:
     since_ns = alert.get("since_ns") or asset["since_ns"]
     since = f" since {span((now_ns - since_ns) / 1e9)}" if since_ns else ""
-    top = ", ".join(f"{channel} {share:.0%}" for channel, share in alert["top"])
-    return f"{alert['severity']} alert{since}: {top}"
+    return f"{alert['severity']} alert{since}: {told_alert(alert)}"
 
 
 def _fault(fault: Status, now_ns: int) -> str:

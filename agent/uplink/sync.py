@@ -94,7 +94,7 @@ class Sync:
         cursors = {lane: min(cursor, sent[lane]) for lane, cursor in ack.cursors.items() if lane in sent}
         confirmed = self._outbox.acknowledge(ack.epoch, cursors)
         if ack.epoch == self._outbox.epoch and self._forgotten.note(cursors, self._outbox.confirmed):
-            log.warning("the hub has forgotten what it had confirmed; the next batch tells it which numbers nobody has any more")
+            log.warning("the hub has forgotten what it had confirmed; it is told next which numbers nobody has any more")
         elif not confirmed and not self._portion.is_witness:
             self._link.reset()
             raise LinkError("the hub answered, but confirmed nothing new")

@@ -142,8 +142,9 @@ class Summary(BaseModel):
 
 
 class AlertView(BaseModel):
-    """An alert as it stands; open while `closed_ns` is null. `opened_ns`, `closed_ns` are corrected by what the device told of
-    its clock; `time_quality` (of `opened_ns`): synced, hub, corrected, bounded, unknown, or sensor."""
+    """An alert as it stands; open while `closed_ns` is null. `detail`: of one by a single reading, that reading and the nearest
+    value that was ever seen. `opened_ns`, `closed_ns` are corrected by what the device told of its clock; `time_quality` (of
+    `opened_ns`): synced, hub, corrected, bounded, unknown, or sensor."""
 
     device_id: str
     alert_id: str
@@ -156,6 +157,7 @@ class AlertView(BaseModel):
     p_value: float
     score: float
     top: list[tuple[str, float]]
+    detail: str
     received_ns: int
     said_opened_ns: int | None
     said_closed_ns: int | None

@@ -71,6 +71,7 @@ def _alert_row(record: LogRecord, body: Alert) -> RowDict:
         "p_value": body.p_value,
         "score": body.score,
         "top": [[channel, share] for channel, share in body.top],
+        "detail": body.detail,
         "received_ns": record.received_ns,
     }
 

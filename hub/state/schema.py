@@ -239,6 +239,7 @@ alerts = Table(
     Column("score", Float, nullable=False),
     Column("top", JSON, nullable=False),  # [[channel, share], ...]
     Column("received_ns", BigInteger, nullable=False),
+    Column("detail", Text, nullable=False, server_default=""),
     *_placing(),
     Index("alerts_by_time", "opened_ns"),
     Index("alerts_by_end", "closed_ns"),  # the few that are open among all that ever were

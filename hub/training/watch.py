@@ -22,6 +22,7 @@ from hub.state.schema import alert_feedback, alerts, assets, training_runs, trai
 from hub.state.upsert import upsert
 from hub.training.triggers import Due, Facts, TriggerSettings, due
 from models.contract.clock import NS_PER_S
+from models.contract.items import STREAMING
 from models.contract.names import is_name
 from models.errors import TocsinError
 
@@ -124,7 +125,7 @@ def _last_run_ns(connection: Connection, profile: str) -> int | None:
 def _n_judged(connection: Connection, profile: str, since_ns: int) -> int:
     mine = (alert_feedback.c.device_id == alerts.c.device_id) & (alert_feedback.c.alert_id == alerts.c.alert_id)
     judged = select(alert_feedback.c.device_id, alert_feedback.c.alert_id).where(
-        mine, alerts.c.profile == profile, alert_feedback.c.at_ns > since_ns
+        mine, alerts.c.profile == profile, alerts.c.detector != STREAMING, alert_feedback.c.at_ns > since_ns
     )
     return int(connection.execute(select(func.count()).select_from(judged.distinct().subquery())).scalar_one())
 

@@ -41,6 +41,7 @@ class AssetAlert:
     top: tuple[Share, ...]
     time_quality: str
     said: Said | None
+    detail: str = ""
 
     @property
     def top_channel(self) -> str:

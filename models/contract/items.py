@@ -41,6 +41,7 @@ LANE_OF: Final[dict[str, Lane]] = {
     "evidence": "evidence",
 }
 BASELINE: Final = "baseline"  # the detector id of the robust statistical detector, which every device has
+STREAMING: Final = "streaming"  # the detector id of alerts by single readings; it scores no windows
 SAMPLE: Final = "sample"  # the alert id of evidence that belongs to no alert
 Severity = Literal["warning", "critical"]
 ActorKind = Literal["mqtt", "serial", "webhook", "program"]
@@ -117,8 +118,9 @@ class Aggregate(Body, frozen=True, kw_only=True):
 class Alert(Body, frozen=True, kw_only=True):
     """An alert as it stands: sent when it opens and again when it closes; upserted by `alert_id`.
 
-    `opened_ns`, `closed_ns`: event time of the window that decided. `p_value`: the smallest so far.
-    `top`: channels that contribute most, with their share of the score in 0..1, largest first.
+    `opened_ns`, `closed_ns`: event time of the window that decided, or of the reading. `p_value`: the smallest so far.
+    `top`: channels that contribute most, with their share of the score in 0..1, largest first. `detail`: what these do not say,
+    in words with figures and units: of the streaming detector, the reading and the nearest value that was ever seen.
     """
 
     alert_id: Name
@@ -131,6 +133,7 @@ class Alert(Body, frozen=True, kw_only=True):
     score: float
     top: list[tuple[str, float]] = []
     closed_ns: int | None = None
+    detail: Text = ""
 
 
 class SensorFault(Body, frozen=True, kw_only=True):

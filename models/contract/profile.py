@@ -26,6 +26,8 @@ Cross = Literal["correlation"]
 FEATURE_IMPLEMENTATION: Final = 2  # changes whenever the arithmetic in models/features/spec.py does
 MIN_REFERENCE: Final = 20  # windows, to tell a distribution of scores from (models/detectors/calibration.py)
 MAX_REFERENCE_BYTES: Final = 2 * 1024 * 1024  # of an asset
+MAX_STREAMING_HZ: Final = 10.0  # one by one, a reading costs 11 to 18 µs
+STREAMING_THRESHOLD: Final = 0.9
 BUILTIN_DIR: Final = Path(__file__).resolve().parent.parent / "profiles"
 # By these sensors and loggers say "no value": fillers, integers at their end (also as tenths), what a DS18B20 answers
 # without power (85) or without a bus (-127).
@@ -130,6 +132,17 @@ class DecisionPlan(_Strict, frozen=True, kw_only=True):
     close_windows: Annotated[int, Meta(ge=1)] = 3
 
 
+class StreamingPlan(_Strict, frozen=True, kw_only=True):
+    """Channels that are also watched reading by reading, without model or commissioning (models/detectors/streaming.py).
+
+    `channels`: of the profile, each at most `MAX_STREAMING_HZ`. `threshold`: of the score at which an alert opens. The dial of
+    `decision` does not govern it: how often it rings on healthy readings depends on the channel (docs/detection.md).
+    """
+
+    channels: tuple[Name, ...] = ()
+    threshold: Annotated[float, Meta(gt=0, lt=1)] = STREAMING_THRESHOLD
+
+
 class Profile(_Strict, frozen=True, kw_only=True):
     """See the module's text; `title` is what people read."""
 
@@ -142,6 +155,7 @@ class Profile(_Strict, frozen=True, kw_only=True):
     commissioning: CommissioningPlan = CommissioningPlan()
     windows: WindowsPlan = WindowsPlan()
     decision: DecisionPlan = DecisionPlan()
+    streaming: StreamingPlan = StreamingPlan()
 
     def __post_init__(self) -> None:
         for i, group in enumerate(self.redundant):
@@ -149,6 +163,7 @@ class Profile(_Strict, frozen=True, kw_only=True):
                 if name not in self.channel_names or group.channels.count(name) > 1:
                     raise ValueError(f"redundant[{i}].channels: {name!r} must be a channel of the profile, and named once")
         self._check_windows()
+        self._check_streaming()
 
     def _check_windows(self) -> None:
         reference, n_values = self.windows.reference, self.windowing.n_samples * len(self.channels)
@@ -159,6 +174,36 @@ class Profile(_Strict, frozen=True, kw_only=True):
         if reference * n_values * 4 > MAX_REFERENCE_BYTES:
             most = MAX_REFERENCE_BYTES // (4 * n_values)
             raise ValueError(f"windows.reference: at most {most} windows of {n_values} values")
+
+    def _check_streaming(self) -> None:
+        rates_hz = {channel.name: self.rate_of(channel) for channel in self.channels}
+        for i, name in enumerate(self.streaming.channels):
+            if name not in rates_hz or self.streaming.channels.count(name) > 1:
+                raise ValueError(f"streaming.channels[{i}]: {name!r} must be a channel of the profile, and named once")
+            if rates_hz[name] > MAX_STREAMING_HZ:
+                raise ValueError(
+                    f"streaming.channels[{i}]: {name!r} comes {rates_hz[name]:g} times a second; at most {MAX_STREAMING_HZ:g}: "
+                    "leave it to the windows, or state the rate_hz at which it really comes"
+                )
+
+    def rate_of(self, channel: Channel) -> float:
+        """Readings a second, as declared; of the grid where nothing is."""
+        return channel.rate_hz or self.windowing.rate_hz
+
+    @property
+    def period_s(self) -> float:
+        """How long it takes until another reading is due, of the channel that comes most often."""
+        return 1 / max(map(self.rate_of, self.channels))
+
+    def is_rare(self, channel: Channel) -> bool:
+        """Whether the channel is left to the streaming detector: it is watched by that, and comes less than twice a window."""
+        few = self.rate_of(channel) * self.windowing.window_s < 2
+        return few and channel.name in self.streaming.channels
+
+    @property
+    def learns_windows(self) -> bool:
+        """Whether any channel is judged by windows."""
+        return not all(map(self.is_rare, self.channels))
 
     @property
     def channel_names(self) -> list[str]:

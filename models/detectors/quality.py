@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,9 +38,9 @@ from models.grid import Grid
 from models.quality.changes import ChangeCheck
 from models.quality.finding import Finding
 from models.quality.redundancy import Group, GroupState
-from models.quality.samples import Kept, SampleCheck
+from models.quality.samples import NOTHING_KEPT, Kept, SampleCheck
 from models.quality.stuck import Stillness, machine_stands
-from models.quality.timing import RateCheck, TimeCheck
+from models.quality.timing import RareCheck, RateCheck, TimeCheck
 from models.quality.usual import Shape, Usual, UsualState
 from models.raw_window import RawWindow
 
@@ -49,15 +50,19 @@ _SKIPPED: Final = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CleanWindow:
-    """`matrix`: (n_cells, n_channels) float64, blanked channels NaN. `findings`: what was found, suspicions included."""
+    """`matrix`: (n_cells, n_channels) float64, blanked channels NaN. `judged`: the same without channels that are too rare for
+    windows. `findings`: what was found, suspicions included. `samples`: by channel, what is left of its readings; none of a
+    blanked one."""
 
     start_ns: int
     end_ns: int
     matrix: NDArray[np.float64]
+    judged: NDArray[np.float64]
     findings: list[Finding]
     n_readings: int
     n_late: int
     channels: tuple[str, ...] = ()
+    samples: Sequence[Kept] = ()
 
     @property
     def faults(self) -> list[tuple[str, FaultKind]]:
@@ -92,6 +97,8 @@ class QualityControl:
         self._channels = profile.channels
         self._names = tuple(profile.channel_names)
         self._grid = Grid(profile)
+        self._rare = [RareCheck(profile.rate_of(c)) if profile.is_rare(c) else None for c in profile.channels]
+        self._any_rare = any(check is not None for check in self._rare)
         self._expected = [not channel.optional for channel in profile.channels]
         self._samples = [SampleCheck(channel) for channel in profile.channels]
         self._stillness = [Stillness(channel) if channel.stuck_after_s else None for channel in profile.channels]
@@ -116,15 +123,21 @@ class QualityControl:
         matrix, missing = self._grid.align(RawWindow(window.start_ns, window.end_ns, times, values, window.n_late))
         if blank:
             matrix[:, blank] = np.nan
-        findings += [self._missing(i, len(values[i])) for i in missing if self._expected[i]]
+        findings += [self._missing(i, len(values[i])) for i in missing if self._expected[i] and self._rare[i] is None]
+        if self._any_rare:
+            findings += self._overdue(window)
         self._expected = [expected or len(v) > 0 for expected, v in zip(self._expected, values, strict=True)]
-        shape = self._compare(matrix, window.end_ns, healthy, findings)
+        judged = self._without_rare(matrix) if self._any_rare else matrix
+        shape = self._compare(judged, window.end_ns, healthy, findings, blank)
+        if blank:
+            matrix[:, blank] = np.nan
         if healthy and not findings:
-            self._study(window, matrix, shape, kept)
+            self._study(window, judged, shape, kept)
         else:
             self._lessons.clear()  # what has begun now may have begun before
+        samples = [NOTHING_KEPT if i in blank else left for i, left in enumerate(kept)] if blank else kept
         return CleanWindow(
-            window.start_ns, window.end_ns, matrix, findings, window.n_readings, window.n_late, self._names
+            window.start_ns, window.end_ns, matrix, judged, findings, window.n_readings, window.n_late, self._names, samples
         )  # fmt: skip
 
     def forget_times(self) -> None:
@@ -135,6 +148,9 @@ class QualityControl:
         self._changes.forget_times()
         for group in self._groups:
             group.forget_times()
+        for rare in self._rare:
+            if rare is not None:
+                rare.forget_times()
         self._lessons.clear()
         self._studied_to_ns = 0
 
@@ -148,8 +164,8 @@ class QualityControl:
         return kept
 
     def _stuck(self, kept: list[Kept], findings: list[Finding]) -> list[int]:
-        for still, left in zip(self._stillness, kept, strict=True):
-            if still is not None:
+        for still, left, rare in zip(self._stillness, kept, self._rare, strict=True):
+            if still is not None and (len(left.values) or rare is None):
                 still.see(left.times, left.values)
         stuck = [i for i, still in enumerate(self._stillness) if still is not None and still.stuck]
         if not stuck or machine_stands(self._judged_still):
@@ -161,7 +177,21 @@ class QualityControl:
         detail = "no reading that counts" if not n else f"{n} readings, too few or with too long a gap to fill the window"
         return Finding(self._channels[i].name, "missing", detail)
 
-    def _compare(self, matrix: NDArray[np.float64], end_ns: int, healthy: bool, findings: list[Finding]) -> Shape:
+    def _without_rare(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What windows can tell from: one reading says nothing of noise, jumps or how channels follow one another."""
+        judged = matrix.copy()
+        judged[:, [check is not None for check in self._rare]] = np.nan
+        return judged
+
+    def _overdue(self, window: RawWindow) -> list[Finding]:
+        """Rare channels whose readings no longer come."""
+        checks = zip(self._rare, self._channels, window.times, strict=True)
+        found = [rare.check(channel, times, window) for rare, channel, times in checks if rare is not None]
+        return [finding for finding in found if finding is not None]
+
+    def _compare(
+        self, matrix: NDArray[np.float64], end_ns: int, healthy: bool, findings: list[Finding], blank: list[int]
+    ) -> Shape:  # fmt: skip
         """Compare the channels with one another and with what is usual; blanks in `matrix` what is contradicted."""
         if self._groups:
             mean = matrix.mean(axis=0)
@@ -169,10 +199,12 @@ class QualityControl:
                 found, off = group.check(mean, end_ns)
                 findings += found
                 matrix[:, off] = np.nan
+                blank += off
         shape, found, contradicted = self._changes.check(matrix, end_ns, healthy)
         findings += found
         if contradicted:
             matrix[:, contradicted] = np.nan
+            blank += contradicted
         return shape
 
     def _study(self, window: RawWindow, matrix: NDArray[np.float64], shape: Shape, kept: list[Kept]) -> None:

@@ -33,12 +33,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract.profile import STREAMING_THRESHOLD
 from models.detectors.season import Season, SeasonMemory
 
 WARM_UP: Final = 100
 REFRACTORY: Final = 100
 RECORDED_FROM: Final = 20  # readings: among the first few, gaps are as large as the range
-ALARM_SCORE: Final = 0.9  # what an operator is told of, where nothing else is said
+ALARM_SCORE: Final = STREAMING_THRESHOLD  # what an operator is told of, where nothing else is said
 CAPACITY: Final = 4096
 MEMORY: Final = 2000  # readings
 _OFF_CAPACITY: Final = 512
@@ -130,12 +131,15 @@ class GapLaw:
 class Heard(NamedTuple):
     """Of one reading. `score`: in [0, 1], high = anomalous. `p_value`: in (0, 1], how often a gap of at least this size has
     come among this channel's readings, or among those that were off their half hour, whichever was the odder; 1 where that says
-    nothing. `below`, `above`: the nearest values seen before it, infinite where there are none."""
+    nothing. `below`, `above`: the nearest values seen before it, infinite where there are none. `usual`: what its half hour of
+    the week shows else, where it is for its time that it scored; `apart`: whether it lies apart from that, scored or not."""
 
     score: float
     p_value: float = 1.0
     below: float = -math.inf
     above: float = math.inf
+    usual: float | None = None
+    apart: bool = False
 
 
 class WitnessMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -261,11 +265,11 @@ class StreamingDetector:
         """
         if not math.isfinite(value):
             return Heard(0.0)
-        witness, oddness = self._values, self._values.update(value)
+        witness, oddness, usual, untimely = self._values, self._values.update(value), None, None
         if time_s is not None and abs(time_s) < _LATEST_S:
             untimely = self._untimely(min(max(value, -_LIMIT), _LIMIT), time_s)
-            if untimely > oddness:
-                witness, oddness = self._off, untimely
+            if untimely is not None and untimely.oddness > oddness:
+                witness, oddness, usual = self._off, untimely.oddness, untimely.usual
         if self.n <= WARM_UP:
             return Heard(0.0)
         is_record = oddness > float(self._recent.max())
@@ -273,16 +277,25 @@ class StreamingDetector:
         if is_record and oddness >= _MIDDLE:
             witness.rang()
         score = 1 / (1 + 10 ** (_MIDDLE - oddness)) if is_record else 0.0
-        return Heard(score, witness.p_value, *self._values.nearest)
+        return Heard(score, witness.p_value, *self._values.nearest, usual if score > 0 else None, untimely is not None)
 
-    def _untimely(self, value: float, time_s: float) -> float:
-        """How odd a value is at its time, -inf where that is not known or tells nothing."""
+    def forget_times(self) -> None:
+        """The clock that gave the times was wrong: what half hours show is learned anew, values are known as before."""
+        self._season, self._off = None, Witness(_OFF_CAPACITY)
+
+    def _untimely(self, value: float, time_s: float) -> _Untimely | None:
+        """How odd a value is at its time; None where that is not known or tells nothing."""
         self._season = self._season or Season(MEMORY)
         off = self._season.off(value, time_s)
         told = self._season.tells(off)
         self._season.learn(value, off)
         oddness = self._off.update(off) if math.isfinite(off) else -math.inf
-        return oddness if told else -math.inf
+        return _Untimely(oddness, value - off) if told else None
+
+
+class _Untimely(NamedTuple):
+    oddness: float
+    usual: float
 
 
 def _floats(packed: bytes) -> NDArray[np.float64]:

@@ -38,6 +38,9 @@ class Kept(NamedTuple):
     high: float
 
 
+NOTHING_KEPT: Final = Kept(np.empty(0, np.int64), np.empty(0), np.nan, np.nan)
+
+
 class SampleCheck:
     """Of one channel. `been`: the lowest and highest value of windows without a fault; None before the first.
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract.clock import NS_PER_S
-from models.contract.profile import Profile
+from models.contract.profile import Channel, Profile
 from models.quality.finding import Finding
 from models.raw_window import RawWindow
 
@@ -35,6 +35,7 @@ _EVEN: Final = 0.8  # this share of the intervals must be as long, or as short, 
 _MIN_DISORDERED: Final = 3
 _DISORDERED_SHARE: Final = 0.05
 _LATE_SHARE: Final = 0.5
+_OVERDUE_PERIODS: Final = 3.0
 
 
 class RateCheck:
@@ -92,6 +93,26 @@ class RateCheck:
         declared = "its rate_hz" if self._channels[i].rate_hz else "usual"
         detail = f"{now:.3g} readings a second instead of {usual:.3g} ({declared})"
         return Finding(self._channels[i].name, "rate", detail, since_ns, told)
+
+
+class RareCheck:
+    """Of one channel that most windows have no reading of: it is missing once three in a row are overdue."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self._late_ns = round(_OVERDUE_PERIODS * NS_PER_S / rate_hz)
+        self._last_ns: int | None = None
+
+    def check(self, channel: Channel, times: NDArray[np.int64], window: RawWindow) -> Finding | None:
+        """What there is to say after a window; `times`: the channel's in it."""
+        if len(times):
+            self._last_ns = int(times[-1])
+        if self._last_ns is None or window.end_ns - self._last_ns <= self._late_ns:
+            return None
+        return Finding(channel.name, "missing", f"no reading for {(window.end_ns - self._last_ns) / NS_PER_S:.0f} s")
+
+    def forget_times(self) -> None:
+        """The asset's clock has jumped: when it was last heard cannot be told across that."""
+        self._last_ns = None
 
 
 class TimeCheck:

@@ -55,6 +55,14 @@ def test_each_rule_that_matches_decides_for_itself_in_order() -> None:
     assert [(d.rule, d.verdict) for d in book.decide(alert_event(), (), 0)] == [("a", "act"), ("c", "dry_run")]
 
 
+def test_an_alert_by_a_single_reading_is_acted_on_although_the_windows_are_still_learned() -> None:
+    book = RuleBook([rule()])
+    assert at(book, 0, commissioning=("rig-1",)).verdict == "suppressed"
+    single = alert_event(detector="streaming", detail="17.5 degC; the nearest ever seen is 5.1 degC")
+    assert at(book, 0, single, commissioning=("rig-1",)).verdict == "act"
+    assert single.text.endswith("; 17.5 degC; the nearest ever seen is 5.1 degC")
+
+
 def test_nothing_is_done_while_the_asset_is_commissioning() -> None:
     book = RuleBook([rule(on="sensor_fault")])
     decision = at(book, 0, fault_event(), commissioning=("rig-1",))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from agent.backtest.cli import backtest
 from agent.backtest.run import Verdict, profile_of, run
+from models.contract.clock import NS_PER_S
 from models.contract.config import load_profile
 from models.contract.table import Table
 from models.errors import ConfigError
@@ -152,3 +153,40 @@ def test_a_bundle_decides_where_it_fits_and_is_refused_where_it_does_not(file: P
     assert (served.exit_code, alone.exit_code) == (0, 0)
     assert served.stdout.splitlines()[0] == alone.stdout.splitlines()[0]
     assert served.stdout.splitlines()[-1] != alone.stdout.splitlines()[-1]
+
+
+# --- reading by reading -------------------------------------------------------------------------------------------
+
+HOURLY = [3.0 + 2.0 * (n * 0.618034 % 1.0) for n in range(400)]
+
+
+@pytest.fixture
+def hourly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temperature each hour, one of them odd."""
+    monkeypatch.chdir(tmp_path)
+    values = [*HOURLY[:300], 17.5, *HOURLY[300:]]
+    lines = [f"{T0_NS // NS_PER_S + 3600 * n},{value:.4f}" for n, value in enumerate(values)]
+    Path("store.csv").write_text("time,temperature\n" + "\n".join(lines) + "\n")
+    Path("store.toml").write_text(
+        'name = "store"\n[windowing]\nrate_hz = 1.0\nwindow_s = 10.0\n[streaming]\nchannels = ["temperature"]\n'
+        '[[channels]]\nname = "temperature"\nrate_hz = 0.0002777777777777778\n'
+    )
+    return tmp_path / "store.csv"
+
+
+@pytest.mark.parametrize(("options", "row"), [(["--profile", "store"], 300), (["--streaming"], 301)], ids=["rare", "beside"])
+def test_an_odd_reading_is_told_when_its_window_closes(hourly: Path, options: list[str], row: int) -> None:
+    """Windows of seconds close with the row itself; those of hours, whose ends lie between the rows, with the next one."""
+    done = CliRunner().invoke(backtest, [str(hourly), "--commissioning", "150", "--json", "--out", "out.csv", *options])
+    assert done.exit_code == 0, done.output
+    rows = list(csv.DictReader(Path("out.csv").read_text().splitlines()))
+    assert [told["alert"] for told in rows].index("1") == row
+    assert rows[row]["top_channel"] == "temperature"
+    assert json.loads(done.stderr)["alerts"] >= 1
+
+
+def test_rows_that_come_too_fast_for_it_are_refused(file: Path, tmp_path: Path) -> None:
+    fast = tmp_path / "fast.csv"
+    fast.write_text("time,x\n" + "\n".join(f"{T0_NS // 10**6 + 20 * n},{n % 7}" for n in range(200)) + "\n")
+    done = CliRunner().invoke(backtest, [str(fast), "--commissioning", "100", "--streaming"])
+    assert str(done.exception) == "--streaming: at most 10 rows a second, not 50"

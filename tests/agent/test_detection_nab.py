@@ -74,6 +74,16 @@ def test_what_comes_later_changes_no_score_before_it(data: Path, tmp_path: Path)
         assert lines(whole / name)[0] == ["timestamp", "score"]
 
 
+def test_through_the_agent_alerts_open_with_the_readings_that_the_bare_detector_finds(data: Path, tmp_path: Path) -> None:
+    bare, agent = run(data, tmp_path / "bare"), run(data, tmp_path / "agent", "--agent", "--group", "realTraffic")
+    name = "realTraffic/occupancy_6005.csv"
+    odd = {label for label, score in lines(bare / name)[1:] if float(score) >= 0.9}
+    opened = {label: float(score) for label, score in lines(agent / name)[1:] if float(score)}
+    assert opened
+    assert set(opened) <= odd
+    assert min(opened.values()) >= 0.9
+
+
 def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.detection.nab", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

@@ -21,7 +21,7 @@ from agent.page.view import headline, page, part
 from agent.status.recent import HISTORY_WINDOWS
 from models.errors import ConfigError
 from tests.agent.agent_process import CONFIG
-from tests.agent.test_status_text import STATUS
+from tests.agent.test_status_text import RANG_FOR, STATUS, STORE
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">&amp;'\u202e"
 STRANGE: dict[str, Any] = {
@@ -61,6 +61,12 @@ class Seen(HTMLParser):
 
 
 # --- the markup ---------------------------------------------------------------------------------------------------
+
+
+def test_channels_that_are_watched_reading_by_reading_are_told() -> None:
+    told = str(part(STORE))
+    for words in (f"warning alert: {RANG_FOR}", "12/100 readings learned", "reading by reading: temperature, door 12/100"):
+        assert words in told, words
 
 
 def test_hostile_names_are_text_wherever_they_stand() -> None:

@@ -47,6 +47,13 @@ STATUS: dict[str, Any] = {
             "update_error": "", "set_aside": 0, "reasons": []},
 }  # fmt: skip
 
+RANG_FOR = "temperature 100%; 17.5 degC; the nearest ever seen is 5.1 degC"
+_ALERT = {"severity": "warning", "top": [["temperature", 1.0]], "detail": RANG_FOR.partition("; ")[2]}
+_STORE = asset("alarm", "12/100", None, 5, _ALERT) | {
+    "alerts": [_ALERT], "learns": "readings", "streaming": {"temperature": "100/100", "door": "12/100"},
+}  # fmt: skip
+STORE = STATUS | {"assets": {"store": _STORE}, "faults": []}  # an asset that windows know nothing of
+
 EXPECTED = """\
 dev-1  tocsin 0.1.0, up 1 d 2 h, 41.5 MB resident
 
@@ -71,6 +78,14 @@ dev-1  tocsin 0.1.0, up 1 d 2 h, 41.5 MB resident
 
 def test_a_status_reads_like_this() -> None:
     assert "\n".join(status_lines(STATUS)) == EXPECTED
+
+
+def test_channels_that_are_watched_reading_by_reading_are_told_with_what_they_rang_for() -> None:
+    lines = list(status_lines(STORE))
+    assert lines[2:4] == [
+        f"  ▲ store (rig): alarm since 5 min 0 s ago, readings 12/100, warning: {RANG_FOR}",
+        "    reading by reading: temperature, door 12/100 readings learned",
+    ]
 
 
 @pytest.mark.parametrize(

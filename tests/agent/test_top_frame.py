@@ -12,7 +12,7 @@ from agent.status.terminal_text import clip, printable, width
 from agent.status.words import age, decades, odds, size, span
 from agent.top.frame import bar, frame
 from agent.top.screen import painted
-from tests.agent.test_status_text import STATUS
+from tests.agent.test_status_text import RANG_FOR, STATUS, STORE
 
 RECENT: dict[str, Any] = {
     **STATUS,
@@ -81,6 +81,13 @@ def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
 
 def test_an_agent_of_an_older_version_is_shown_as_far_as_it_tells() -> None:
     assert " ● line   up                     none   /dev/ttyUSB0" in shown(STATUS, 80)
+
+
+def test_channels_that_are_watched_reading_by_reading_are_told() -> None:
+    text = "\n".join(shown(STORE, 120))
+    assert "12/100 readings" in text
+    assert f"warning alert since 5 min 0 s: {RANG_FOR}" in text
+    assert "reading by reading: temperature, door 12/100 readings learned" in text
 
 
 def test_without_colours_what_is_urgent_is_bold_still() -> None:

@@ -57,6 +57,15 @@ def test_redelivery_has_no_effect_but_is_counted(client: HubClient) -> None:
     assert len(client.get("/v1/alerts")) == 1
 
 
+def test_an_alert_by_a_single_reading_keeps_what_it_says_when_it_closes(client: HubClient) -> None:
+    device, said = client.enrolled(), "17.5 degC; the nearest ever seen is 5.1 degC"
+    opened = msgspec.structs.replace(alert(), detector="streaming", detail=said)
+    client.ingest(device.batch([item(opened, 1), item(msgspec.structs.replace(opened, closed_ns=opened.opened_ns + 1), 2)]))
+    client.settled_ledger()
+    (told,) = client.get("/v1/alerts")
+    assert (told["detector"], told["detail"], told["closed_ns"] is not None) == ("streaming", said, True)
+
+
 def test_a_gap_holds_the_cursor_until_it_is_filled(client: HubClient) -> None:
     device = client.enrolled()
     assert client.ingest(device.batch(aggregates(1, 3))).cursors["aggregates"] == 3

@@ -172,6 +172,10 @@ def test_feedback_since_the_latest_run_counts_each_alert_once(hub: Hub, engine: 
             for again in range(2):
                 said = {"label": "confirm", "actor": "x", "note": "", "at_ns": NOW_NS + at_h * HOUR_NS + again}
                 connection.execute(insert(alert_feedback).values(device_id="gw-0", alert_id=f"a{n}", **said))
+        single = {"alert_id": "single", "detector": "streaming"}  # what is said of it says nothing of a model
+        add_alert(connection, "gw-0", "pump-1", "pump", NOW_NS - 70 * HOUR_NS, **single)
+        said = {"label": "false-alarm", "actor": "x", "note": "", "at_ns": NOW_NS - 20 * HOUR_NS}
+        connection.execute(insert(alert_feedback).values(device_id="gw-0", alert_id="single", **said))
     facts = facts_of(engine, lake, "pump", NOW_NS)
     assert (facts.n_feedback, facts.last_run_ns) == (2, NOW_NS - 50 * HOUR_NS)
 

@@ -10,7 +10,7 @@ import pytest
 from msgspec import Meta
 
 from models.contract.config import load_profile, read_toml
-from models.contract.profile import BUILTIN_DIR, Profile
+from models.contract.profile import BUILTIN_DIR, Profile, StreamingPlan
 from models.errors import ConfigError
 
 
@@ -137,6 +137,35 @@ def test_a_profile_that_makes_no_sense_is_refused(text: str, says: str, tmp_path
     assert says in str(refused(tmp_path / "pump.toml", text, Profile))
 
 
+@pytest.mark.parametrize(
+    ("streaming", "says"),
+    [
+        ('channels = ["flwo"]', "streaming.channels[0]: 'flwo' must be a channel of the profile, and named once"),
+        ('channels = ["flow", "flow"]', "streaming.channels[0]: 'flow' must be a channel of the profile, and named once"),
+        (
+            'channels = ["flow", "sound"]',
+            "streaming.channels[1]: 'sound' comes 8000 times a second; at most 10: leave it",
+        ),
+        ('channels = ["flow"]\nthreshold = 1.0', "streaming.threshold: Expected 'float' < 1.0"),
+        ('channels = ["flow"]\nthreshold = 0', "streaming.threshold: Expected 'float' > 0.0"),
+        ('channels = ["flow"]\ntreshold = 0.9', "streaming.treshold: unknown key; expected one of channels, threshold"),
+    ],
+)
+def test_what_cannot_be_watched_reading_by_reading_is_refused(streaming: str, says: str, tmp_path: Path) -> None:
+    channels = '[[channels]]\nname = "flow"\n[[channels]]\nname = "sound"\nrate_hz = 8000\n'
+    text = f'name = "pump"\n[windowing]\nrate_hz = 1\nwindow_s = 60\n[streaming]\n{streaming}\n{channels}'
+    assert says in str(refused(tmp_path / "pump.toml", text, Profile))
+
+
+def test_the_rate_that_counts_is_the_channels_own_where_it_is_declared(tmp_path: Path) -> None:
+    windowing, channel = "[windowing]\nrate_hz = 100\nwindow_s = 60\n", '[[channels]]\nname = "flow"\n'
+    text = f'name = "pump"\n{windowing}[streaming]\nchannels = ["flow"]\n{channel}'
+    assert "comes 100 times a second" in str(refused(tmp_path / "pump.toml", text, Profile))
+    (tmp_path / "pump.toml").write_text(f"{text}rate_hz = 0.01\n")
+    profile = load_profile("pump", tmp_path)
+    assert (profile.is_rare(profile.channels[0]), profile.learns_windows, profile.period_s) == (True, False, 100.0)
+
+
 def test_the_spec_hash_follows_what_shapes_the_vector_and_nothing_else() -> None:
     pump = load_profile("pump")
     replace = msgspec.structs.replace
@@ -144,6 +173,7 @@ def test_the_spec_hash_follows_what_shapes_the_vector_and_nothing_else() -> None
         replace(pump, title="another"),
         replace(pump, channels=tuple(replace(c, max=1e6, resolution=1.0) for c in pump.channels)),
         replace(pump, windowing=replace(pump.windowing, lateness_s=9.0)),
+        replace(pump, streaming=StreamingPlan(channels=("flow",))),
     ]
     other = [
         replace(pump, channels=pump.channels[::-1]),

@@ -288,6 +288,20 @@ def test_an_alert_s_evidence_is_its_samples_the_top_channel_first(
     assert np.median(top["values"][60:]) > top["usual"][1] > np.median(top["values"][:50]) > top["usual"][0]
 
 
+def test_an_alert_by_a_single_reading_says_which_and_leads_to_no_model(
+    engine: Engine, operator: httpx.Client, now_ns: int
+) -> None:
+    said = "17.5 degC; the nearest ever seen is 5.1 degC"
+    with engine.begin() as connection:
+        add_device(connection, "gw", "lyon", now_ns)
+        add_asset(connection, "gw", "store-1", "cold-store", "alarm", None, now_ns)
+        add_alert(connection, "gw", "store-1", "cold-store", now_ns, alert_id="a1", detector="streaming", detail=said)
+    html = operator.get("/assets/gw/store-1/alerts/a1").text
+    assert said in html
+    assert "a single reading" in html
+    assert "/models/streaming" not in html
+
+
 def test_evidence_of_a_fast_channel_has_a_spectrum_and_is_thinned(
     engine: Engine, lake: DeltaLake, operator: httpx.Client, now_ns: int
 ) -> None:
