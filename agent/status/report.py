@@ -133,15 +133,19 @@ class Report:
         learned, needed = watch.commissioned
         alert = watch.alert
         windows = self.recent.windows(watch.asset, mono_ns / NS_PER_S)
+        rest = {"rest": "at rest", "starting": "starting"}.get(watch.phase, "")
+        state: str = "silent" if is_silent(watch, mono_ns) else watch.state
+        state = rest if rest and state == "normal" else state
         return {
             "profile": watch.profile.name,
-            "state": "silent" if is_silent(watch, mono_ns) else watch.state,
+            "state": state,
+            "rest": rest,
             "commissioned": f"{learned}/{needed}",
             "p_value": watch.p_value,
             "p_values": windows.p_values,
             "top": windows.top,
             "drifted": watch.drifted,
-            "since_ns": watch.since_ns,
+            "since_ns": watch.rest_since_ns if state == rest else watch.since_ns,
             "alert": alert and {"id": alert.alert_id, "severity": alert.severity, "top": alert.top,
                                 "since_ns": alert.opened_ns},
             "newest_reading_ns": watch.windower.newest_ns,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.status.words import MARKS, size, span
+from agent.status.words import MARKS, size, span, unjudged
 
 _DAY_S = 86_400.0
 _OUTCOMES = ("done", "failed", "dry_run", "suppressed")
@@ -58,6 +58,8 @@ def _asset_line(name: str, asset: Mapping[str, Any], now_ns: int) -> str:
     told = asset["since_ns"] and asset["state"] != "silent"  # since when it is silent, its fault tells
     since = f" since {span((now_ns - asset['since_ns']) / 1e9)} ago" if told else ""
     detail = f"p={asset['p_value']:.2g}" if asset["p_value"] is not None else f"windows {asset['commissioned']}"
+    if asset.get("rest"):
+        detail = unjudged(asset["state"], asset["rest"], asset["commissioned"])
     if asset["alert"]:
         top = ", ".join(f"{channel} {share:.0%}" for channel, share in asset["alert"]["top"])
         detail += f", {asset['alert']['severity']}: {top}"

@@ -43,7 +43,7 @@ _STEP_S: Final = 300.0
 
 
 class Asked(NamedTuple):
-    """`only`: these assets; none = all of them. `commissioning`: windows, None = the profile's. `always`: without `[running]`."""
+    """`only`: these assets, () = all. `commissioning`: windows, None = the profile's. `always`: without `[running]`."""
 
     only: tuple[str, ...] = ()
     commissioning: int | None = None

@@ -112,8 +112,8 @@ class CommissioningPlan(_Strict, frozen=True, kw_only=True):
 
 
 class RunningPlan(_Strict, frozen=True, kw_only=True):
-    """By what an asset tells that it runs; see `models/quality/running.py`. `channel`: at `above` or more it runs; below `below`
-    (None = 0.8 of `above`) it is at rest; in between it does as it did.
+    """By what an asset tells that it runs (models/quality/running.py). `channel`: at `above` or more it runs; below `below`,
+    None = 0.8 of `above`, it is at rest; in between it does as it did.
 
     `settle_s`: after a start nothing is judged for so long. `stop_s`: how long stopping takes: an alert that opens while
     the channel falls lower than is usual waits so long for whether that is a stop.

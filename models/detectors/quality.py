@@ -134,7 +134,7 @@ class QualityControl:
         shape = self._compare(matrix, window.end_ns, healthy, findings)
         usual_low = float(self._usual.low[self._runs_by]) if self._usual.known else math.nan
         phase = self._running.phase(window.start_ns, tells.values, findings, usual_low)
-        if healthy and not findings and phase == "running":
+        if healthy and not findings and phase in ("running", "stopping"):  # a stop is forgotten before it is learned
             self._study(window, matrix, shape, kept)
         else:
             self._lessons.clear()  # what has begun now may have begun before

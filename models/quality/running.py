@@ -82,7 +82,7 @@ class RunningCheck:
         return "stopping" if self._is_falling(start_ns, values, usual_low) else "running"
 
     def _is_falling(self, start_ns: int, values: NDArray[np.float64], usual_low: float) -> bool:
-        if not float(np.mean(values[len(values) // 2 :])) < usual_low:
+        if not float(np.mean(values)) < usual_low:
             self._low_since_ns = None
             return False
         self._low_since_ns = start_ns if self._low_since_ns is None else self._low_since_ns
