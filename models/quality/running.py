@@ -33,7 +33,7 @@ _REMOVED: Final = frozenset({"spike", "stuck"})  # single samples that are taken
 
 
 class RunningCheck:
-    """Of one asset; `plan` None = it always runs. `rest_since_ns`: None while it runs."""
+    """Of one asset; `plan` None = it always runs. `rest_since_ns`: None while it runs, or where nobody knows."""
 
     def __init__(self, plan: RunningPlan | None) -> None:
         self._plan = plan
@@ -94,6 +94,6 @@ class RunningCheck:
         return self._runs is False
 
     def forget_times(self) -> None:
-        """The asset's clock has jumped: since when it runs, nobody knows; whether it does, is known."""
+        """The asset's clock has jumped: since when it runs or rests, nobody knows; whether it does, is known."""
         self._seen_ns = self._since_ns = _LONG_AGO_NS
-        self._low_since_ns = None
+        self._low_since_ns = self.rest_since_ns = None

@@ -101,6 +101,7 @@ def test_after_a_jump_of_the_clock_it_goes_on_with_what_it_does() -> None:
     assert phases([20.0] * 10, check=check) == ["running"]
     phases([0.0] * 10, check=check, since_s=10)
     check.forget_times()
+    assert check.rest_since_ns is None
     assert phases([7.0] * 10, check=check) == ["rest"]
 
 
