@@ -3,13 +3,16 @@
     commissioning --(enough good windows)--> normal --(hysteresis opens)--> alarm --(hysteresis closes)--> normal
 
 What a window's scores are and mean is the judges' business (`judges.py`); what they lead to is told here. Channels that are
-also watched reading by reading have alerts of their own (`streams.py`), whether or not the windows are commissioned yet.
+also watched reading by reading have alerts of their own (`streams.py`), whether or not the windows are commissioned yet. Where
+the profile says by what the machine runs, windows at rest and after a start are told, but lead to nothing: an open alert stays
+open until the machine runs again (`models/quality/running.py`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -45,6 +48,7 @@ from models.features.normal import LocalNormal
 from models.features.spec import FeatureSpec
 from models.features.window_normal import channel_shares
 from models.grid import Grid
+from models.quality.running import Phase
 from models.raw_window import RawWindow
 from models.windows import Windower
 
@@ -111,6 +115,8 @@ class AssetWatch:
         self._hop_ns = round(profile.windowing.hop * NS_PER_S)
         self.p_value: float | None = None
         self.since_ns: int | None = None
+        self.phase: Phase = "running"  # of the newest window
+        self.rest_since_ns: int | None = None
         self.dirty = False  # whether `saved` has changed since it was last taken
         self.forgotten: list[str] = []  # what of a saved state was of no use, in words
 
@@ -245,12 +251,14 @@ class AssetWatch:
         window = self._quality.clean(raw, healthy=self._alert is None)
         told = self.spec.compute(window.matrix)
         vector = told if window.judged is window.matrix else self._compute(window.judged)
+        if not window.ran:
+            return self._unjudged(raw, window, told)
+        self.phase, self.rest_since_ns = window.phase, None
         if self._recent and window.end_ns - self._recent[-1][0] != self._hop_ns:
             self._recent.clear()  # evidence has no gap inside
         self._recent.append((window.end_ns, window.matrix[-self._hop_cells :]))
         nonce = (self._boot_id, raw.end_mono_ns)
-        bodies: list[Body] = [*self._faults.update(window.findings, window.start_ns, window.end_ns, nonce)]
-        self.dirty = self.dirty or bool(bodies)
+        bodies = self._fault_bodies(window, nonce)
         bodies += self._judge_readings(window, nonce)
         scores: list[SlotScore] = []
         top: list[tuple[str, float]] = []
@@ -258,7 +266,7 @@ class AssetWatch:
         if self._learned is None:
             bodies += self._commission(window, vector)
         elif np.isfinite(vector).any():
-            scores, deciding = self._judges.score(vector, window.judged)
+            scores, deciding = self._judges.score(vector, window.judged, window.phase == "stopping")
             top = self._channel_shares(deciding.contributions)[:3]
             bodies += self._decide(window.end_ns, scores[0], top, nonce)
             self._note_level()
@@ -283,8 +291,14 @@ class AssetWatch:
                 end_mono_ns=raw.end_mono_ns,
             )
         )
-        if not window.findings and not self.alerts and is_sampled(self.asset, window.end_ns, self.profile):
+        usual = not window.findings and not self.alerts and window.phase == "running"
+        if usual and is_sampled(self.asset, window.end_ns, self.profile):
             bodies.append(sample_of(self.asset, window, self.profile))
+        return bodies
+
+    def _fault_bodies(self, window: CleanWindow, nonce: tuple[str, int]) -> list[Body]:
+        bodies: list[Body] = [*self._faults.update(window.findings, window.start_ns, window.end_ns, nonce)]
+        self.dirty = self.dirty or bool(bodies)
         return bodies
 
     def _cut_short(self, raw: RawWindow) -> Aggregate:
@@ -292,14 +306,31 @@ class AssetWatch:
         self._recent.clear()
         self._quality.forget_times()
         matrix, _ = self._grid.align(raw)
+        return self._told_only(raw, self.spec.compute(matrix))
+
+    def _unjudged(self, raw: RawWindow, window: CleanWindow, vector: NDArray[np.float32]) -> list[Body]:
+        """A window in which the machine was at rest or had just started. What a stop shows in hindsight is taken back: windows
+        of commissioning that may have been of it, and the row of odd ones that may have led to an alarm."""
+        if self.profile.running is not None and self.phase in ("running", "stopping"):
+            self._give_up_candidates(window.start_ns - round(self.profile.running.stop_s * NS_PER_S))
+        self.phase, self.rest_since_ns, self.p_value = window.phase, window.rest_since_ns, None
+        self._judges.rest()
+        self._streams.pass_over(window)
+        self._recent.clear()
+        bodies = self._fault_bodies(window, (self._boot_id, raw.end_mono_ns))
+        return [*bodies, self._told_only(raw, vector, window.faulty)]
+
+    def _told_only(self, raw: RawWindow, vector: NDArray[np.float32], faulty: Sequence[str] = ()) -> Aggregate:
+        """`partial` says that there is nothing to be learned from it; a hub from before there were rests understands that."""
         return Aggregate(
             asset=self.asset,
             profile=self.profile.name,
             spec_hash=self.spec.hash,
             start_ns=raw.start_ns,
             end_ns=raw.end_ns,
-            features=pack_floats(self.spec.compute(matrix)),
+            features=pack_floats(vector),
             n_readings=raw.n_readings,
+            faulty=list(faulty),
             commissioning=self.commissioning,
             alarm=bool(self.alerts),
             n_late=raw.n_late,
@@ -333,7 +364,7 @@ class AssetWatch:
         """Where commissioning left too few whole windows for what the profile asks: take good ones from now on."""
         if self._learned is None or self._learned.windows is not None or not self.profile.windows.reference:
             return
-        if window.findings or self._alert is not None:
+        if window.findings or self._alert is not None or window.phase != "running":
             self._kept.give_up(window.since_ns)
             return
         self._kept.add(window.end_ns, window.judged)
@@ -425,7 +456,7 @@ class AssetWatch:
             return [self._alert, self._evidence(alert_id)]
         if self._alert is None:
             return []
-        if p < self._alert.p_value:
+        if p < self._alert.p_value and self.phase != "stopping":  # a stop makes no fault graver
             self._alert = msgspec.structs.replace(
                 self._alert, p_value=p, score=score.score, top=top, severity=self._severity(p)
             )

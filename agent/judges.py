@@ -61,20 +61,25 @@ class _Judge:
     drift: Drift | None
     window: WindowNormal | None = None  # where the detector takes whole windows
 
-    def judge(self, vector: NDArray[np.float32], matrix: NDArray[np.float64]) -> tuple[SlotScore, Scored]:
+    def judge(self, vector: NDArray[np.float32], matrix: NDArray[np.float64], stopping: bool) -> tuple[SlotScore, Scored]:
         if self.window is not None:
             z = self.window.apply(matrix)
         else:
             z = self.drift.apply(vector) if self.drift else self.normal.apply(vector)
         scored = self.detector.score(z)
         p = p_value(self.tail, scored.score)
-        alarm = self.hysteresis.update(p) if self.drift is None else self._follow(self.drift, vector, z, p, scored)
+        if self.drift is None:
+            alarm = self.hysteresis.update(p, stopping=stopping)
+        else:
+            alarm = self._follow(self.drift, vector, z, p, scored, stopping)
         return SlotScore(detector=self.detector.detector_id, score=scored.score, p_value=p, alarm=alarm), scored
 
-    def _follow(self, drift: Drift, vector: NDArray[np.float32], z: NDArray[np.float32], p: float, scored: Scored) -> bool:
+    def _follow(
+        self, drift: Drift, vector: NDArray[np.float32], z: NDArray[np.float32], p: float, scored: Scored, stopping: bool
+    ) -> bool:
         """The alarm after this window, and where normal lies after it."""
         before = self.hysteresis.alarm
-        alarm = before if drift.settling else self.hysteresis.update(p, scored.contributions)
+        alarm = before if drift.settling else self.hysteresis.update(p, scored.contributions, stopping)
         drift.follow(vector, z, self.hysteresis.rests_on)
         if before and not alarm:
             drift.settle()
@@ -147,11 +152,18 @@ class Judges:
         judges = self._judges
         return judges[0].drift.moved(judges[0].normal) if judges and judges[0].drift else None
 
-    def score(self, vector: NDArray[np.float32], matrix: NDArray[np.float64]) -> tuple[list[SlotScore], Scored]:
+    def score(
+        self, vector: NDArray[np.float32], matrix: NDArray[np.float64], stopping: bool = False
+    ) -> tuple[list[SlotScore], Scored]:
         """Every detector's verdict on (n_features,) raw features of (n_samples, n_channels), the deciding one first; what that
-        one looked at."""
-        scores, looked_at = zip(*[judge.judge(vector, matrix) for judge in self._judges], strict=True)
+        one looked at. `stopping`: the machine may be about to stop."""
+        scores, looked_at = zip(*[judge.judge(vector, matrix, stopping) for judge in self._judges], strict=True)
         return list(scores), looked_at[0]
+
+    def rest(self) -> None:
+        """The machine is at rest; an alarm that is on stays on."""
+        for judge in self._judges:
+            judge.hysteresis.rest()
 
 
 def _window_judge(serving: Serving, windows: NDArray[np.float32], normal: LocalNormal, hysteresis: Hysteresis) -> _Judge:

@@ -152,6 +152,10 @@ class Streams:
         self.dirty = self.dirty or bool(alerts) or self._used_up_ns - self._saved_ns >= _SAVE_EVERY_NS
         return alerts
 
+    def pass_over(self, window: CleanWindow) -> None:
+        """The machine was at rest in it, or had just started: its readings are neither judged nor learned."""
+        self._used_up_ns = max(self._used_up_ns, window.end_ns) if self._streams else 0
+
     def _judge(self, stream: _Stream, times: Sequence[int], values: Values, nonce: tuple[str, int]) -> list[Alert]:
         told = []
         every = -(-len(times) // stream.max_readings) or 1

@@ -8,21 +8,23 @@ from typing import Any, Final
 from agent.page.html import Html, element, joined
 from agent.page.sparkline import sparkline
 from agent.status.status_text import by_reading, rest_lines, status_line
-from agent.status.words import age, odds, open_alerts, size, span, told_alert
+from agent.status.words import age, odds, open_alerts, size, span, told_alert, unjudged
 
 Status = Mapping[str, Any]
 
-_ORDER: Final = ("alarm", "silent", "commissioning", "normal")
+_ORDER: Final = ("alarm", "silent", "commissioning", "starting", "at rest", "normal")
 _HEADLINES: Final = {
     "silent": ("1 machine is silent", "{} machines are silent"),
     "commissioning": ("Learning what is normal", "Learning what is normal"),
 }
-# What each state looks like beside its colour: a triangle, a ring, a broken ring, a disc.
+# What each state looks like beside its colour: a triangle, a ring, a broken ring, a disc, a dot.
 _SHAPES: Final = {
     "alarm": element("path", d="M8 1.5 15.2 14.5H.8z"),
     "silent": element("circle", cx=8, cy=8, r=5.8, class_="ring"),
     "commissioning": element("circle", cx=8, cy=8, r=5.8, class_="ring broken"),
     "normal": element("circle", cx=8, cy=8, r=6.8),
+    "at rest": element("circle", cx=8, cy=8, r=2.6),
+    "starting": element("circle", cx=8, cy=8, r=2.6),
     "fault": element("path", d="M8 .8 15.2 8 8 15.2 .8 8z"),
 }
 _LINK_SHAPES: Final = {"up": "normal", "down": "alarm", "connecting": "commissioning"}
@@ -84,6 +86,8 @@ def headline(status: Status) -> str:
     n_faults = len(status["faults"])
     if n_faults:
         return "1 sensor fault" if n_faults == 1 else f"{n_faults} sensor faults"
+    if states and all(state == "at rest" for state in states):
+        return "All machines at rest"
     return "All machines normal"
 
 
@@ -92,14 +96,19 @@ def _rank(state: str) -> int:
 
 
 def _shape(kind: str) -> Html:
-    return element("svg", _SHAPES.get(kind, _SHAPES["fault"]), class_=f"shape {kind}", viewBox="0 0 16 16", aria_hidden="true")
+    return element(
+        "svg", _SHAPES.get(kind, _SHAPES["fault"]), class_=f"shape {_class_of(kind)}", viewBox="0 0 16 16", aria_hidden="true"
+    )
 
 
 def _asset(name: str, asset: Status, now_ns: int) -> Html:
     state, p_value, window_s = asset["state"], asset["p_value"], asset.get("window_age_s")
     told = asset["since_ns"] and state != "silent"
     since = f" for {span((now_ns - asset['since_ns']) / 1e9)}" if told else ""
-    how = f"{asset['commissioned']} {asset.get('learns', 'windows')} learned" if p_value is None else odds(p_value)
+    learned = f"{asset['commissioned']} {asset.get('learns', 'windows')} learned"
+    how = learned if p_value is None else odds(p_value)
+    if asset.get("rest"):
+        how = unjudged(state, asset["rest"], learned)
     last = f", last window {age(window_s)} ago" if window_s is not None else ", no window yet"
     top = ", ".join(asset.get("top") or ())
     parts = [
@@ -114,7 +123,11 @@ def _asset(name: str, asset: Status, now_ns: int) -> Html:
         parts.append(element("p", "oddest: ", element("bdi", top), class_="detail"))
     if readings := by_reading(asset):
         parts.append(element("p", element("bdi", readings), class_="detail"))
-    return element("li", *parts, class_=f"asset {state}")
+    return element("li", *parts, class_=f"asset {_class_of(state)}")
+
+
+def _class_of(kind: str) -> str:
+    return kind.replace(" ", "-")
 
 
 def _alert(alert: Status, now_ns: int) -> str:

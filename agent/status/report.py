@@ -134,9 +134,13 @@ class Report:
         alerts = [{"id": alert.alert_id, "severity": alert.severity, "top": alert.top, "since_ns": alert.opened_ns,
                    "detail": alert.detail} for alert in watch.alerts]  # fmt: skip
         windows = self.recent.windows(watch.asset, mono_ns / NS_PER_S)
+        rest = {"rest": "at rest", "starting": "starting"}.get(watch.phase, "")
+        state: str = "silent" if is_silent(watch, mono_ns) else watch.state
+        state = rest if rest and state == "normal" else state
         return {
             "profile": watch.profile.name,
-            "state": "silent" if is_silent(watch, mono_ns) else watch.state,
+            "state": state,
+            "rest": rest,
             "commissioned": f"{learned}/{needed}",
             "learns": "windows" if watch.profile.learns_windows else "readings",
             "streaming": {channel: f"{learned}/{needed}" for channel, (learned, needed) in watch.streams.items()},
@@ -144,7 +148,7 @@ class Report:
             "p_values": windows.p_values,
             "top": windows.top,
             "drifted": watch.drifted,
-            "since_ns": watch.since_ns,
+            "since_ns": watch.rest_since_ns if state == rest else watch.since_ns,
             "alert": alerts[0] if alerts else None,
             "alerts": alerts,
             "newest_reading_ns": watch.windower.newest_ns,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.status.words import MARKS, open_alerts, size, span, told_alert
+from agent.status.words import MARKS, open_alerts, size, span, told_alert, unjudged
 
 _DAY_S = 86_400.0
 _OUTCOMES = ("done", "failed", "dry_run", "suppressed")
@@ -61,6 +61,8 @@ def _asset_line(name: str, asset: Mapping[str, Any], now_ns: int) -> str:
     since = f" since {span((now_ns - asset['since_ns']) / 1e9)} ago" if told else ""
     learned = f"{asset.get('learns', 'windows')} {asset['commissioned']}"
     detail = f"p={asset['p_value']:.2g}" if asset["p_value"] is not None else learned
+    if asset.get("rest"):
+        detail = unjudged(asset["state"], asset["rest"], learned)
     for alert in open_alerts(asset):
         detail += f", {alert['severity']}: {told_alert(alert)}"
     drifted = "".join(f", {feature} drifted {spreads:+.1f} spreads" for feature, spreads in asset.get("drifted", [])[:1])

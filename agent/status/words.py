@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-MARKS: Final = {"normal": "●", "alarm": "▲", "commissioning": "◌", "silent": "○"}
+MARKS: Final = {"normal": "●", "alarm": "▲", "commissioning": "◌", "silent": "○", "at rest": "◦", "starting": "◦"}
+RESTS: Final = ("at rest", "starting")  # states of a machine that is well as far as one knows, and not judged
 MAX_DECADES: Final = 6.0  # a p-value below one in a million rests on the fitted tail alone: it is not told apart further
 
 
@@ -51,6 +52,13 @@ def open_alerts(asset: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 def decades(p_value: float) -> float:
     """0..6: how many powers of ten separate the window from an ordinary one; what bars and curves show."""
     return MAX_DECADES if p_value <= 0 else min(MAX_DECADES, max(0.0, -math.log10(p_value)))
+
+
+def unjudged(state: str, rest: str, learned: str) -> str:
+    """In place of odds, where the machine is at rest or starting: `rest` says which. `learned`: how much, in words."""
+    if state == "commissioning":
+        return f"{learned}, {rest}"
+    return "not judged" if state in RESTS else rest
 
 
 def odds(p_value: float | None) -> str:

@@ -2,8 +2,9 @@
 
 Invariants:
 1. What comes back stands for exactly the sequence numbers that went in: `first_seq` of the first to `seq` of the last.
-2. Windows are merged only with their like: same asset, profile and spec, same state of alert and commissioning, same faulty
-   channels, same deciding detector. A rollup never shows an alert's windows as normal ones, nor the other way round.
+2. Windows are merged only with their like: same asset, profile and spec, same state of alert and commissioning, whole or
+   partial, same faulty channels, same deciding detector. A rollup never shows an alert's windows as normal ones, nor the
+   other way round.
 3. One rollup stands for a whole stretch of the sequence, all assets of it: a hub that had received a part of the stretch
    before accepts the rest as merged, and no number is given to another window.
 """
@@ -108,7 +109,7 @@ def _rollup(stretch: Sequence[Item], reason: str) -> Item:
 def _like(window: Aggregate) -> tuple[object, ...]:
     detector = window.scores[0].detector if window.scores else ""
     width = len(window.features)
-    state = (window.commissioning, window.alarm, tuple(window.faulty), detector)
+    state = (window.commissioning, window.alarm, window.partial, tuple(window.faulty), detector)
     return window.asset, window.profile, window.spec_hash, width, *state
 
 

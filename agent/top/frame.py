@@ -22,16 +22,19 @@ from typing import Any, Final, Literal
 
 from agent.status.status_text import by_reading, rest_lines, status_line
 from agent.status.terminal_text import clip, printable, width
-from agent.status.words import MARKS, MAX_DECADES, age, decades, odds, open_alerts, span, told_alert
+from agent.status.words import MARKS, MAX_DECADES, age, decades, odds, open_alerts, span, told_alert, unjudged
 
 Style = Literal["", "title", "faint", "good", "bad", "learning", "quiet", "warn"]
 Line = Sequence[tuple[Style, str]]
 Status = Mapping[str, Any]
 
-_STATE_STYLES: Final[Mapping[str, Style]] = {"normal": "good", "alarm": "bad", "commissioning": "learning", "silent": "quiet"}
+_STATE_STYLES: Final[Mapping[str, Style]] = {
+    "normal": "good", "alarm": "bad", "commissioning": "learning", "silent": "quiet",
+    "at rest": "quiet", "starting": "quiet",
+}  # fmt: skip
 _LINK_STYLES: Final[Mapping[str, Style]] = {"up": "good", "down": "bad", "connecting": "warn"}
 _LINK_MARKS: Final = {"up": "●", "down": "▲", "connecting": "◌"}
-_ORDER: Final = ("alarm", "silent", "commissioning", "normal")  # what needs somebody comes first
+_ORDER: Final = ("alarm", "silent", "commissioning", "starting", "at rest", "normal")  # what needs somebody comes first
 _BAR_CELLS: Final = 8
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 _STATE_CELLS: Final = 13
@@ -108,7 +111,10 @@ def _asset(name: str, asset: Status, now_ns: int, cells: int) -> Line:
     style = _STATE_STYLES.get(state, "warn")
     told = asset["since_ns"] and state != "silent"  # since when it is silent, its fault tells
     since = age((now_ns - asset["since_ns"]) / 1e9) if told else ""
-    shown, words = _learned(asset["commissioned"], asset.get("learns", "windows")) if p_value is None else _oddness(p_value)
+    learns = asset.get("learns", "windows")
+    shown, words = _learned(asset["commissioned"], learns) if p_value is None else _oddness(p_value)
+    if asset.get("rest") and state != "commissioning":
+        shown, words = bar(0.0), unjudged(state, asset["rest"], asset["commissioned"])
     return [
         (style, f" {MARKS.get(state, '?')} "),
         ("", f"{_cell(name, cells)} "),

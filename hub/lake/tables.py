@@ -55,7 +55,7 @@ SCHEMAS: Final[dict[TableName, pa.Schema]] = {
             ("alarm", pa.bool_()),
             ("scores", pa.list_(SCORE)),  # the first is the detector that decided
             ("top", pa.list_(pa.string())),
-            ("partial", pa.bool_()),  # cut short by a clock that jumped
+            ("partial", pa.bool_()),  # cut short by a clock that jumped, or the machine did not run in it
             ("end_mono_ns", pa.int64()),  # end_ns by the device's monotonic clock; 0 = not told
             *_STAMP,
         ]

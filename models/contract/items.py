@@ -93,7 +93,8 @@ class Aggregate(Body, frozen=True, kw_only=True):
     `n_readings`: readings inside. `n_late`: readings that came after their window had closed, since the last aggregate.
     `faulty`: channels with an open sensor fault; such windows train and commission nothing.
     `scores[0]` is the detector that decides; the others were scored beside it on the same window.
-    `partial`: cut short by a clock that jumped; it is not scored, and it trains and commissions nothing.
+    `partial`: not of normal running: cut short by a clock that jumped, or of its whole length where the profile says by what
+    the machine runs, and it was at rest or had just started. It is not scored, and it trains and commissions nothing.
     `end_mono_ns`: its end by the device's monotonic clock, as its readings arrived; 0 = not told. Where a clock was set
     back, windows of the same times differ in it.
     """

@@ -26,8 +26,9 @@ Cross = Literal["correlation"]
 FEATURE_IMPLEMENTATION: Final = 2  # changes whenever the arithmetic in models/features/spec.py does
 MIN_REFERENCE: Final = 20  # windows, to tell a distribution of scores from (models/detectors/calibration.py)
 MAX_REFERENCE_BYTES: Final = 2 * 1024 * 1024  # of an asset
-MAX_STREAMING_HZ: Final = 10.0  # one by one, a reading costs 11 to 18 µs
+MAX_STREAMING_HZ: Final = 10.0  # one by one, a reading costs 15 to 40 µs
 STREAMING_THRESHOLD: Final = 0.9
+_BELOW: Final = 0.8  # of `above`
 BUILTIN_DIR: Final = Path(__file__).resolve().parent.parent / "profiles"
 # By these sensors and loggers say "no value": fillers, integers at their end (also as tenths), what a DS18B20 answers
 # without power (85) or without a bus (-127).
@@ -112,6 +113,30 @@ class CommissioningPlan(_Strict, frozen=True, kw_only=True):
     windows: Annotated[int, Meta(ge=20, le=5000)] = 60
 
 
+class RunningPlan(_Strict, frozen=True, kw_only=True):
+    """By what an asset tells that it runs (models/quality/running.py). `channel`: at `above` or more it runs; below `below`,
+    None = 0.8 of `above`, it is at rest; in between it does as it did.
+
+    `settle_s`: after a start nothing is judged for so long. `stop_s`: how long stopping takes: an alert that opens while
+    the channel falls lower than is usual waits so long for whether that is a stop.
+    """
+
+    channel: Name
+    above: Positive
+    below: Positive | None = None
+    settle_s: Annotated[float, Meta(ge=0)] = 60.0
+    stop_s: Annotated[float, Meta(ge=0)] = 30.0
+
+    def __post_init__(self) -> None:
+        if self.below is not None and self.below >= self.above:
+            raise ValueError(f"running.below: {self.below:g} must be less than above, {self.above:g}")
+
+    @property
+    def lower(self) -> float:
+        """Below it the asset is at rest."""
+        return _BELOW * self.above if self.below is None else self.below
+
+
 class WindowsPlan(_Strict, frozen=True, kw_only=True):
     """Whole windows, for models that take these instead of features. Off by default: they cost memory, flash and traffic.
 
@@ -153,6 +178,7 @@ class Profile(_Strict, frozen=True, kw_only=True):
     redundant: tuple[Redundant, ...] = ()
     features: Features = Features()
     commissioning: CommissioningPlan = CommissioningPlan()
+    running: RunningPlan | None = None
     windows: WindowsPlan = WindowsPlan()
     decision: DecisionPlan = DecisionPlan()
     streaming: StreamingPlan = StreamingPlan()
@@ -162,6 +188,8 @@ class Profile(_Strict, frozen=True, kw_only=True):
             for name in group.channels:
                 if name not in self.channel_names or group.channels.count(name) > 1:
                     raise ValueError(f"redundant[{i}].channels: {name!r} must be a channel of the profile, and named once")
+        if self.running is not None and self.running.channel not in self.channel_names:
+            raise ValueError(f"running.channel: {self.running.channel!r} must be a channel of the profile")
         self._check_windows()
         self._check_streaming()
 

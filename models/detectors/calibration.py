@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.bundle.manifest import Tail
 from models.contract.profile import MIN_REFERENCE
 from models.detectors.detector import Detector
+from models.detectors.recurrence import recurring
 from models.features.drift import DriftModel
 from models.features.normal import LocalNormal
 from models.features.window_normal import WindowNormal
@@ -83,12 +84,14 @@ def cross_window_scores(detector: Detector, windows: NDArray[np.float32], center
 
 
 def without_odd(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) scores without those that stand far out of the rest, at most a fifth, so that a disturbance while commissioning
-    does not raise the thresholds; `learn` does that by features, which a detector of windows has not got."""
+    """(n,) scores, in the order of time, without those that stand far out of the rest and do not come back (`recurrence.py`),
+    at most a fifth, so that a disturbance while commissioning does not raise the thresholds; `learn` does that by features,
+    which a detector of windows has not got. Windows that are kept whole are thinned out: one of them makes an episode."""
+    odd = scores > _ODD * max(float(np.median(scores)), 1e-9)
+    asked = np.flatnonzero(odd)
+    once = asked[~recurring(scores[:, None], odd, asked, shortest=1)]
     may_drop = max(0, min(int(0.2 * len(scores)), len(scores) - MIN_SCORES))
-    ordered = np.sort(scores)
-    n_odd = int((ordered > _ODD * max(float(np.median(scores)), 1e-9)).sum())
-    return ordered[: len(scores) - min(n_odd, may_drop)]
+    return np.delete(scores, once[np.argsort(-scores[once], kind="stable")[:may_drop]])
 
 
 def own_scores(detector: Detector, model: DriftModel, reference: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detectors.calibration import MIN_SCORES
+from models.detectors.detector import DEFAULT_CLIP
+from models.detectors.recurrence import recurring
 from models.detectors.robust import RobustDetector
 from models.features.normal import LocalNormal
 
@@ -35,14 +37,17 @@ def learn(vectors: NDArray[np.float32]) -> Learned:
     """From (n, n_features) raw vectors, n >= 20.
 
     Windows that stand far out of the rest are dropped, at most a fifth of all, the oddest first, so that a disturbance
-    during commissioning neither widens the asset's normal nor raises its thresholds. What comes back again and again in
-    more than a few windows is no disturbance, it is how the asset runs.
+    during commissioning neither widens the asset's normal nor raises its thresholds. What comes back in several separate
+    episodes is no disturbance, it is how the asset runs (`recurrence.py`).
     """
     scores = _oddness(vectors)
-    limit = _ODD * max(float(np.median(scores)), 1e-9)
-    may_drop = min(int(_MAX_DROPPED * len(vectors)), len(vectors) - MIN_SCORES)
-    oddest = np.argsort(-scores, kind="stable")[: max(0, may_drop)]
-    kept = np.setdiff1d(np.arange(len(vectors)), oddest[scores[oddest] > limit])
+    odd = scores > _ODD * max(float(np.median(scores)), 1e-9)
+    z = np.clip(LocalNormal.fit(vectors).apply(vectors), -DEFAULT_CLIP, DEFAULT_CLIP)
+    asked = np.flatnonzero(odd)
+    once = asked[~recurring(z, odd, asked)]
+    may_drop = max(0, min(int(_MAX_DROPPED * len(vectors)), len(vectors) - MIN_SCORES))
+    dropped = once[np.argsort(-scores[once], kind="stable")[:may_drop]]
+    kept = np.setdiff1d(np.arange(len(vectors)), dropped)
     reference = vectors[kept]
     return Learned(LocalNormal.fit(reference), reference, kept=kept)
 

@@ -15,6 +15,9 @@ Two roads lead to an alarm, and each is given half of the dial:
 - One window, so unlikely that at this rate of windows it would come by chance less than half as often as false alarms are
   tolerated (the union bound, which overlapping windows cannot break). Where windows overlap much, this is the faster road.
 
+Where the profile tells when the machine runs, an alarm that comes due while it may be stopping waits, and a rest ends what has
+been collected: no row of windows goes on across it. An alarm that is on stays on until the machine runs again.
+
 An alarm ends by p-values, or, where an asset's normal follows drift, by what it rests on (`Recovery`): other features may have
 drifted meanwhile, and must not hold it open.
 """
@@ -86,8 +89,9 @@ class Hysteresis:
         """(n_features,) the features that the alarm rests on; None = no alarm, or not told."""
         return self._recovery.features if self._recovery else None
 
-    def update(self, p: float, contributions: NDArray[np.float32] | None = None) -> bool:
-        """Take in the next window's p-value, in (0, 1], and (n_features,) contributions; whether the alarm is on after it."""
+    def update(self, p: float, contributions: NDArray[np.float32] | None = None, stopping: bool = False) -> bool:
+        """Take in the next window's p-value, in (0, 1], and (n_features,) contributions; whether the alarm is on after it.
+        `stopping`: the machine may be about to stop."""
         if self.alarm:
             self._run = self._run + 1 if self._is_calm(p, contributions) else 0
             if self._run >= self._close_windows:
@@ -97,7 +101,8 @@ class Hysteresis:
         self.evidence = min((self.evidence + self._overlap) * bet**self._overlap, 1e12)
         self._run = self._run + 1 if p <= P_SUSPICIOUS else 0
         self._alone = self._alone + 1 if p <= self._p_alone else 0
-        if max(self._alone, self._run if self.evidence >= 2 * self.bound else 0) >= self._open_windows:
+        due = max(self._alone, self._run if self.evidence >= 2 * self.bound else 0) >= self._open_windows
+        if due and not stopping:
             self._turn(True)
             self._recovery = Recovery(contributions) if self._follows and contributions is not None else None
         return self.alarm
@@ -110,12 +115,16 @@ class Hysteresis:
             return False
         return self._recovery.update(contributions)
 
+    def rest(self) -> None:
+        """The machine is at rest: what was odd before may have been its stopping, and calm windows before say nothing now."""
+        self._turn(self.alarm, self._recovery)
+
     def take_over(self) -> None:
         """Start in alarm: this detector takes over an alert that is open."""
         self._turn(True)
 
-    def _turn(self, alarm: bool) -> None:
+    def _turn(self, alarm: bool, recovery: Recovery | None = None) -> None:
         self.alarm = alarm
         self.evidence = 0.0
         self._run = self._alone = 0
-        self._recovery = None
+        self._recovery = recovery

@@ -38,6 +38,7 @@ from models.grid import Grid
 from models.quality.changes import ChangeCheck
 from models.quality.finding import Finding
 from models.quality.redundancy import Group, GroupState
+from models.quality.running import Phase, RunningCheck
 from models.quality.samples import NOTHING_KEPT, Kept, SampleCheck
 from models.quality.stuck import Stillness, machine_stands
 from models.quality.timing import RareCheck, RateCheck, TimeCheck
@@ -52,7 +53,8 @@ _SKIPPED: Final = 3
 class CleanWindow:
     """`matrix`: (n_cells, n_channels) float64, blanked channels NaN. `judged`: the same without channels that are too rare for
     windows. `findings`: what was found, suspicions included. `samples`: by channel, what is left of its readings; none of a
-    blanked one."""
+    blanked one. `phase`: whether the machine ran during all of it. `rest_since_ns`: since when it is at rest; None = it runs
+    at its end."""
 
     start_ns: int
     end_ns: int
@@ -63,6 +65,13 @@ class CleanWindow:
     n_late: int
     channels: tuple[str, ...] = ()
     samples: Sequence[Kept] = ()
+    phase: Phase = "running"
+    rest_since_ns: int | None = None
+
+    @property
+    def ran(self) -> bool:
+        """Whether it may be judged, as far as the machine's running goes."""
+        return self.phase in ("running", "stopping")
 
     @property
     def faults(self) -> list[tuple[str, FaultKind]]:
@@ -105,6 +114,8 @@ class QualityControl:
         self._judged_still = [still for still in self._stillness if still is not None]
         self._rate, self._time = RateCheck(profile), TimeCheck(profile)
         self._groups = [Group(plan, profile) for plan in profile.redundant]
+        self._running = RunningCheck(profile.running)
+        self._runs_by = self._names.index(profile.running.channel) if profile.running else 0
         self._usual = Usual(profile)
         self._changes = ChangeCheck(profile, self._usual)
         self._lessons: deque[tuple[RawWindow, NDArray[np.float64], Shape, list[Kept]]] = deque()
@@ -118,6 +129,8 @@ class QualityControl:
             findings.append(finding)
             blank.append(i)
         kept = self._kept(window, findings)
+        tells = kept[self._runs_by]
+        self._running.see(tells.times, tells.values)
         blank += self._stuck(kept, findings)
         times, values = [k.times for k in kept], [k.values for k in kept]
         matrix, missing = self._grid.align(RawWindow(window.start_ns, window.end_ns, times, values, window.n_late))
@@ -131,19 +144,23 @@ class QualityControl:
         shape = self._compare(judged, window.end_ns, healthy, findings, blank)
         if blank:
             matrix[:, blank] = np.nan
-        if healthy and not findings:
+        usual_low = float(self._usual.low[self._runs_by]) if self._usual.known else math.nan
+        phase = self._running.phase(window.start_ns, tells.values, findings, usual_low)
+        if healthy and not findings and phase in ("running", "stopping"):  # a stop is forgotten before it is learned
             self._study(window, judged, shape, kept)
         else:
             self._lessons.clear()  # what has begun now may have begun before
         samples = [NOTHING_KEPT if i in blank else left for i, left in enumerate(kept)] if blank else kept
         return CleanWindow(
-            window.start_ns, window.end_ns, matrix, judged, findings, window.n_readings, window.n_late, self._names, samples
+            window.start_ns, window.end_ns, matrix, judged, findings, window.n_readings, window.n_late, self._names, samples,
+            phase, self._running.rest_since_ns,
         )  # fmt: skip
 
     def forget_times(self) -> None:
         """The asset's clock has jumped: what has begun, and since when, cannot be told across that."""
         for still in self._judged_still:
             still.forget_times()
+        self._running.forget_times()
         self._rate.forget_times()
         self._changes.forget_times()
         for group in self._groups:
@@ -164,6 +181,10 @@ class QualityControl:
         return kept
 
     def _stuck(self, kept: list[Kept], findings: list[Finding]) -> list[int]:
+        if self._running.at_rest:  # what does not move then tells nothing, and since when is counted from the start
+            for judged in self._judged_still:
+                judged.forget_times()
+            return []
         for still, left, rare in zip(self._stillness, kept, self._rare, strict=True):
             if still is not None and (len(left.values) or rare is None):
                 still.see(left.times, left.values)

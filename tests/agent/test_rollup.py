@@ -45,8 +45,8 @@ def test_the_mean_weighs_by_readings_and_leaves_out_what_is_missing() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"alarm": True}, {"commissioning": True}, {"faulty": ["flow"]}, {"spec_hash": "f" * 16}, {"profile": "other"},
-     {"scores": [SlotScore(detector="rig-v2", score=1.0)]}],
+    [{"alarm": True}, {"commissioning": True}, {"partial": True}, {"faulty": ["flow"]}, {"spec_hash": "f" * 16},
+     {"profile": "other"}, {"scores": [SlotScore(detector="rig-v2", score=1.0)]}],
 )  # fmt: skip
 def test_windows_in_another_state_are_never_merged_with_ordinary_ones(changes: dict[str, object]) -> None:
     body = rolled(window(0), window(1, **changes), window(2), window(3, **changes))[0]

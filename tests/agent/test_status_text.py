@@ -139,3 +139,19 @@ def test_spans_are_told_in_their_two_largest_units(seconds: float, expected: str
 )
 def test_sizes_are_told_in_units_of_a_thousand(n: float, expected: str) -> None:
     assert next(iter(status_lines(STATUS | {"rss_bytes": n}))).endswith(f"{expected} resident")
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        ("at rest", "◦ pump-1 (rig): at rest since 5 min 0 s ago, not judged"),
+        ("starting", "◦ pump-1 (rig): starting since 5 min 0 s ago, not judged"),
+        ("commissioning", "◌ pump-1 (rig): commissioning since 5 min 0 s ago, windows 12/60, at rest"),
+        ("alarm", "▲ pump-1 (rig): alarm since 5 min 0 s ago, at rest, critical: flow 81%"),
+    ],
+)
+def test_a_machine_at_rest_has_no_stale_score(state: str, says: str) -> None:
+    alert = {"severity": "critical", "top": [["flow", 0.81]]} if state == "alarm" else None
+    rest = {"rest": "starting" if state == "starting" else "at rest"}
+    status = STATUS | {"assets": {"pump-1": asset(state, "12/60", None, 5, alert) | rest}}
+    assert f"  {says}" in list(status_lines(status))

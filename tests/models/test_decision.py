@@ -153,3 +153,27 @@ def test_an_alarm_taken_over_rests_on_what_its_first_window_shows() -> None:
     hysteresis.update(1e-12, np.array([1.0, 3.0, np.nan], dtype=np.float32))
     assert hysteresis.rests_on is not None
     assert hysteresis.rests_on.tolist() == [False, True, False]
+
+
+# --- a machine that stops --------------------------------------------------------------------------------------------
+
+
+def test_an_alarm_that_comes_due_while_the_machine_may_be_stopping_waits() -> None:
+    hysteresis = Hysteresis(profile())
+    assert [hysteresis.update(1e-12, stopping=True) for _ in range(4)] == [False] * 4
+    assert hysteresis.update(1e-12)
+
+
+def test_a_rest_ends_what_was_collected() -> None:
+    hysteresis = Hysteresis(profile())
+    hysteresis.update(1e-12)
+    hysteresis.update(1e-12, stopping=True)
+    hysteresis.rest()
+    assert told([1e-12, 0.5, *OPENING], hysteresis) == "...!"
+
+
+def test_a_rest_neither_closes_an_alarm_nor_counts_the_calm_windows_before_it() -> None:
+    hysteresis = Hysteresis(profile())
+    assert told([*OPENING, 0.5, 0.5], hysteresis) == ".!!!"
+    hysteresis.rest()
+    assert told([0.5, 0.5, 0.5], hysteresis) == "!!."
