@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from hub.web.time_range import TimeRange
 from hub.web.words import NS_PER_S
 
 _BATCH_ROWS: Final = 65_536
-_COLUMNS: Final = ("end_ns", "commissioning", "scores")
+_COLUMNS: Final = ("end_ns", "commissioning", "partial", "scores")
 Floats = NDArray[np.float64]
 
 
@@ -41,11 +41,13 @@ class Wanted:
 @dataclass(frozen=True, slots=True, eq=False)
 class AssetWindows:
     """n windows. `ends_s`: Unix s, ascending. `p`: of the detector that decided, NaN = not judged. `learning`: commissioning.
-    `features`: (n, len(positions)), NaN = absent; without columns where none were asked for. `range`: what was looked at."""
+    `partial`: cut short, or the machine did not run: nothing is learned from it. `features`: (n, len(positions)), NaN = absent;
+    without columns where none were asked for. `range`: what was looked at."""
 
     ends_s: Floats
     p: Floats
     learning: NDArray[np.bool_]
+    partial: NDArray[np.bool_]
     features: Floats
     range: TimeRange
 
@@ -76,18 +78,21 @@ def _read(dataset: ds.Dataset, mine: ds.Expression, within: TimeRange, wanted: W
         if batch.num_rows
     ]
     if not parts:
-        return AssetWindows(np.empty(0), np.empty(0), np.empty(0, bool), np.empty((0, _width(wanted))), within)
-    ends_ns, p, learning, features = (np.concatenate(part) for part in zip(*parts, strict=True))
+        no = np.empty(0, bool)
+        return AssetWindows(np.empty(0), np.empty(0), no, no, np.empty((0, _width(wanted))), within)
+    ends_ns, p, learning, partial, features = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(ends_ns, kind="stable")
-    return AssetWindows(ends_ns[order] / NS_PER_S, p[order], learning[order].astype(bool), features[order], within)
+    said = learning[order].astype(bool), partial[order].astype(bool)
+    return AssetWindows(ends_ns[order] / NS_PER_S, p[order], *said, features[order], within)
 
 
-def _arrays(batch: pa.RecordBatch, wanted: Wanted | None) -> tuple[Floats, Floats, Floats, Floats]:
-    def column(name: str) -> NDArray[np.generic]:
+def _arrays(batch: pa.RecordBatch, wanted: Wanted | None) -> tuple[NDArray[Any], ...]:
+    def column(name: str) -> NDArray[Any]:
         return np.asarray(batch.column(name).to_numpy(zero_copy_only=False))
 
     features = _features(batch, wanted) if wanted else np.empty((batch.num_rows, 0))
-    return column("end_ns").astype(np.int64), _first_p(batch.column("scores")), column("commissioning"), features  # type: ignore[return-value]
+    partial = np.asarray(batch.column("partial").fill_null(False).to_numpy(zero_copy_only=False))  # older rows do not say
+    return column("end_ns").astype(np.int64), _first_p(batch.column("scores")), column("commissioning"), partial, features
 
 
 def _features(batch: pa.RecordBatch, wanted: Wanted) -> Floats:

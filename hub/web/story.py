@@ -72,9 +72,9 @@ def read_story(lake: Windows, tile: Tile, alert: AssetAlert | None, kind: Kind |
 def _progress(kind: Kind, windows: AssetWindows) -> Progress:
     """The windows of the commissioning that the newest window belongs to."""
     n = 0
-    for learning in windows.learning[::-1].tolist():
+    for learning, partial in zip(windows.learning[::-1].tolist(), windows.partial[::-1].tolist(), strict=True):
         if not learning:
             break
-        n += 1
+        n += not partial
     needed = kind.profile.commissioning.windows
     return Progress(n, needed, max(0, needed - n) * kind.profile.windowing.hop)

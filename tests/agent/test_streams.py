@@ -17,7 +17,7 @@ from agent.asset import AssetWatch, SavedState
 from agent.pipeline import Pipeline
 from agent.silence import is_silent
 from agent.storage.chunk import pack, unpack
-from agent.streams import SavedStreams
+from agent.streams import SavedStreams, Streams
 from models.contract.clock import NS_PER_S
 from models.contract.items import (
     STREAMING,
@@ -32,6 +32,9 @@ from models.contract.items import (
 )
 from models.contract.profile import BUILTIN_DIR, Channel, Profile, StreamingPlan, Windowing
 from models.contract.reading import Block, Reading
+from models.detectors.quality import CleanWindow
+from models.quality.running import Phase
+from models.quality.samples import Kept
 from tests.agent.agent_process import CONFIG, AgentProcess, tocsin
 from tests.agent.machine import only
 from tests.builders import T0_NS
@@ -250,6 +253,44 @@ def test_a_clock_that_is_set_moves_what_is_open() -> None:
     )  # fmt: skip
     (moved,) = store.watch.alerts
     assert moved.opened_ns - opened.opened_ns == 86_400 * NS_PER_S
+
+
+def by_day(hour: int) -> float:
+    """3 to 5 by night, 20 degrees more from eight to six."""
+    return USUAL[hour] + (20.0 if 8 <= hour % 24 < 18 else 0.0)
+
+
+def test_a_usual_value_at_the_wrong_time_of_the_week_opens_an_alert_that_says_so() -> None:
+    store = Store()
+    weeks = 3 * 7 * 24
+    told = store.run(by_day(hour) for hour in range(weeks))
+    assert all(alert.opened_ns < T0_NS + 7 * 24 * HOUR_S * NS_PER_S for alert in only(Alert, told))
+    (opened,) = only(Alert, store.run([by_day(weeks), by_day(weeks + 1), 24.0]))
+    said, usual = opened.detail.split("; at this time of the week ")
+    assert said == "24 degC"
+    assert usual.endswith(" degC is usual")
+    assert 3.0 <= float(usual.split()[0]) <= 5.0
+    (closed,) = only(Alert, store.run(by_day(weeks + n) for n in range(3, 6)))
+    assert closed.alert_id == opened.alert_id
+    assert closed.closed_ns
+
+
+def test_readings_of_a_machine_at_rest_are_neither_judged_nor_learned() -> None:
+    def window(second: int, phase: Phase, values: list[float]) -> CleanWindow:
+        times = T0_NS + NS_PER_S * (second + np.arange(len(values), dtype=np.int64) + 1)
+        kept = Kept(times, np.array(values), min(values), max(values))
+        empty = np.empty((0, 1))
+        end_ns = T0_NS + NS_PER_S * (second + len(values))
+        return CleanWindow(T0_NS + NS_PER_S * second, end_ns, empty, empty, [], len(values), 0, ("temperature",), [kept], phase)
+
+    streams = Streams("store-1", STORE)
+    assert streams.judge(window(0, "running", USUAL[:90]), ("", 0)) == []
+    streams.pass_over(window(90, "rest", [-20.0] * 90))
+    assert streams.learned == {"temperature": (90, 100)}
+    overlapping = window(100, "running", [-20.0] * 80 + USUAL[90:120])
+    assert streams.judge(overlapping, ("", 0)) == []
+    (alert,) = streams.judge(window(210, "running", [-20.0]), ("", 0))
+    assert alert.detail.startswith("-20 degC; the nearest ever seen is 3")
 
 
 # --- beside windows ---------------------------------------------------------------------------------------------------

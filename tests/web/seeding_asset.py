@@ -97,8 +97,10 @@ def fill_windows(
     alarmed: int = 20,
     seed: int = 1,
     learning: int = N_LEARNED,
+    at_rest: int = 0,
 ) -> None:
-    """`n` windows with real features that end now: the first `learning` of commissioning, the last `alarmed` wrong."""
+    """`n` windows with real features that end now: the first `learning` of commissioning, the last `alarmed` wrong, the machine
+    at rest in the first `at_rest` of them."""
     hop_ns = round(profile.windowing.hop * S)
     wrong = np.where(np.arange(n) >= n - alarmed, 1.0, 0.0)
     features = vectors(profile, n, seed, wrong)
@@ -111,7 +113,7 @@ def fill_windows(
         score = {"detector": "baseline", "score": 1.0, "p_value": None if k < learning else p, "alarm": bool(wrong[k])}
         row = {"seq": k + 1, "start_ns": start_ns, "end_ns": end_ns, "features": features[k].tolist(), "scores": [score]}
         row |= {"commissioning": k < learning, "alarm": bool(wrong[k]), "top": ["vibration"], "n_readings": 250, "n_late": 0}
-        row |= {"asset": asset, "profile": profile.name, "spec_hash": profile.spec_hash, "faulty": []}
+        row |= {"asset": asset, "profile": profile.name, "spec_hash": profile.spec_hash, "faulty": [], "partial": k < at_rest}
         rows.append(row | _stamped(device_id, "aggregates", start_ns, end_ns))
     lake.append("aggregates", pa.Table.from_pylist(rows, schema=SCHEMAS["aggregates"]), f"log-{device_id}-{asset}", n)
 

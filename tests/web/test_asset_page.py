@@ -47,7 +47,7 @@ def kind_with_normal(profile=PUMP, seed: int = 1) -> Kind:  # type: ignore[no-un
 def windows_of(kind: Kind, wrong: float = 0.0, n: int = 12) -> AssetWindows:
     features = vectors(kind.profile, n, 5, np.full(n, wrong))
     ends = NOW / S - np.arange(n)[::-1] * 10.0
-    return AssetWindows(ends, np.full(n, 0.5), np.zeros(n, bool), features, time_range({}, NOW))
+    return AssetWindows(ends, np.full(n, 0.5), np.zeros(n, bool), np.zeros(n, bool), features, time_range({}, NOW))
 
 
 # --- time ranges --------------------------------------------------------------------------------------------------
@@ -254,6 +254,14 @@ def test_an_asset_that_learns_says_how_far_it_has_come(
     assert "23 of 60 windows, at least 6 min to go" in text
     assert "Let it run as it should" in text
     assert "No other asset of profile pump" in text
+
+
+def test_windows_at_rest_are_no_progress(engine: Engine, lake: DeltaLake, operator: httpx.Client, now_ns: int) -> None:
+    with engine.begin() as connection:
+        add_device(connection, "gw", "lyon", now_ns)
+        add_asset(connection, "gw", "pump-9", "pump", "commissioning", None, now_ns - 230 * S)
+    fill_windows(lake, now_ns, n=23, device_id="gw", asset="pump-9", alarmed=0, learning=23, at_rest=8)
+    assert "15 of 60 windows" in operator.get("/assets/gw/pump-9").text
 
 
 def test_the_plots_mark_faults_alerts_and_their_channels(
