@@ -25,7 +25,7 @@ from benchmarks.ingest import CLIENT_CORES, HUB_CORE, cpu_s_of, served
 from benchmarks.large_fleet import seed_many
 from hub.settings import Hub, init_hub
 from hub.state.database import open_state, reading
-from hub.web.fleet_pages import PARTS as FLEET
+from hub.web.fleet.pages import PARTS as FLEET
 from hub.web.overview import PARTS as OVERVIEW
 from hub.web.part import Look, Part
 

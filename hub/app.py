@@ -92,7 +92,7 @@ PROJECTOR_REST_S: Final = 0.25  # between batches: their statements cost more th
 _PROJECTOR_BATCH: Final = 5000  # records in one transaction at most
 MAX_CHECKINS_WAITING: Final = 5000  # a fleet that comes back at once
 CHECKIN_GATHER_S: Final = 0.1  # nobody waits for the answer to a check-in, and together they cost a fraction
-_LAKE_BATCH: Final = 20_000  # records in one commit at most
+_LAKE_BATCH: Final = 10_000  # records in one commit at most
 
 
 def build_app(hub: Hub) -> FastAPI:
@@ -164,7 +164,6 @@ def build_app(hub: Hub) -> FastAPI:
         silent_after_s=online_for_s,
         profiles_dir=hub.profiles_dir,
         config=hub.config,
-        notify=hub.config.notify,
         stopping=stopping.is_set,
         ask=ask,
     )
@@ -215,7 +214,7 @@ def _followers(engine: Engine, log: IngestLog, lake: Lake, lake_commit_s: float)
     ]  # fmt: skip
     followers = [
         Follower(log, Projector(engine, log.log_id, projections), batch=_PROJECTOR_BATCH, rest_s=PROJECTOR_REST_S),
-        Follower(log, LakeWriter(lake, engine, log.log_id), gather_s=lake_commit_s, batch=_LAKE_BATCH),
+        Follower(log, LakeWriter(lake, engine, log.log_id), gather_s=lake_commit_s, batch=_LAKE_BATCH, breath=1.0),
     ]
     with reading(engine).begin() as connection:
         check_not_older(log, LEDGER, get_position(connection, LEDGER, log.log_id))

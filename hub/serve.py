@@ -24,7 +24,7 @@ from hub.tls.serving import ServerTls
 from models.errors import LinkError, StorageError
 
 _GRACE_S = 5  # for requests that are under way when the hub is told to stop
-_SWITCH_S = 0.0005  # a thread that wants the interpreter asks for it after so long
+_SWITCH_S = 0.0001  # a thread that wants the interpreter asks for it after so long
 _KEEP_ALIVE_S = 20  # a device that syncs every ten seconds need not shake hands each time
 
 

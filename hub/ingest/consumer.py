@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
@@ -48,16 +49,24 @@ def check_not_older(log: IngestLog, reader: str, position: int) -> None:
 
 class Follower:
     """Runs one consumer. `gather_s`: how long after a wake-up more is gathered before it is consumed. `rest_s`: how long it
-    rests after a round, so that what comes first is consumed at once, and what comes all the time in large batches."""
+    rests after a round, so that what comes first is consumed at once, and what comes all the time in large batches. `breath`:
+    how long it rests after a batch, as a multiple of what that took: who has much to do leaves room for who answers devices."""
 
     def __init__(
-        self, log: IngestLog, consumer: Consumer, gather_s: float = 0.0, batch: int = 1000, rest_s: float = 0.0
+        self,
+        log: IngestLog,
+        consumer: Consumer,
+        gather_s: float = 0.0,
+        batch: int = 1000,
+        rest_s: float = 0.0,
+        breath: float = 0.0,
     ) -> None:
         self._log = log
         self._consumer = consumer
         self._gather_s = gather_s
         self._batch = batch
         self._rest_s = rest_s
+        self._breath = breath
         self._arrived = threading.Event()
         self._stopping = threading.Event()
         self._busy = threading.Lock()  # from reading records to having consumed them
@@ -98,9 +107,15 @@ class Follower:
         few records at a time, each time with all that a transaction costs.
         """
         n_records, position, end = 0, self._consumer.position(), self._log.end()
-        while position < end and (records := self._next(position)):
+        while position < end:
+            begun = time.monotonic()
+            records = self._next(position)
+            if not records:
+                break
             position = records[-1].position
             n_records += len(records)
+            if position < end:
+                self._stopping.wait(self._breath * (time.monotonic() - begun))
         return n_records
 
     def paused(self) -> AbstractContextManager[bool]:

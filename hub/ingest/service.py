@@ -29,7 +29,7 @@ MAX_WAITING: Final = 512  # batches
 MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
 MAX_GROUP: Final = 256
 RETRY_AFTER_S: Final = 1.0
-REST_S: Final = 0.015  # from commit to commit at least, where several came together: a commit costs as much as ten batches
+REST_S: Final = 0.02  # from commit to commit at least, where several came together: a commit costs as much as ten batches
 _FLUSH_S: Final = 120.0
 
 

@@ -21,7 +21,7 @@ from hub.state.schema import (
     rollouts,
     training_runs,
 )
-from hub.web.rollouts import FAILED
+from hub.web.rollout_rows import FAILED
 from hub.web.words import percent
 
 MAX_VERSIONS: Final = 8

@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from hub.web.alert_rows import read_alerts, read_faults
 from hub.web.desk import Desk
 from hub.web.guard import PageGuard
-from hub.web.inbox import read_alerts, read_faults
 from hub.web.learning import read_models
 from hub.web.part import Part
 from hub.web.queries import STATES, read_fleet, read_ledger, read_tiles
-from hub.web.rollouts import read_rollouts
+from hub.web.rollout_rows import read_rollouts
 from hub.web.signin import SignInPages
 
 PARTS: Final[Mapping[str, Part]] = {  # in the order of the page

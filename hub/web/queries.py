@@ -18,7 +18,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from hub.ledger.ranges import Seen, size
 from hub.state.schema import alerts, assets, bundles, device_slots, devices, ledger, sensor_faults
-from hub.web.inbox import Share, top_channels
+from hub.web.alert_rows import Share, top_channels
 from hub.web.words import count
 
 STATES: Final = ("alarm", "silent", "commissioning", "normal")  # in order of urgency

@@ -20,7 +20,6 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from hub.web import words
-from hub.web.rollout_cohort import UPTAKE
 
 HERE: Final = Path(__file__).resolve().parent
 STATIC_DIR: Final = HERE / "static"
@@ -64,7 +63,9 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(age=_age, static=_static_urls().__getitem__, how_sure=words.how_sure, UPTAKE=UPTAKE)
+        self._environment.globals.update(
+            age=_age, static=_static_urls().__getitem__, how_sure=words.how_sure, UPTAKE=words.UPTAKE
+        )
         for name in ("size", "count", "percent", "label", "fault_name", "iso", "span", "day"):
             self._environment.filters[name] = getattr(words, name)
 

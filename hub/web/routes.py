@@ -31,27 +31,26 @@ from starlette.routing import BaseRoute, Mount
 
 from hub.access import Access
 from hub.ask.answer import Ask
-from hub.notify.config import Notify
 from hub.operators.signin import SignIn
 from hub.rollout.service import RolloutService
 from hub.settings import HubConfig
 from hub.state.database import reading
-from hub.web.alert_pages import AlertPages
 from hub.web.ask import AskPage
-from hub.web.asset_pages import AssetPages
-from hub.web.data_pages import DataPages
+from hub.web.asset.alert_pages import AlertPages
+from hub.web.asset.pages import AssetPages
+from hub.web.data.pages import DataPages
 from hub.web.desk import Desk, Room
-from hub.web.fleet_pages import FleetPages
+from hub.web.fleet.pages import FleetPages
 from hub.web.guard import PageGuard
-from hub.web.inbox_pages import InboxPages
+from hub.web.inbox.pages import InboxPages
 from hub.web.live_pages import LivePages
-from hub.web.model_pages import ModelPages
+from hub.web.models.pages import ModelPages
 from hub.web.overview import OverviewPage
 from hub.web.render import ContentAddressedFiles, Templates
-from hub.web.rollout_pages import RolloutPages
+from hub.web.rollouts.pages import RolloutPages
 from hub.web.seams import LakeLook
 from hub.web.signin import SignInPages
-from hub.web.value_pages import ValuePages
+from hub.web.value.pages import ValuePages
 from hub.web.words import NS_PER_S
 
 SILENT_AFTER_S: Final = 90.0  # three check-ins at the default pace
@@ -68,13 +67,13 @@ def web_routes(
     silent_after_s: float = SILENT_AFTER_S,
     profiles_dir: Path | None = None,
     config: HubConfig | None = None,
-    notify: Notify | None = None,
     clock: Callable[[], int] = time.time_ns,
     stopping: Callable[[], bool] = lambda: False,
     ask: Ask | None = None,
 ) -> list[BaseRoute]:
     """Routes for the hub's app. `stopping` tells open streams to end, so that the server need not wait for them.
     `ask` None: nothing can be asked."""
+    config = config or HubConfig()
     templates = Templates()
     desk = Desk(reading(engine), templates, int(silent_after_s * NS_PER_S), clock, stopping)
     signing = SignInPages(access, signin, templates, session_max_s)
@@ -82,12 +81,12 @@ def web_routes(
     rooms: list[Room] = [  # in the order of the navigation
         OverviewPage(desk, signing),
         FleetPages(desk),
-        InboxPages(desk, engine, notify or Notify()),
+        InboxPages(desk, engine, config.notify),
         AssetPages(desk, lake, profiles_dir),
         AlertPages(desk, lake, profiles_dir),
         ModelPages(desk, engine),
         RolloutPages(desk, rollouts),
-        DataPages(desk, engine, lake, config or HubConfig(), profiles_dir),
+        DataPages(desk, engine, lake, config, profiles_dir),
         ValuePages(desk, engine, lake, profiles_dir),
         *([AskPage(desk, ask)] if ask else []),
         LivePages(desk, access),

@@ -12,6 +12,15 @@ from datetime import UTC, datetime
 from typing import Final
 
 NS_PER_S: Final = 1_000_000_000
+UPTAKE: Final = {  # in order of urgency: what a device's state in a rollout is called, of one and of many
+    "refused": "refused it",
+    "offline": "not heard lately",
+    "holding": "still holding it",
+    "waiting": "yet to take it",
+    "taken": "holding it",
+    "returned": "back at what ran before",
+    "ahead": "still to come",
+}
 MAX_DECADES: Final = 6  # a p-value below 1e-6 rests on the fitted tail alone: it is not told apart further
 
 

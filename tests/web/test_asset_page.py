@@ -12,13 +12,13 @@ from sqlalchemy import Engine, event
 
 from hub.lake.lake import DeltaLake
 from hub.state.schema import device_slots, sensor_faults
-from hub.web.changes import Change, figure, what_changed
-from hub.web.evidence import MAX_SAMPLES, drawn
-from hub.web.kinds import Kind, Normal, normal_of
-from hub.web.lake_windows import AssetWindows
+from hub.web.asset.changes import Change, figure, what_changed
+from hub.web.asset.evidence import MAX_SAMPLES, drawn
+from hub.web.asset.kinds import Kind, Normal, normal_of
+from hub.web.asset.lake_windows import AssetWindows
+from hub.web.asset.sisters import MAX_SISTERS, MIN_TO_JUDGE, read_sisters
+from hub.web.asset.spectrum import amplitude_spectrum, octaves
 from hub.web.queries import read_tile
-from hub.web.sisters import MAX_SISTERS, MIN_TO_JUDGE, read_sisters
-from hub.web.spectrum import amplitude_spectrum, octaves
 from hub.web.time_range import MAX_S, SPANS_S, time_range
 from tests.hub.operating import PASSWORD, add_user
 from tests.web.seeding import S, add, add_alert, add_asset, add_device

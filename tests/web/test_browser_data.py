@@ -46,7 +46,7 @@ def test_the_pages_fit_and_axe_finds_nothing(
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are worked out anew every second."""
-    monkeypatch.setattr("hub.web.data_pages.LAKE_S", 1.0)
+    monkeypatch.setattr("hub.web.data.pages.LAKE_S", 1.0)
 
 
 def test_an_empty_hub_s_pages_say_what_comes_and_fill_by_themselves(

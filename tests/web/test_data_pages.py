@@ -19,9 +19,9 @@ from hub.lake.lake import DeltaLake
 from hub.settings import CatalogueEntry
 from hub.state.schema import audit_entries, commissionings, device_days, quarantine, sensor_faults
 from hub.training.drift import MIN_WINDOWS, channel_drift, normals_of
-from hub.web.catalogue import FEATURES, read_catalogue
-from hub.web.completeness import MAX_DEVICES, place_gap, read_completeness
-from hub.web.data_views import MAX_PAIRS, read_keeping, read_quality, read_received
+from hub.web.data.catalogue import FEATURES, read_catalogue
+from hub.web.data.completeness import MAX_DEVICES, place_gap, read_completeness
+from hub.web.data.views import MAX_PAIRS, read_keeping, read_quality, read_received
 from hub.web.kept import Kept
 from models.contract.config import load_profile
 from models.contract.items import pack_floats

@@ -18,10 +18,10 @@ from hub.audit.log import record
 from hub.devices.standing import take_step
 from hub.operators.rights import ROLES
 from hub.state.schema import assets, devices
-from hub.web.fleet_filter import FleetFilter, fleet_filter
-from hub.web.fleet_list import COLUMNS, read_list
-from hub.web.fleet_map import fleet_digest, read_map
-from hub.web.fleet_pages import PARTS
+from hub.web.fleet.filter import FleetFilter, fleet_filter
+from hub.web.fleet.list import COLUMNS, read_list
+from hub.web.fleet.map import fleet_digest, read_map
+from hub.web.fleet.pages import PARTS
 from hub.web.part import Look
 from hub.web.queries import read_fleet
 from tests.hub.operating import add_user, sign_in
@@ -97,7 +97,7 @@ def test_a_map_of_too_many_shows_the_most_urgent_and_of_too_many_sites_none(
     shown = read_map(seeded, HEARD, FleetFilter(), limit=4)
     assert (shown.n_all, shown.n_shown) == (11, 4)
     assert {state for site in shown.sites for comb in site.combs for _, _, state in comb.cells} == {"alarm", "silent"}
-    monkeypatch.setattr("hub.web.fleet_map.MAX_SITES", 2)
+    monkeypatch.setattr("hub.web.fleet.map.MAX_SITES", 2)
     together = read_map(seeded, HEARD, FleetFilter())
     assert (together.by_site, [site.name for site in together.sites], together.n_shown) == (False, [""], 11)
 
@@ -129,7 +129,7 @@ def test_pages_of_a_list_hold_every_asset_once_in_order(connection: Connection, 
 
 @given(st.text(max_size=80))
 def test_a_cursor_that_was_made_up_begins_at_the_first_page(after: str) -> None:
-    from hub.web.fleet_list import decoded
+    from hub.web.fleet.list import decoded
 
     key = decoded(FleetFilter(sort="backlog", after=after))
     assert key is None or isinstance(key[0], int | float)

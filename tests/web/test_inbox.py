@@ -13,11 +13,12 @@ from hub.alerts.handling import acknowledge, add_note
 from hub.lake.lake import DeltaLake
 from hub.notify.config import Notify
 from hub.operators.rights import ROLES
+from hub.settings import HubConfig
 from hub.state.schema import alert_acknowledgements, alert_feedback, alert_notes, alerts, notifications
 from hub.training.feedback import give_feedback, labelled_spans
-from hub.web.alert_inbox import Inbox, inbox_digest, read_inbox
-from hub.web.inbox_filter import InboxFilter, inbox_filter
-from hub.web.told import read_told
+from hub.web.inbox.filter import InboxFilter, inbox_filter
+from hub.web.inbox.told import read_told
+from hub.web.inbox.view import Inbox, inbox_digest, read_inbox
 from tests.hub.operating import add_user, sign_in
 from tests.web.seeding import S, add_alert, add_device
 from tests.web.serving import TOKEN, served
@@ -237,7 +238,7 @@ def test_each_target_is_told_with_what_arrived_what_waits_and_why(connection: Co
 def test_the_page_shows_targets_by_name_and_nothing_of_their_addresses(engine: Engine, lake: DeltaLake, now_ns: int) -> None:
     with engine.begin() as connection:
         tell(connection, "i", "ops", "waiting", "<b>answered 500", now_ns)
-    with served(engine, lake, notify=NOTIFY) as url, httpx.Client(base_url=url) as client:
+    with served(engine, lake, config=HubConfig(notify=NOTIFY)) as url, httpx.Client(base_url=url) as client:
         client.get("/", params={"token": TOKEN})
         text = client.get("/alerts").text
     assert "&lt;b&gt;answered 500" in text

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event, insert, select, update
 
 from hub.state.schema import audit_entries, bundle_approvals, bundles, device_slots
-from hub.web.cards import number, numbers, text
-from hub.web.model import judged
-from hub.web.pictures import HEIGHT, WIDTH, alarm_rates, quantization, roc
-from hub.web.run import read_run
-from hub.web.versions import MAX_VERSIONS, Holders, read_versions
+from hub.web.models.cards import number, numbers, text
+from hub.web.models.pictures import HEIGHT, WIDTH, alarm_rates, quantization, roc
+from hub.web.models.run import read_run
+from hub.web.models.versions import MAX_VERSIONS, Holders, read_versions
+from hub.web.models.view import judged
 from tests.hub.operating import PASSWORD, add_user
 from tests.web.seeding import add_asset, add_bundle, add_device
 from tests.web.seeding_models import add_many_versions, add_run, evaluation, kept_curves, seed_models

@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import Connection, Engine, event, update
 
 from hub.state.schema import assets, devices, rollouts
-from hub.web.inbox import Share, read_alerts, read_faults
+from hub.web.alert_rows import Share, read_alerts, read_faults
 from hub.web.learning import grades, highlights, read_models
 from hub.web.live import digest
 from hub.web.overview import PARTS
 from hub.web.part import Look
 from hub.web.queries import read_fleet, read_ledger, read_tile, read_tiles
-from hub.web.rollouts import read_rollouts
+from hub.web.rollout_rows import read_rollouts
 from tests.web.seeding import CARD, S, add_alert, add_asset, add_device, add_event, add_ledger, gate, seed_fleet
 
 NOW = 1_800_000_000 * S

@@ -17,9 +17,9 @@ from hub.rollout.store import Rollout
 from hub.state.schema import bundles, devices, rollouts
 from hub.web.line_plot import HEIGHT, WIDTH, line_plot
 from hub.web.part import Look
-from hub.web.rollout_cohort import MAX_CELLS
-from hub.web.rollout_list import MAX_ROWS, read_rollout_list
-from hub.web.rollout_view import read_rollout, rollout_digest, steps_of
+from hub.web.rollouts.cohort import MAX_CELLS
+from hub.web.rollouts.list import MAX_ROWS, read_rollout_list
+from hub.web.rollouts.view import read_rollout, rollout_digest, steps_of
 from tests.hub.operating import add_user, sign_in
 from tests.web.seeding import S, add_rollout
 from tests.web.seeding_rollouts import Trial, add_pumps, publish, seed_rollouts

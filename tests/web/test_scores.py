@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from hub.lake.lake import DeltaLake
-from hub.web.kinds import Kind, Normal
+from hub.web.asset.kinds import Kind, Normal
+from hub.web.asset.scores import MAX_POINTS, Marks, decades, group_starts, read_scores, spread, with_gaps
 from hub.web.queries import Tile
-from hub.web.scores import MAX_POINTS, Marks, decades, group_starts, read_scores, spread, with_gaps
 from hub.web.time_range import TimeRange, time_range
 from tests.web.seeding import S, seed_windows
 from tests.web.seeding_asset import PUMP, fill_windows, learned

@@ -1,0 +1,1 @@
+"""The data: lake, completeness, quality, drift, catalogue, audit log."""

@@ -1,0 +1,1 @@
+"""The fleet, as a map or a list, and each device."""

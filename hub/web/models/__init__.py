@@ -1,0 +1,1 @@
+"""Models and how they came about: cards, versions, lineage, runs."""

@@ -1,0 +1,1 @@
+"""What the fleet's learning brought."""
