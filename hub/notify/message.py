@@ -5,12 +5,12 @@ Names come from devices: whatever would break a line or be obeyed by a terminal 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from hub.notify.plan import RECOVERED, WORSE, Situation
+from hub.notify.plan import RECOVERED, WORSE, Member, Situation
 from hub.terminal import plain
 
 MAX_ALERTS: Final = 20  # of an incident that are told one by one
@@ -78,13 +78,15 @@ def _line(situation: Situation, n: int) -> str:
     channels = ", ".join(channel for channel, _ in member.top[:3])
     end = f", closed {_clock(member.closed_ns)}" if member.closed_ns is not None else ""
     where = f"{member.asset} on {member.device_id}" + (f" ({member.site})" if member.site else "")
-    return plain(f"- {where}: {member.severity} since {_clock(member.opened_ns)}{end}, p = {member.p_value:.2g}: {channels}")
+    what = f"{channels}, {member.detail}" if member.detail else channels
+    return plain(f"- {where}: {member.severity} since {_clock(member.opened_ns)}{end}, p = {member.p_value:.2g}: {what}")
 
 
 def _alert(situation: Situation, n: int) -> dict[str, Any]:
-    member = situation.members[n]
-    names = ("device_id", "alert_id", "asset", "profile", "site", "severity", "opened_ns", "closed_ns", "p_value", "top")
-    return {name: getattr(member, name) for name in names}
+    """All that is known of it, but who has it in hand: that is told of the incident."""
+    return {
+        field.name: getattr(situation.members[n], field.name) for field in fields(Member) if field.name != "acknowledged_by"
+    }
 
 
 def _clock(at_ns: int) -> str:

@@ -43,6 +43,7 @@ class Member:
     p_value: float
     top: tuple[tuple[str, float], ...]
     acknowledged_by: str | None
+    detail: str = ""  # in the device's words, where there is more to say than channels
 
 
 @dataclass(frozen=True, slots=True)

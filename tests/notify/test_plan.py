@@ -206,8 +206,15 @@ def test_three_hundred_alerts_are_one_message_with_a_few_of_them_named() -> None
     assert told.document["url"] == "https://hub.example/alerts?q=lyon"
 
 
+def test_what_the_device_says_of_an_alert_is_told_with_it() -> None:
+    told = message("7-1", "opened", "all", changed(detail="17.5 degC; the nearest ever seen is 5.1 degC"), "")
+    assert told.text.count("17.5 degC; the nearest ever seen is 5.1 degC") == 1
+    assert told.document["alerts"][0]["detail"] == "17.5 degC; the nearest ever seen is 5.1 degC"
+    assert "acknowledged_by" not in told.document["alerts"][0]
+
+
 def test_names_cannot_break_a_message_s_lines() -> None:
-    hostile = changed(asset="pump\r\nBcc: everybody@example.com\x1b[2J", site="ly\non", device_id="g\nw")
+    hostile = changed(asset="pump\r\nBcc: everybody@example.com\x1b[2J", site="ly\non", device_id="g\nw", detail="a\nb")
     told = message("7-1", "opened", "all", hostile, "")
     assert "\n" not in told.subject
     assert "\r" not in told.subject
