@@ -129,7 +129,8 @@ def main() -> int:
             writer.writerow(["timestamp", "score"])
             writer.writerows([label, repr(score)] for (label, _), score in zip(kept, scores, strict=True))
     print(f"{len(found)} files, {n_rows} rows, {n_alarms} alarms at the detector's own threshold of {ALARM_SCORE}")
-    print(f"{n_alerts} alerts opened; {1e6 * spent_s / n_rows:.1f} µs a row, at most {largest} bytes of state")
+    state = f", at most {largest} bytes of state" if largest else ""
+    print(f"{n_alerts} alerts opened; {1e6 * spent_s / n_rows:.1f} µs a row{state}")
     return 0
 
 
