@@ -109,7 +109,7 @@ def watched(alarm: ReadingAlarm, values: list[float], first_slot: int) -> list[H
 
 
 def of_three_weeks() -> ReadingAlarm:
-    alarm = ReadingAlarm(0.9)
+    alarm = ReadingAlarm(0.95)
     heard = watched(alarm, [daily(slot) for slot in range(WEEKS * SLOTS)], 0)
     assert not any(map(alarm.is_odd, heard[SLOTS:]))
     return alarm
@@ -147,7 +147,7 @@ def test_a_clock_that_was_wrong_ends_it_and_its_weeks_are_learned_anew() -> None
 def test_an_untimely_alarm_goes_on_over_a_restart() -> None:
     first, night = of_three_weeks(), WEEKS * SLOTS + 4
     watched(first, [20.4], night)
-    second = ReadingAlarm(0.9, msgspec.msgpack.decode(msgspec.msgpack.encode(first.memory), type=AlarmMemory))
+    second = ReadingAlarm(0.95, msgspec.msgpack.decode(msgspec.msgpack.encode(first.memory), type=AlarmMemory))
     for n, value in enumerate([20.5, 3.2, 20.1, 3.2, 3.3, 3.1, 20.0]):
         assert watched(second, [value], night + 1 + n) == watched(first, [value], night + 1 + n)
         assert second.alarm == first.alarm
