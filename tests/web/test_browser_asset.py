@@ -75,12 +75,20 @@ def test_what_is_shown_is_in_the_address_and_an_address_shows_it(
     page.get_by_role("button", name="1 h").click()
     wait_until(lambda: page.url.endswith("?span=1h"), what="the address of an hour")
     wait_until(lambda: drawn.get_attribute("data-drawn") != before, what="the hour")
-    box = page.locator("#plot .u-over").bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 40, steps=4)
-    page.mouse.up()
-    found = wait_until(lambda: re.search(r"\?from=(\d+)&to=(\d+)$", page.url), what="the stretch in the address")
+
+    def dragged() -> re.Match[str] | None:
+        """Once more where it was drawn anew under the mouse."""
+        box = page.locator("#plot .u-over").bounding_box()
+        page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 40, steps=4)
+        page.mouse.up()
+        try:
+            return wait_until(lambda: re.search(r"\?from=(\d+)&to=(\d+)$", page.url), timeout_s=2.0)
+        except AssertionError:
+            return None
+
+    found = wait_until(dragged, what="the stretch in the address")
     assert 700 < int(found[2]) - int(found[1]) < 1100, "about a quarter of an hour"
     page.get_by_label("of each window its").select_option("std")
     wait_until(lambda: page.url.endswith("feature=std"), what="the measure in the address")
