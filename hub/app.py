@@ -92,7 +92,7 @@ PROJECTOR_REST_S: Final = 0.25  # between batches: their statements cost more th
 _PROJECTOR_BATCH: Final = 5000  # records in one transaction at most
 MAX_CHECKINS_WAITING: Final = 5000  # a fleet that comes back at once
 CHECKIN_GATHER_S: Final = 0.1  # nobody waits for the answer to a check-in, and together they cost a fraction
-_LAKE_BATCH: Final = 10_000  # records in one commit at most
+_LAKE_BATCH: Final = 20_000  # records in one commit at most
 
 
 def build_app(hub: Hub) -> FastAPI:
