@@ -22,6 +22,7 @@ from hub.settings import Hub
 from hub.state.database import open_state
 from models.errors import EnvelopeError
 from tests.hub.simulated_device import NOW_NS, SimulatedDevice, stamp
+from tests.waiting import wait_until
 
 
 def record(seq: int) -> LogRecord:
@@ -56,6 +57,36 @@ def test_a_round_ends_where_the_log_ended_when_it_began(tmp_path: Path) -> None:
     assert follower.drain() == 6  # the five, and the one that came while the first three were consumed
     assert consumer.taken == [[1, 2, 3], [4, 5, 103]]
     assert follower.drain() == 1
+    log.close()
+
+
+class Timed:
+    """A consumer that notes what it took."""
+
+    name = "timed"
+
+    def __init__(self) -> None:
+        self.taken: list[list[int]] = []
+
+    def position(self) -> int:
+        return sum(map(len, self.taken))
+
+    def written(self) -> int:
+        return self.position()
+
+    def consume(self, records: Sequence[LogRecord]) -> None:
+        self.taken.append([one.seq for one in records])
+
+
+def test_who_rests_between_batches_still_ends_at_once_and_with_everything(tmp_path: Path) -> None:
+    log, consumer = SqliteIngestLog(tmp_path / "ingest.db"), Timed()
+    log.append([record(seq) for seq in range(1, 6)])
+    follower = Follower(log, consumer, batch=2, breath=1e9)
+    follower.start()
+    wait_until(lambda: consumer.taken, what="the first batch")
+    assert consumer.taken == [[1, 2]], "and then it rests for days"
+    follower.stop()
+    assert consumer.taken == [[1, 2], [3, 4], [5]]
     log.close()
 
 
