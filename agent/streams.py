@@ -4,7 +4,8 @@ Readings come from closed windows, after quality control: in order, each once, w
 waits for its window to close, and over a restart it is the windows that know which readings have been used up.
 
 Invariants:
-1. A channel has at most one open alert here; it names that channel alone, and the nearest value that had ever been seen.
+1. A channel has at most one open alert here; it names that channel alone, and what the reading stands out from: the nearest
+   value that had ever been seen, or the one that is usual at its time of the week.
 2. What is learned while the agent runs is kept once an hour of event time, and with each alert that opens or closes.
 3. However many readings come, what is judged of a window is bounded: beyond ten times what the declared rate promises they are
    thinned out evenly.

@@ -405,15 +405,14 @@ class Outbox:
                 self._replace(step.rows, merge=step.what == "merge", at=at)
 
     def _replace(self, rows: Sequence[Row], *, merge: bool, at: Stamp) -> None:
-        """Put what stands for the items of `rows` in their place."""
+        """Put what stands for the items of `rows` that wait in their place; of what the hub has, nothing is left."""
         lane = rows[0].lane
-        items = [item for row in rows for item in self._chunks.items_of(row)]
+        items = [item for row in rows for item in self._chunks.items_of(row) if item.seq > self._books.acked[lane]]
         n_bytes = sum(row.n_bytes for row in rows)
         new = merge_windows(items, _FULL) if merge else [evict(items, _FULL, at, n_bytes)]
-        n_before = sum(item.seq > self._books.acked[lane] for item in items)
         for row in rows:
             self._chunks.delete(row)
-        self._books.cold_items[lane] -= n_before
+        self._books.cold_items[lane] -= len(items)
         self._books.cold_bytes[lane] -= n_bytes
         self._insert_row(lane, new, encode_chunk(new), merged=True)
 

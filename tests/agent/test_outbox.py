@@ -232,6 +232,24 @@ def test_evicted_and_merged_sequence_numbers_are_acknowledged_like_any(path: Pat
     shut(box)
 
 
+def test_what_the_hub_has_of_a_chunk_is_neither_merged_nor_evicted_nor_counted(path: Path) -> None:
+    box = open_outbox(path, MB)
+    box.append([health(0), *(noisy(n) for n in range(30)), noisy_evidence(0, 4000), noisy_evidence(1, 4000)], stamp())
+    shut(box)  # into the database, a chunk of each lane
+    box = open_outbox(path, MB)
+    box.acknowledge(box.epoch, {"aggregates": 4, "evidence": 1})
+    for n in range(200):
+        box.append([noisy(n, f"rig-{i}") for i in range(20)], stamp(n))
+    items = everything(box)
+    assert (kinds(items, "evidence"), kinds(items, "aggregates")["eviction"]) == ({"eviction": 1}, 0)
+    gone = next(item for item in items if item.lane == "evidence")
+    assert (gone.first_seq, gone.seq, msgspec.msgpack.decode(gone.body, type=Eviction).n_items) == (2, 2, 1)
+    merged = next(item for item in items if item.lane == "aggregates")
+    assert (merged.kind, merged.first_seq) == ("rollup", 5)
+    assert box.backlog_items == len(items)
+    shut(box)
+
+
 def test_space_is_given_back_to_the_file_system_when_the_backlog_drains(path: Path) -> None:
     box = open_outbox(path, 10 * MB)
     empty = box.database.file_bytes

@@ -177,7 +177,8 @@ class OutboxModel(RuleBasedStateMachine):
             assert {lane for lane, _, _ in had - again} <= {i.lane for i in kept if i.kind in ("eviction", "rollup")}
         for lane in LANES:
             numbers = [sum(i.seq - i.first_seq + 1 for i in some if i.lane == lane) for some in (before, kept)]
-            assert numbers[0] == numbers[1] or (lane == "alerts" and had == again)
+            again_at_most = self.acked[lane]  # the last cursor may not have been on disk yet
+            assert numbers[0] <= numbers[1] <= numbers[0] + again_at_most or (lane == "alerts" and had == again)
         assert all(bytes(item.body) in self.bodies_made() for item in kept if item.kind not in ("eviction", "rollup"))
         self.box.acknowledge(self.epoch, dict.fromkeys(LANES, 10**9))
         self.made = {lane: [] for lane in LANES}
