@@ -15,19 +15,23 @@ from hub.ingest.log import LogRecord
 from hub.lake.tables import SCHEMAS, SCORE, TABLE_OF, TableName
 from models.contract.items import Body, SlotScore, decode_body
 
-_AT_ONCE: Final = 1000  # records
+_AT_ONCE: Final = 100  # records: about a millisecond
 _DAY_NS: Final = 86_400 * 1_000_000_000
 _FROM_RECORD: Final = ("device_id", "epoch", "lane", "seq", "first_seq", "received_ns")
 _FROM_STAMP: Final = ("wall_ns", "mono_ns", "boot_id", "synced")
 
 
-def rows_of(table: TableName, records: Sequence[LogRecord]) -> pa.Table:
+def rows_of(table: TableName, records: Sequence[LogRecord], pause: Callable[[], object] = lambda: None) -> pa.Table:
     """The records that belong to `table`, as rows in the order given; the others are left out.
 
-    A thousand at a time: while a column is made, nothing else of the process runs, and devices wait for their answers.
+    Some at a time, with a `pause` after each: while a column is made, nothing else of the process runs, and devices wait for
+    their answers.
     """
     mine = [record for record in records if TABLE_OF.get(record.kind) == table]
-    parts = [_rows(table, mine[start : start + _AT_ONCE]) for start in range(0, len(mine), _AT_ONCE)]
+    parts = []
+    for start in range(0, len(mine), _AT_ONCE):
+        parts.append(_rows(table, mine[start : start + _AT_ONCE]))
+        pause()
     return pa.concat_tables(parts).combine_chunks() if parts else SCHEMAS[table].empty_table()
 
 

@@ -6,6 +6,7 @@ table, which knows how far it is, takes only those beyond.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from hub.lake.days import add_counts, count_days
 from hub.lake.lake import Lake
 from hub.lake.rows import rows_of
 from hub.lake.tables import TABLE_OF, TABLES, TableName
+from hub.state.database import reading
 
 
 class LakeWriter:
@@ -31,7 +33,7 @@ class LakeWriter:
         self._written: dict[TableName, int] = {}  # of the tables, as far as known: there is one writer
 
     def position(self) -> int:
-        with self._engine.connect() as connection:
+        with reading(self._engine).connect() as connection:
             return get_position(connection, self.name, self._log_id)
 
     def written(self) -> int:
@@ -49,7 +51,7 @@ class LakeWriter:
         """Rows of all `records` that belong to `table`; those are written that it has not got."""
         kinds = {kind for kind, name in TABLE_OF.items() if name == table}
         mine = [record for record in records if record.kind in kinds]
-        rows = rows_of(table, mine)
+        rows = rows_of(table, mine, Breath())
         if not mine:
             return rows
         written = self._written.pop(table, None)  # after a failure it is looked up
@@ -57,8 +59,20 @@ class LakeWriter:
             written = self._lake.position(table, self._log_id)
         fresh = [record for record in mine if record.position > written]
         if fresh:
-            fresh_rows = rows if len(fresh) == len(mine) else rows_of(table, fresh)
+            fresh_rows = rows if len(fresh) == len(mine) else rows_of(table, fresh, Breath())
             self._lake.append(table, fresh_rows, self._log_id, fresh[-1].position)
             written = fresh[-1].position
         self._written[table] = written
         return rows
+
+
+class Breath:
+    """Called between steps of a long piece of work: rests for twice as long as the step took, so that who answers devices finds
+    the interpreter free most of the time."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+
+    def __call__(self) -> None:
+        time.sleep(2 * (time.monotonic() - self._begun))
+        self._begun = time.monotonic()

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from hub.ingest.log import LogRecord
 from hub.ingest.positions import get_position, set_position
+from hub.state.database import reading
 
 
 class Projection(Protocol):
@@ -29,7 +30,7 @@ class Projector:
         self._projections = projections
 
     def position(self) -> int:
-        with self._engine.connect() as connection:
+        with reading(self._engine).connect() as connection:
             return get_position(connection, self.name, self._log_id)
 
     def written(self) -> int:

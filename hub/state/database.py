@@ -6,10 +6,13 @@ Invariants:
 3. Several processes share one SQLite state (serve, train, rollout). A transaction takes the write lock when it begins, so
    that read-then-write never fails half-way; `reading()` gives transactions that take no lock.
 4. SQLite runs in WAL with synchronous=FULL: what is committed survives a power cut.
+5. Within a process, writers of one SQLite state wait in a queue. SQLite by itself has them look again after pauses that grow
+   to a tenth of a second, and devices wait for the commit of what they sent.
 """
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +26,7 @@ from models.errors import ConfigError, StorageError
 MIGRATIONS_DIR: Final = Path(__file__).resolve().parent / "migrations"
 HEAD: Final = "0014"  # the newest migration; a test holds this to the files
 _BUSY_TIMEOUT_MS: Final = 30_000
+_TURN: Final = "writes"
 
 
 def open_state(url: str) -> Engine:
@@ -51,7 +55,10 @@ def connect_state(url: str) -> Engine:
         raise ConfigError("hub.toml: state_url", f"a database URL with its driver installed: {error}") from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        turns = _Turns()
+        event.listen(engine, "begin", turns.begin)
+        event.listen(engine, "checkin", turns.done)
+        event.listen(engine, "invalidate", turns.done)
     return engine
 
 
@@ -77,9 +84,23 @@ def _set_up_sqlite(raw: Any, _entry: ConnectionPoolEntry) -> None:
     cursor.close()
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
-    connection.exec_driver_sql(f"BEGIN {mode}")
+class _Turns:
+    """Whose transaction may write, among the connections of one engine: from its beginning until the connection goes back."""
+
+    def __init__(self) -> None:
+        self._writing = threading.Lock()
+
+    def begin(self, connection: Connection) -> None:
+        mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
+        info = connection.connection.info
+        # Should nobody give it back for so long, SQLite's own lock decides; it has to anyway, with other processes.
+        if mode == "IMMEDIATE" and _TURN not in info and self._writing.acquire(timeout=_BUSY_TIMEOUT_MS / 1000):
+            info[_TURN] = True
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+    def done(self, _raw: Any, record: ConnectionPoolEntry, _error: BaseException | None = None) -> None:
+        if record.info.pop(_TURN, False):
+            self._writing.release()
 
 
 def _migrate(connection: Connection, url: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, insert, select
+from sqlalchemy.exc import IntegrityError, OperationalError
 
-from hub.state import schema
+from hub.state import database, schema
 from hub.state.database import HEAD, MIGRATIONS_DIR, cause_of, connect_state, open_state, reading
 from hub.state.upsert import upsert
 from models.errors import ConfigError, StorageError
@@ -138,3 +140,70 @@ def test_a_reader_sees_one_snapshot_and_blocks_no_writer(tmp_path: Path) -> None
     with reading(engine).begin() as reader:
         assert len(reader.execute(select(schema.consumers)).all()) == 1
     engine.dispose()
+
+
+# --- writers of one process ------------------------------------------------------------------------------------------
+
+
+def note(engine: Engine, name: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(insert(schema.consumers).values(name=name, position=0))
+
+
+def names(engine: Engine) -> list[str]:
+    with reading(engine).begin() as connection:
+        return list(connection.execute(select(schema.consumers.c.name).order_by(schema.consumers.c.name)).scalars())
+
+
+@pytest.fixture
+def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """A state whose writers wait for a tenth of a second."""
+    open_state(f"sqlite:///{tmp_path}/hub.db").dispose()
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT_MS", 100)
+    engine = connect_state(f"sqlite:///{tmp_path}/hub.db")
+    yield engine
+    engine.dispose()
+
+
+def test_who_writes_waits_for_who_writes_and_who_reads_does_not(tmp_path: Path) -> None:
+    engine = open_state(f"sqlite:///{tmp_path}/hub.db")
+    second = threading.Thread(target=note, args=(engine, "second"))
+    with engine.begin() as connection:
+        second.start()
+        connection.execute(insert(schema.consumers).values(name="first", position=0))
+        assert names(engine) == [], "nothing is committed, and nobody waited to see that"
+    second.join(10)
+    assert names(engine) == ["first", "second"]
+    engine.dispose()
+
+
+def test_a_turn_is_given_back_whatever_happens_in_it(impatient: Engine) -> None:
+    with pytest.raises(KeyError), impatient.begin():
+        raise KeyError
+    with impatient.connect() as connection:
+        connection.execute(insert(schema.consumers).values(name="lost", position=0))
+        connection.invalidate()
+    note(impatient, "kept")
+    assert names(impatient) == ["kept"]
+
+
+def test_a_turn_that_another_process_denies_is_given_back(impatient: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = sqlite3.connect(str(impatient.url.database), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OperationalError, match="locked"):
+        note(impatient, "denied")
+    other.execute("ROLLBACK")
+    other.close()
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT_MS", 10_000)
+    begun = time.monotonic()
+    note(impatient, "taken")
+    assert names(impatient) == ["taken"]
+    assert time.monotonic() - begun < 10, "nobody had the turn"
+
+
+def test_a_turn_that_nobody_gives_back_keeps_nobody_out(impatient: Engine) -> None:
+    with impatient.connect() as connection:
+        connection.execute(insert(schema.consumers).values(name="slow", position=0))
+        connection.commit()  # the connection stays out, and its turn with it
+        note(impatient, "quick")
+    assert names(impatient) == ["quick", "slow"]
