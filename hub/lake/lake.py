@@ -311,7 +311,7 @@ def _sync_commit(table_dir: Path, version: int) -> None:
     actions = [json.loads(line) for line in entry.read_text(encoding="utf-8").splitlines()]
     files = [table_dir / unquote(action["add"]["path"]) for action in actions if "add" in action]
     _sync([*files, entry, *{file.parent for file in files}, entry.parent])
-    if any(entry.parent.glob(f"{version:020}.checkpoint*")):
+    if entry.with_suffix(".checkpoint.parquet").exists():  # not by looking through the log: it is long
         _sync_log(table_dir)
 
 
