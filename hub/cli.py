@@ -165,7 +165,7 @@ def _lasts(survival: dict[str, Any] | None) -> str:
 @data_option
 @json_option
 def query(sql: str, data: Path, as_json: bool) -> None:
-    """Run SQL over the lake's tables: aggregates, evidence, health; timed_aggregates has corrected times."""
+    """Run SQL over the lake's tables: aggregates, rollups, evidence, health; timed_aggregates has corrected times."""
     from hub.clocks.store import load_spans
     from hub.lake.lake import open_lake
     from hub.lake.query import query as run_query
@@ -204,10 +204,12 @@ def alerts(open_only: bool, limit: int, data: Path, as_json: bool) -> None:
             *(row[name] for name in ("severity", "device_id", "asset")),
             f"{row['p_value']:.2g}",
             ", ".join(channel for channel, _ in row["top"][:3]),
+            row["alert_id"],
         )
         for row in rows
     ]
-    show_table(("opened", "closed", "severity", "device", "asset", "p-value", "top"), shown, "no alerts")
+    columns = ("opened", "closed", "severity", "device", "asset", "p-value", "top", "alert")
+    show_table(columns, shown, "no alerts", copied="alert")
 
 
 @hub.command()

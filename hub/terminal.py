@@ -35,8 +35,9 @@ def plain(value: object) -> str:
     )
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], when_empty: str) -> None:
-    """Fitted to the terminal; in a pipe, each row is one whole line."""
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], when_empty: str, copied: str = "") -> None:
+    """Fitted to the terminal; in a pipe, each row is one whole line. `copied`: a column that the next command wants, never
+    broken into lines."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -44,7 +45,9 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], when_em
     if not rows:
         click.echo(when_empty)
         return
-    table = Table(*map(plain, columns), box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(plain(column), no_wrap=column == copied)
     for row in rows:
         table.add_row(*(Text(plain(value)) for value in row))
     console = Console()

@@ -57,7 +57,7 @@ def owner_of(connection: Connection, alert: str, device: str | None) -> str:
     query = select(alerts.c.device_id).where(alerts.c.alert_id == alert).order_by(alerts.c.device_id)
     owners = [device] if device else list(connection.execute(query).scalars())
     if not owners:
-        raise click.ClickException(f"{alert}: no such alert; `tocsin hub alerts --json` lists them")
+        raise click.ClickException(f"{alert}: no such alert; `tocsin hub alerts` lists them")
     if len(owners) > 1:
         raise click.ClickException(f"{alert}: it is of {', '.join(owners)}: say which with --device")
     return owners[0]

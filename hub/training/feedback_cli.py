@@ -37,9 +37,7 @@ def feedback(alert: str, label: Label, device: str | None, note: str, data: Path
             owners = [device] if device else list(connection.execute(query).scalars())
             if len(owners) != 1:
                 several = f"it is of {', '.join(owners)}: say which with --device"
-                raise click.ClickException(
-                    f"{alert}: {several if owners else 'no such alert; `tocsin hub alerts --json` lists them'}"
-                )
+                raise click.ClickException(f"{alert}: {several if owners else 'no such alert; `tocsin hub alerts` lists them'}")
             give_feedback(connection, owners[0], alert, label, actor=cli_actor(), note=note, now_ns=time.time_ns())
     finally:
         engine.dispose()

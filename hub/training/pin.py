@@ -7,6 +7,7 @@ commissioned is not versioned; if that has changed since, the digest says so.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +57,24 @@ def pinned_dataset(engine: Engine, lake: Lake, profile: Profile, pin: Pin) -> Da
         raise TrainingError(
             f"version {pin.lake_version} of the lake's aggregates cannot be read, perhaps because it was vacuumed: {error}"
         ) from error
+    if not len(windows):
+        _refuse_another_spec(lake, profile, pin.lake_version)
     dataset = build_dataset(profile.name, windows, normals, pin.rules, pin.seed, pace_of(profile))
     pinned = {"lake_version": pin.lake_version, "labels_until_ns": pin.labels_until_ns, "spec_hash": profile.spec_hash}
     dataset.record.update(pinned | ({"in_lake": blocks.record} if blocks is not None else {}))
     return dataset
+
+
+def _refuse_another_spec(lake: Lake, profile: Profile, lake_version: int) -> None:
+    """Raises TrainingError where devices do send windows of a profile of this name, by another feature spec than the hub's."""
+    told = lake.aggregates(profile.name, columns=["spec_hash"], version=lake_version).column("spec_hash")
+    others = Counter(spec for spec in told.to_pylist() if spec != profile.spec_hash)
+    if others:
+        [(spec, count)] = others.most_common(1)
+        raise TrainingError(
+            f"{profile.name}: no windows of the hub's own feature spec, {profile.spec_hash}; {count} are of {spec}: "
+            f"{profile.name}.toml of those devices belongs into the hub's profiles_dir, too"
+        )
 
 
 def pinned_run(engine: Engine, run_id: str) -> Row[Any]:

@@ -22,11 +22,11 @@ from tests.docs.lake import fill
 from tests.docs.pages import blocks
 from tests.hub.operating import PASSWORD
 from tests.learning.fleet import Device, Fleet
-from tests.learning.pumps import PUMP
+from tests.learning.pumps import PUMP, PumpFleet
 from tests.web.seeding import add_alert
 from tocsin.cli import cli
 
-BUNDLE, ALERT = "pump-v1-de54f4f9", "4f1c09aa27d35b10"  # as the pages call them
+BUNDLE, ALERT = "pump-v1-de54f4f9", "pump-2-4f1c09aa27d3"  # as the pages call them
 
 
 class Sandbox:
@@ -73,6 +73,7 @@ def make_template(folder: Path) -> None:
 def _fill_hub(hub: Hub) -> None:
     fill(open_lake(hub.lake_url))
     engine = open_state(hub.state_url)
+    PumpFleet(n_devices=1, n_windows=300).fill(engine, open_lake(hub.lake_url))  # gw-0: enough to make a dataset of
     fleet = Fleet(engine, [Device(f"gw-{i}") for i in (1, 2, 3)])
     fleet.now_ns = time.time_ns()
     fleet.check_in()

@@ -42,7 +42,7 @@ KNOWN = {"pump-1": ["flow", "pressure", "vibration"], "compressor-1": ["vibratio
 TOML = ("toml device", "toml device-part", "toml hub", "toml profile", "toml scenario")
 _ASSETS = "".join(
     f'[[assets]]\nid = "{asset}"\nprofile = "{profile}"\n'
-    for asset, profile in (("pump-1", "pump"), ("compressor-1", "compressor"), ("this-machine", "host"))
+    for asset, profile in (("pump-1", "pump"), ("compressor-1", "air-compressor"), ("this-machine", "host"))
 )
 _HEADER = f'[device]\nid = "gw-0"\nstate_dir = "state"\n{_ASSETS}'
 

@@ -9,7 +9,9 @@ from click.testing import CliRunner
 
 from hub.cli import hub as hub_command
 from hub.settings import Hub
+from hub.state.database import open_state
 from hub.terminal import plain, show_table
+from tests.web.seeding import add_alert
 
 
 def run(hub: Hub, *arguments: str) -> str:
@@ -33,6 +35,25 @@ def test_in_a_pipe_each_row_is_one_whole_line(hub: Hub) -> None:
     lines = run(hub, "query", "SELECT repeat('abcdef ', 60) AS a, 7 AS b").splitlines()
     assert len(lines) == 2
     assert lines[1].split() == ["abcdef"] * 60 + ["7"]
+
+
+def test_what_the_next_command_wants_is_never_broken_into_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "40")
+    rows = [("flow, current, pressure, vibration", "compressor-1-471e84ae4bf8")]
+    show_table(("top", "alert"), rows, "none", copied="alert")
+    assert "compressor-1-471e84ae4bf8" in capsys.readouterr().out
+
+
+def test_an_alert_is_listed_with_the_id_that_other_commands_take(hub: Hub) -> None:
+    engine = open_state(hub.state_url)
+    with engine.begin() as connection:
+        add_alert(connection, "gw-1", "pump-1", "pump", 1_700_000_000_000_000_000, alert_id="pump-1-471e84ae4bf8")
+    engine.dispose()
+    alert_id = run(hub, "alerts").splitlines()[1].split()[-1]
+    assert run(hub, "note", alert_id, "looked at it") == "gw-1/pump-1-471e84ae4bf8: note 1\n"
 
 
 def test_columns_of_the_same_name_are_all_shown(hub: Hub) -> None:
