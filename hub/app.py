@@ -92,7 +92,7 @@ PROJECTOR_REST_S: Final = 0.25  # between batches: their statements cost more th
 _PROJECTOR_BATCH: Final = 5000  # records in one transaction at most
 MAX_CHECKINS_WAITING: Final = 5000  # a fleet that comes back at once
 CHECKIN_GATHER_S: Final = 0.1  # nobody waits for the answer to a check-in, and together they cost a fraction
-_LAKE_BATCH: Final = 20_000  # records in one commit at most
+_LAKE_BATCH: Final = 40_000  # records in one commit at most; those that the log keeps decoded are about as many
 
 
 def build_app(hub: Hub) -> FastAPI:
@@ -214,7 +214,7 @@ def _followers(engine: Engine, log: IngestLog, lake: Lake, lake_commit_s: float)
     ]  # fmt: skip
     followers = [
         Follower(log, Projector(engine, log.log_id, projections), batch=_PROJECTOR_BATCH, rest_s=PROJECTOR_REST_S),
-        Follower(log, LakeWriter(lake, engine, log.log_id), gather_s=lake_commit_s, batch=_LAKE_BATCH, breath=1.0),
+        Follower(log, LakeWriter(lake, engine, log.log_id), gather_s=lake_commit_s, batch=_LAKE_BATCH),
     ]
     with reading(engine).begin() as connection:
         check_not_older(log, LEDGER, get_position(connection, LEDGER, log.log_id))

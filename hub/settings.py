@@ -74,7 +74,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     lake_url: str = ""
     profiles_dir: str = ""
     checkin_s: Seconds = 30.0
-    lake_commit_s: Seconds = 5.0
+    lake_commit_s: Seconds = 15.0
     rollout_tick_s: Seconds = 5.0
     url: Annotated[str, Meta(pattern=r"^(https?://[^/\s]+[^\s]*)?\Z", max_length=500)] = ""
     tls: Tls = "auto"
@@ -203,7 +203,7 @@ _HUB_TOML = """\
 # lake_url = ""             # empty: lake/ in this directory; or s3://bucket/path
 # profiles_dir = ""         # profiles beside the built-in ones
 # checkin_s = 30.0          # how often devices check in
-# lake_commit_s = 5.0       # how long windows are gathered before they go to the lake
+# lake_commit_s = 15.0      # how long windows are gathered before they go to the lake
 # rollout_tick_s = 5.0      # how often gates are judged
 # url = ""                  # where devices find this hub; empty: made up of host and port
 # tls = "auto"              # own (by this hub's own CA) beyond loopback, else off; or own, files, off

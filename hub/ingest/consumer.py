@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Final, Protocol
@@ -48,9 +47,9 @@ def check_not_older(log: IngestLog, reader: str, position: int) -> None:
 
 
 class Follower:
-    """Runs one consumer. `gather_s`: how long after a wake-up more is gathered before it is consumed. `rest_s`: how long it
-    rests after a round, so that what comes first is consumed at once, and what comes all the time in large batches. `breath`:
-    how long it rests after a batch, as a multiple of what that took: who has much to do leaves room for who answers devices."""
+    """Runs one consumer. `gather_s`: how long after a wake-up more is gathered before it is consumed, until a `batch` is there
+    at most. `rest_s`: how long it rests after a round, so that what comes first is consumed at once, and what comes all the
+    time in large batches."""
 
     def __init__(
         self,
@@ -59,15 +58,15 @@ class Follower:
         gather_s: float = 0.0,
         batch: int = 1000,
         rest_s: float = 0.0,
-        breath: float = 0.0,
     ) -> None:
         self._log = log
         self._consumer = consumer
         self._gather_s = gather_s
         self._batch = batch
         self._rest_s = rest_s
-        self._breath = breath
+        self._consumed = 0  # up to this position, as far as this process knows
         self._arrived = threading.Event()
+        self._enough = threading.Event()
         self._stopping = threading.Event()
         self._busy = threading.Lock()  # from reading records to having consumed them
         self._thread = threading.Thread(target=self._run, name=f"follow-{consumer.name}", daemon=True)
@@ -93,10 +92,13 @@ class Follower:
     def wake(self) -> None:
         """Something was appended."""
         self._arrived.set()
+        if self._log.end() - self._consumed >= self._batch:
+            self._enough.set()
 
     def stop(self) -> None:
         """Consumes what is there, then ends."""
         self._stopping.set()
+        self._enough.set()
         self._arrived.set()
         self._thread.join()
 
@@ -108,14 +110,11 @@ class Follower:
         """
         n_records, position, end = 0, self._consumer.position(), self._log.end()
         while position < end:
-            begun = time.monotonic()
             records = self._next(position)
             if not records:
                 break
-            position = records[-1].position
+            position = self._consumed = records[-1].position
             n_records += len(records)
-            if position < end:
-                self._stopping.wait(self._breath * (time.monotonic() - begun))
         return n_records
 
     def paused(self) -> AbstractContextManager[bool]:
@@ -133,8 +132,9 @@ class Follower:
         n_failures = 0
         while True:
             self._arrived.wait()
-            self._stopping.wait(self._gather_s)
+            self._enough.wait(self._gather_s)
             self._arrived.clear()
+            self._enough.clear()
             last_round = self._stopping.is_set()
             n_failures = 0 if self._try() else n_failures + 1
             if last_round:

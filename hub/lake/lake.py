@@ -33,6 +33,7 @@ from models.errors import StorageError
 
 COMPACTED_BYTES: Final = 32 * 1024 * 1024  # a file of this size is not rewritten again
 _ATTEMPTS: Final = 5  # of a change that others' commits came before
+_CHECKPOINTS: Final = {"delta.checkpointInterval": "20"}  # commits: what came since is read, entry by entry, with each one
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,16 @@ class DeltaLake:
         try:
             for table in TABLES:
                 if not DeltaTable.is_deltatable(self._uri(table)):
-                    DeltaTable.create(self._uri(table), SCHEMAS[table], mode="ignore", partition_by=PARTITIONS[table])
+                    DeltaTable.create(
+                        self._uri(table),
+                        SCHEMAS[table],
+                        mode="ignore",
+                        partition_by=PARTITIONS[table],
+                        configuration=_CHECKPOINTS,
+                    )
                 else:
                     _add_columns(DeltaTable(self._uri(table)), SCHEMAS[table])
+                    self._configure(table, _CHECKPOINTS)
         except (DeltaError, OSError) as error:
             raise StorageError(f"lake {self._root}: {error}") from error
 
@@ -223,6 +231,8 @@ class DeltaLake:
         return self._changed(table, lambda delta: int(delta.delete(where)["num_deleted_rows"] or 0))
 
     def vacuum(self, table: TableName, keep_versions_h: int) -> int:
+        if keep_versions_h:  # what the log says of older versions goes as well: each commit looks through all of its entries
+            self._configure(table, {"delta.logRetentionDuration": f"interval {keep_versions_h} hours"})
         delta = self._open(table)
         vacuum = partial(delta.vacuum, keep_versions_h, enforce_retention_duration=False, full=True)
         gone = vacuum(dry_run=True)
@@ -236,6 +246,15 @@ class DeltaLake:
         if "://" not in self._root:
             _sync_log(Path(self._uri(table)))
         return len(gone)
+
+    def _configure(self, table: TableName, properties: dict[str, str]) -> None:
+        def configure(delta: DeltaTable) -> int:
+            delta.alter.set_table_properties(properties)
+            return len(properties)
+
+        known = self._open(table).metadata().configuration
+        if any(known.get(name) != value for name, value in properties.items()):
+            self._changed(table, configure)
 
     def _changed(self, table: TableName, change: Callable[[DeltaTable], int]) -> int:
         """Apply a change to the newest version, anew where somebody else's commit came first. Durable when it returns."""

@@ -78,15 +78,21 @@ class Timed:
         self.taken.append([one.seq for one in records])
 
 
-def test_who_rests_between_batches_still_ends_at_once_and_with_everything(tmp_path: Path) -> None:
+def test_who_gathers_begins_at_once_where_a_batch_is_there_and_ends_at_once(tmp_path: Path) -> None:
     log, consumer = SqliteIngestLog(tmp_path / "ingest.db"), Timed()
-    log.append([record(seq) for seq in range(1, 6)])
-    follower = Follower(log, consumer, batch=2, breath=1e9)
+    log.append([record(seq) for seq in range(1, 3)])
+    follower = Follower(log, consumer, gather_s=1e6, batch=3)
     follower.start()
-    wait_until(lambda: consumer.taken, what="the first batch")
-    assert consumer.taken == [[1, 2]], "and then it rests for days"
+    follower.wake()
+    assert consumer.taken == [], "two are too few to begin with"
+    log.append([record(seq) for seq in range(3, 6)])
+    follower.wake()
+    wait_until(lambda: consumer.taken == [[1, 2, 3], [4, 5]], what="all that was there")
+    log.append([record(6)])
+    follower.wake()
+    assert len(consumer.taken) == 2, "and now it gathers for days"
     follower.stop()
-    assert consumer.taken == [[1, 2], [3, 4], [5]]
+    assert consumer.taken[2:] == [[6]]
     log.close()
 
 

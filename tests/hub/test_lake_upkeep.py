@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -203,3 +205,18 @@ def test_killed_while_it_appends_compacts_and_vacuums_a_lake_loses_and_doubles_n
         assert len(found) in (told[-1], told[-1] + 1)
         assert lake.position("aggregates", "log") == len(found)
         assert LakeCounter(lake).count().n_duplicates == 0
+
+
+def test_the_log_forgets_what_it_said_of_versions_that_nobody_can_read_any_more(tmp_path: Path) -> None:
+    lake, log = open_lake(str(tmp_path / "lake")), tmp_path / "lake" / "aggregates" / "_delta_log"
+    for n in range(25):
+        append_aggregates(lake, [record(aggregate(n), n)], "log", n + 1)
+    assert (log / f"{19:020}.checkpoint.parquet").exists()
+    three_hours_ago = time.time() - 3 * 3600
+    for entry in log.iterdir():
+        os.utime(entry, (three_hours_ago, three_hours_ago))
+    lake.compact("aggregates")
+    lake.vacuum("aggregates", 2)
+    assert not (log / f"{0:020}.json").exists()
+    assert len(list(log.iterdir())) < 15, "the newest checkpoint of that time, and what came since"
+    assert seqs(lake) == list(range(25))
