@@ -8,7 +8,8 @@ Invariants:
 3. The audit log says how many records and rows went, and the lake's versions before and after. Versions from before are no
    longer readable: of any device, for the lake's files hold many devices' rows.
 
-Not erased: entries of the audit log, the device's name in the plans of rollouts, and models that were trained on its data.
+Not erased: entries of the audit log, the device's name in the plans of rollouts and of incidents that it shares with others,
+and models that were trained on its data.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, delete, insert, select
+from sqlalchemy import Connection, Engine, Table, delete, exists, func, insert, select
 
 from hub.audit.log import record
 from hub.ingest.log import IngestLog
 from hub.lake.lake import Lake
 from hub.lake.tables import TABLES
 from hub.state.database import reading
-from hub.state.schema import devices, erasures, metadata
+from hub.state.schema import devices, erasures, incident_alerts, incidents, metadata, notifications
 from models.errors import StorageError
 
 MAX_LOOKS: Final = 10
@@ -82,14 +83,14 @@ class Eraser:
         return len(asked)
 
     def _erase(self, device_id: str, actor: str, now_ns: int) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(delete(devices).where(devices.c.device_id == device_id))
+        self._erase_state(device_id, [devices])
         self._forget_key(device_id)
         before = {table: self._lake.version(table) for table in TABLES}
         found: Found = {"log_records": 0, "state_rows": 0, "lake_rows": 0}
         for look in range(MAX_LOOKS):
             self._barrier()
             now_found = self._look(device_id)
+            self._forget_key(device_id)  # again: what was under way at the first time brought what is gone by now back to mind
             found = {name: found[name] + now_found[name] for name in found}
             if look and not any(now_found.values()):
                 break
@@ -108,18 +109,17 @@ class Eraser:
                 paused.enter_context(pause())
             return {
                 "log_records": self._log.erase(device_id),
-                "state_rows": self._erase_state(device_id),
+                "state_rows": self._erase_state(device_id, _OF_DEVICES),
                 "lake_rows": sum(self._lake.delete(table, f"device_id = {_quoted(device_id)}") for table in TABLES),
             }
 
-    def _erase_state(self, device_id: str) -> int:
+    def _erase_state(self, device_id: str, tables: Sequence[Table]) -> int:
         sqlite = self._engine.dialect.name == "sqlite"
         with self._engine.connect() as connection:
             if sqlite:
                 connection.exec_driver_sql("PRAGMA secure_delete=ON")  # for this connection: what goes is written over
-            n_rows = sum(
-                connection.execute(delete(table).where(table.c.device_id == device_id)).rowcount for table in _OF_DEVICES
-            )
+            n_rows = sum(connection.execute(delete(table).where(table.c.device_id == device_id)).rowcount for table in tables)
+            n_rows += _erase_incidents(connection, device_id)
             connection.commit()
             if sqlite:
                 connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -131,6 +131,18 @@ class Eraser:
                 paused.enter_context(pause())
             for table in TABLES:
                 self._lake.vacuum(table, 0)
+
+
+def _erase_incidents(connection: Connection, device_id: str) -> int:
+    """Incidents that are named after an alert of this device and have no alert left, and what was told of them."""
+    named = func.substr(incidents.c.incident, 1, len(device_id) + 1) == f"{device_id}/"
+    left = exists().where(incident_alerts.c.incident == incidents.c.incident)
+    gone = connection.execute(select(incidents.c.incident).where(named, ~left)).scalars().all()
+    return sum(
+        connection.execute(delete(table).where(table.c.incident == incident)).rowcount
+        for incident in gone
+        for table in (notifications, incidents)
+    )
 
 
 def _first(connection: Connection, table: Table, device_id: str) -> bool:
