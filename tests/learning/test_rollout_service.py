@@ -165,6 +165,26 @@ def test_an_agent_that_keeps_restarting_halts(fleet: Fleet) -> None:
     assert f"restarts: {canary} restarted 3 times" in fleet.service.get(rollout_id)["reason"]
 
 
+def test_an_agent_that_keeps_restarting_halts_also_where_it_lost_what_it_had_stored(fleet: Fleet) -> None:
+    for device in fleet.devices.values():
+        device.starts = 50
+    fleet.check_in()
+    rollout_id = _start(fleet, GOOD)
+    fleet.step(windows=1)
+    canary = fleet.service.get(rollout_id)["plan"]["stages"][0]["devices"][0]
+    fleet.devices[canary].starts, fleet.devices[canary].epoch = 3, "e2"  # on a new outbox it counts from 1
+    fleet.run(rollout_id, "rolled_back")
+    assert f"restarts: {canary} restarted 3 times" in fleet.service.get(rollout_id)["reason"]
+
+
+def test_a_candidate_that_tells_no_number_is_no_evidence(fleet: Fleet) -> None:
+    fleet.p_value = float("nan")
+    rollout_id = _start(fleet, GOOD)
+    for _ in range(20):
+        fleet.step()
+    assert fleet.service.get(rollout_id)["stage"] == "shadow"
+
+
 def test_restarts_are_counted_anew_in_each_stage(fleet: Fleet) -> None:
     rollout_id = _start(fleet, GOOD)
     fleet.step(windows=1)
@@ -287,6 +307,22 @@ def test_a_done_rollout_can_be_rolled_back_while_the_fleet_still_runs_it(fleet: 
     fleet.run(second, "rolled_back")
     assert set(fleet.active().values()) == {GOOD}
     assert _fleet_bundle(fleet.engine) == GOOD
+
+
+def test_a_device_that_came_after_the_rollout_was_done_is_waited_for_like_the_others(fleet: Fleet) -> None:
+    rollout_id = _start(fleet, GOOD)
+    fleet.run(rollout_id, "done")
+    late = fleet.join(Device("gw-late"))
+    fleet.step()
+    assert late.active == GOOD
+    fleet.service.roll_back(rollout_id, now_ns=fleet.now_ns)
+    late.stuck = True
+    fleet.step()
+    fleet.step()
+    assert fleet.service.get(rollout_id)["state"] == "halted"
+    late.stuck = False
+    fleet.step()
+    assert fleet.service.get(rollout_id)["state"] == "rolled_back"
 
 
 @pytest.mark.parametrize(
