@@ -10,7 +10,9 @@ from sqlalchemy import Engine, event, select
 from hub.audit.log import read_entries
 from hub.registry.approval import approve
 from hub.rollout.desired import desired_slots
+from hub.rollout.machine import Plan
 from hub.rollout.service import RolloutService
+from hub.rollout.store import in_states
 from hub.state.schema import fleet_bundles, stage_evidence
 from models.errors import BundleError, RolloutError
 from tests.learning.fleet import Device, Fleet, S
@@ -183,6 +185,23 @@ def test_a_candidate_that_tells_no_number_is_no_evidence(fleet: Fleet) -> None:
     for _ in range(20):
         fleet.step()
     assert fleet.service.get(rollout_id)["stage"] == "shadow"
+
+
+def test_a_plan_is_read_once_until_it_changes(fleet: Fleet) -> None:
+    """Each batch of check-ins asks for it, and of ten thousand devices it is half a megabyte."""
+
+    def plan() -> Plan:
+        with fleet.engine.begin() as connection:
+            return in_states(connection)[0].plan
+
+    rollout_id = _start(fleet, GOOD)
+    first = plan()
+    assert plan() is first
+    for device in fleet.devices.values():
+        device.starts += 1
+    while fleet.service.get(rollout_id)["stage"] == "shadow":
+        fleet.step()
+    assert set(plan().starts.values()) == {2}
 
 
 def test_restarts_are_counted_anew_in_each_stage(fleet: Fleet) -> None:
