@@ -9,6 +9,7 @@ Read-only by construction: the query sees Arrow datasets, and DuckDB may open no
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -95,14 +96,15 @@ class LakeCounter:
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._counted: tuple[list[int], LakeCount] | None = None
+        self._counting = threading.Lock()
 
     def count(self) -> LakeCount:
         """Rows of all tables, and how many of them repeat an identity."""
-        versions = [self._lake.version(table) for table in TABLES]
-        counted = self._counted
-        if counted is None or counted[0] != versions:
-            counted = (versions, _count(self._lake))
-            self._counted = counted
+        with self._counting:  # it reads all of the lake: who asks meanwhile gets the same count
+            versions = [self._lake.version(table) for table in TABLES]
+            counted = self._counted
+            if counted is None or counted[0] != versions:
+                counted = self._counted = (versions, _count(self._lake))
         return counted[1]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -11,11 +13,12 @@ import pytest
 
 from hub.ingest.log import LogRecord
 from hub.lake.lake import DeltaLake, open_lake
-from hub.lake.query import LakeCounter, QueryError, query
+from hub.lake.query import LakeCount, LakeCounter, QueryError, query
 from hub.lake.rows import rows_of
 from models.contract.items import KIND_OF, Body, encode_body, pack_floats
 from models.errors import StorageError
 from tests.hub.simulated_device import NOW_NS, aggregate, evidence, health, rollup, stamp
+from tests.waiting import wait_until
 
 
 def record(body: Body, position: int, device_id: str = "gw-01") -> LogRecord:
@@ -99,6 +102,27 @@ def test_duplicates_would_be_seen(lake: DeltaLake) -> None:
     append_aggregates(lake, [record(aggregate(1), 1)], "log", 1)
     append_aggregates(lake, [record(aggregate(1), 1)], "log", 1)  # what the writer never does
     assert (counter.count().n_rows, counter.count().n_duplicates) == (2, 1)
+
+
+def test_who_asks_for_the_count_while_it_is_made_gets_the_same_one(lake: DeltaLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads all of the lake: forty at once would read it forty times."""
+    append_aggregates(lake, [record(aggregate(1), 1)], "log", 1)
+    counted, may_go_on = [], threading.Event()
+
+    def slow(of: DeltaLake) -> LakeCount:
+        counted.append(of)
+        may_go_on.wait(10)
+        return LakeCount(1, 0)
+
+    monkeypatch.setattr("hub.lake.query._count", slow)
+    counter = LakeCounter(lake)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(counter.count) for _ in range(4)]
+        wait_until(lambda: counted, what="a count has begun")
+        may_go_on.set()
+        assert {one.result(10) for one in asked} == {LakeCount(1, 0)}
+    assert len(counted) == 1
+
 
 
 def test_sql_sees_the_tables_and_nothing_else(lake: DeltaLake, tmp_path: Path) -> None:
