@@ -8,8 +8,8 @@ Invariants:
 3. The audit log says how many records and rows went, and the lake's versions before and after. Versions from before are no
    longer readable: of any device, for the lake's files hold many devices' rows.
 
-Not erased: entries of the audit log, the device's name in the plans of rollouts and of incidents that it shares with others,
-and models that were trained on its data.
+Not erased: entries of the audit log, the device's name in the plans of rollouts and, until they are forgotten, in incidents
+that people were told of, and models that were trained on its data.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Table, delete, exists, func, insert, select
+from sqlalchemy import Connection, Engine, Table, delete, insert, select
 
 from hub.audit.log import record
 from hub.ingest.log import IngestLog
 from hub.lake.lake import Lake
 from hub.lake.tables import TABLES
 from hub.state.database import reading
-from hub.state.schema import devices, erasures, incident_alerts, incidents, metadata, notifications
+from hub.state.schema import devices, erasures, metadata
 from models.errors import StorageError
 
 MAX_LOOKS: Final = 10
@@ -119,7 +119,6 @@ class Eraser:
             if sqlite:
                 connection.exec_driver_sql("PRAGMA secure_delete=ON")  # for this connection: what goes is written over
             n_rows = sum(connection.execute(delete(table).where(table.c.device_id == device_id)).rowcount for table in tables)
-            n_rows += _erase_incidents(connection, device_id)
             connection.commit()
             if sqlite:
                 connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -131,18 +130,6 @@ class Eraser:
                 paused.enter_context(pause())
             for table in TABLES:
                 self._lake.vacuum(table, 0)
-
-
-def _erase_incidents(connection: Connection, device_id: str) -> int:
-    """Incidents that are named after an alert of this device and have no alert left, and what was told of them."""
-    named = func.substr(incidents.c.incident, 1, len(device_id) + 1) == f"{device_id}/"
-    left = exists().where(incident_alerts.c.incident == incidents.c.incident)
-    gone = connection.execute(select(incidents.c.incident).where(named, ~left)).scalars().all()
-    return sum(
-        connection.execute(delete(table).where(table.c.incident == incident)).rowcount
-        for incident in gone
-        for table in (notifications, incidents)
-    )
 
 
 def _first(connection: Connection, table: Table, device_id: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import event, insert, select
+from sqlalchemy import event
 
 from hub.audit.log import read_entries
 from hub.cli import hub as hub_command
@@ -20,7 +20,6 @@ from hub.ledger.ledger import load_device
 from hub.serve import only_one
 from hub.settings import Hub
 from hub.state.database import open_state
-from hub.state.schema import incident_alerts, incidents, notifications
 from tests.hub.conftest import HubClient, running
 from tests.hub.simulated_device import (
     NOW_NS,
@@ -117,7 +116,7 @@ def test_without_a_running_hub_the_command_does_it_and_no_byte_of_the_data_is_le
     engine.dispose()
 
 
-def test_nothing_of_what_a_device_said_of_itself_is_left_on_the_disk_nor_what_people_were_told_of_it(hub: Hub) -> None:
+def test_nothing_of_what_a_device_said_of_itself_is_left_on_the_disk(hub: Hub) -> None:
     """Also with an SQLite that does not write over what was deleted unless it is told to."""
     with running(hub) as client:
         device = client.enrolled(SimulatedDevice("secret-device"))
@@ -135,27 +134,13 @@ def test_nothing_of_what_a_device_said_of_itself_is_left_on_the_disk_nor_what_pe
             n_ledger.append(len(load_device(connection, device_id)))
 
     with engine.begin() as connection:
-        connection.execute(insert(incidents).values(incident="secret-device/a1", noticed_ns=NOW_NS))
-        row = {"device_id": "secret-device", "alert_id": "a1", "incident": "secret-device/a1"}
-        connection.execute(insert(incident_alerts).values(row))
-        connection.execute(insert(notifications).values(told_row("secret-device/a1")))
-        connection.execute(insert(notifications).values(told_row("secret-device2/a1")))
-        connection.execute(insert(incidents).values(incident="secret-device2/a1", noticed_ns=NOW_NS))
         ask(connection, "secret-device", "cli:x", NOW_NS)
     log = SqliteIngestLog(hub.paths.ingest)
     Eraser(engine, log, lake, forget_key=forget).run(NOW_NS)
     log.close()
     assert (n_ledger[0] > 0, n_ledger[-1]) == (True, 0)  # who remembers accounts is told when they are gone
-    with engine.begin() as connection:
-        assert connection.execute(select(incidents.c.incident)).scalars().all() == ["secret-device2/a1"]
-        assert connection.execute(select(notifications.c.incident)).scalars().all() == ["secret-device2/a1"]
     engine.dispose()
     assert files_with(hub.paths.root, b"a-secret-of-its-own") == set()
-
-
-def told_row(incident: str) -> dict[str, object]:
-    said = {"rule": "r", "step": "opened", "target": "t", "critical": False, "state": "sent", "reason": ""}
-    return {"incident": incident, **said, "decided_ns": NOW_NS, "next_ns": NOW_NS, "n_attempts": 1}
 
 
 def test_erasing_a_stranger_says_so_and_changes_nothing(hub: Hub) -> None:

@@ -124,7 +124,6 @@ def test_who_asks_for_the_count_while_it_is_made_gets_the_same_one(lake: DeltaLa
     assert len(counted) == 1
 
 
-
 def test_sql_sees_the_tables_and_nothing_else(lake: DeltaLake, tmp_path: Path) -> None:
     (tmp_path / "secret.csv").write_text("a\n1\n")
     append_aggregates(lake, [record(aggregate(n), n) for n in range(1, 4)], "log", 3)
