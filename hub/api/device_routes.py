@@ -27,7 +27,7 @@ from hub.api.bodies import read_body
 from hub.api.direct import Endpoint
 from hub.api.problems import Problem
 from hub.devices.asking import KeyAsking
-from hub.devices.checkin import MAX_CHECKIN_BYTES, Told
+from hub.devices.checkin import MAX_CHECKIN_BYTES, MAX_CHECKIN_UNPACKED, Told
 from hub.devices.enrol import MAX_ENROL_BYTES, read_enrol, store_enrol
 from hub.devices.flood import EnrolFailures
 from hub.devices.keys import DeviceKeptOut, DeviceKeys, verifier
@@ -37,7 +37,7 @@ from hub.ingest.admission import admit
 from hub.ingest.service import CheckInService, IngestService
 from hub.state.database import reading
 from models.contract.checkin import CheckIn, Enrol, EnrolReply, Rotated
-from models.contract.envelope import Sealed, open_sealed, read_sealed, signed_message
+from models.contract.envelope import Sealed, open_sealed, read_sealed, signed_message, unpacked_bytes
 from models.contract.names import MAX_ENVELOPE_BYTES
 from models.contract.signing import root_message
 from models.errors import EnvelopeError
@@ -93,10 +93,9 @@ class DeviceApi:
         return _reply(await self._ingest.submit(batch))
 
     async def checkin(self, request: Request) -> Response:
-        body = await read_body(request, MAX_CHECKIN_BYTES)
-        sealed = read_sealed(body, "checkin")
-        checkin = open_sealed(sealed, verifier(await self._key_of(sealed)), CheckIn)
-        reply = await self._checkins.submit(Told(sealed.device_id, checkin, len(body)))
+        sealed = read_sealed(await read_body(request, MAX_CHECKIN_BYTES), "checkin")
+        checkin = open_sealed(sealed, verifier(await self._key_of(sealed)), CheckIn, MAX_CHECKIN_UNPACKED)
+        reply = await self._checkins.submit(Told(sealed.device_id, checkin, unpacked_bytes(sealed)))
         if checkin.root_version == 0:
             root = await run_in_threadpool(self._newest_root)
             if root:

@@ -13,7 +13,7 @@ import re
 import socket
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
@@ -29,6 +29,7 @@ from models.errors import ConfigError, TocsinError
 MAX_REPLY: Final = 65_536  # bytes
 MAX_NAMES: Final = 400  # of a kind
 MAX_KEY: Final = 1000
+AT_ONCE: Final = 4  # questions at the endpoint: each keeps a thread waiting, of forty that all of the hub's pages share
 _FENCE: Final = re.compile(r"```(?:sql)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _TASK: Final = (
@@ -50,6 +51,9 @@ class Endpoint:
     model: str
     key_file: Path | None = None
     timeout_s: float = 20.0
+    _turns: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(AT_ONCE), init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -68,7 +72,12 @@ class Endpoint:
             "max_tokens": 800,
             "messages": [{"role": "system", "content": told(names, now)}, {"role": "user", "content": question}],
         }
-        return _sql_in(self._exchange(msgspec.json.encode(body)))
+        if not self._turns.acquire(blocking=False):
+            raise EndpointError(f"{AT_ONCE} questions are waiting for the endpoint already")
+        try:
+            return _sql_in(self._exchange(msgspec.json.encode(body)))
+        finally:
+            self._turns.release()
 
     def _exchange(self, body: bytes) -> bytes:
         parts = urlsplit(self.url)

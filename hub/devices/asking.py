@@ -1,15 +1,14 @@
 """Looking devices' keys up for many at once: a fleet that comes back asks within one second.
 
 Each lookup by itself is a hop to a thread and a query, and forty of them at a time hold up all else. Those that come while one
-is under way wait for it, and then go together.
+is under way wait for it, and then go together. The thread is its own: those that operators' questions share may all be busy.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-
-from starlette.concurrency import run_in_threadpool
+from concurrent.futures import ThreadPoolExecutor
 
 from hub.devices.keys import DeviceKeys
 
@@ -21,6 +20,7 @@ class KeyAsking:
         self._keys = keys
         self._asked: dict[str, asyncio.Future[bytes]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="device-keys")
 
     async def key_of(self, device_id: str) -> bytes:
         """32 bytes. Raises UnknownDevice, DeviceSuspended, DeviceRevoked, or the storage's own error."""
@@ -39,7 +39,7 @@ class KeyAsking:
             asked, self._asked = self._asked, {}
             found: Mapping[str, bytes | Exception]
             try:
-                found = await run_in_threadpool(self._keys.find_all, list(asked))
+                found = await asyncio.get_running_loop().run_in_executor(self._worker, self._keys.find_all, list(asked))
             except Exception as error:  # whatever the storage raised goes to those who wait
                 found = dict.fromkeys(asked, error)
             for device_id, future in asked.items():

@@ -23,6 +23,7 @@ from models.contract.checkin import CheckIn, CheckInReply, DesiredSlots
 from models.errors import EnvelopeError
 
 MAX_CHECKIN_BYTES: Final = 256 * 1024
+MAX_CHECKIN_UNPACKED: Final = 1024 * 1024  # some thousand assets; it is kept as rows, and read by every page of its device
 _MAX_INT: Final = 2**63 - 1
 SlotsOf = Callable[[str, Sequence[str]], list[DesiredSlots]]  # (device_id, profiles)
 LoadDesired = Callable[[Connection, Collection[str]], SlotsOf]  # (connection, profiles)
@@ -31,7 +32,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A verified check-in. `n_bytes`: as it came."""
+    """A verified check-in. `n_bytes`: of memory that it may take while it waits, roughly."""
 
     device_id: str
     checkin: CheckIn

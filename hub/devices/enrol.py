@@ -25,6 +25,7 @@ from models.contract.signing import join_proof
 from models.errors import EnvelopeError
 
 MAX_ENROL_BYTES: Final = 16 * 1024
+MAX_ENROL_UNPACKED: Final = 64 * 1024  # what a stranger may make the hub unpack
 
 
 class JoinRefused(EnvelopeError):
@@ -42,7 +43,7 @@ def read_enrol(data: bytes, join_token: str) -> tuple[str, Enrol]:
     is looked at by `store_enrol`. `join_token`: empty = this hub has none.
     """
     sealed = read_sealed(data, "enrol")
-    enrol = open_sealed(sealed, _anyone, Enrol)
+    enrol = open_sealed(sealed, _anyone, Enrol, MAX_ENROL_UNPACKED)
     _check(sealed, enrol)
     if not enrol.claim_id:
         if not join_token:

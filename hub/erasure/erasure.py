@@ -8,7 +8,8 @@ Invariants:
 3. The audit log says how many records and rows went, and the lake's versions before and after. Versions from before are no
    longer readable: of any device, for the lake's files hold many devices' rows.
 
-Not erased: entries of the audit log, the device's name in the plans of rollouts, and models that were trained on its data.
+Not erased: entries of the audit log, the device's name in the plans of rollouts and, until they are forgotten, in incidents
+that people were told of, and models that were trained on its data.
 """
 
 from __future__ import annotations
@@ -82,14 +83,14 @@ class Eraser:
         return len(asked)
 
     def _erase(self, device_id: str, actor: str, now_ns: int) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(delete(devices).where(devices.c.device_id == device_id))
+        self._erase_state(device_id, [devices])
         self._forget_key(device_id)
         before = {table: self._lake.version(table) for table in TABLES}
         found: Found = {"log_records": 0, "state_rows": 0, "lake_rows": 0}
         for look in range(MAX_LOOKS):
             self._barrier()
             now_found = self._look(device_id)
+            self._forget_key(device_id)  # again: what was under way at the first time brought what is gone by now back to mind
             found = {name: found[name] + now_found[name] for name in found}
             if look and not any(now_found.values()):
                 break
@@ -108,18 +109,16 @@ class Eraser:
                 paused.enter_context(pause())
             return {
                 "log_records": self._log.erase(device_id),
-                "state_rows": self._erase_state(device_id),
+                "state_rows": self._erase_state(device_id, _OF_DEVICES),
                 "lake_rows": sum(self._lake.delete(table, f"device_id = {_quoted(device_id)}") for table in TABLES),
             }
 
-    def _erase_state(self, device_id: str) -> int:
+    def _erase_state(self, device_id: str, tables: Sequence[Table]) -> int:
         sqlite = self._engine.dialect.name == "sqlite"
         with self._engine.connect() as connection:
             if sqlite:
                 connection.exec_driver_sql("PRAGMA secure_delete=ON")  # for this connection: what goes is written over
-            n_rows = sum(
-                connection.execute(delete(table).where(table.c.device_id == device_id)).rowcount for table in _OF_DEVICES
-            )
+            n_rows = sum(connection.execute(delete(table).where(table.c.device_id == device_id)).rowcount for table in tables)
             connection.commit()
             if sqlite:
                 connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")

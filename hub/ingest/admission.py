@@ -36,8 +36,9 @@ from models.contract.items import (
 from models.contract.names import MAX_CHANNELS, MAX_FEATURES, is_hash, is_name
 from models.errors import EnvelopeError, ItemError
 
-MAX_SEQ: Final = 2**62
+MAX_SEQ: Final = 2**48  # thousands of lanes are summed up in 64 bits; a number each microsecond lasts for nine years
 _MAX_INT: Final = 2**63 - 1
+_MAX_COUNT: Final = 2**48  # of readings or windows in one item: tens of thousands of items are summed up in 64 bits
 _MAX_ID: Final = 64
 _MAX_SCORES: Final = 8
 _MAX_REASON: Final = 500
@@ -95,8 +96,8 @@ def _is_plain(item: Item, body: Aggregate) -> bool:
         and 0 <= at.mono_ns <= _MAX_INT
         and len(at.boot_id) <= _MAX_ID
         and 0 <= body.start_ns <= body.end_ns <= _MAX_INT
-        and 0 <= body.n_readings <= _MAX_INT
-        and 0 <= body.n_late <= _MAX_INT
+        and 0 <= body.n_readings <= _MAX_COUNT
+        and 0 <= body.n_late <= _MAX_COUNT
         and 0 <= body.end_mono_ns <= _MAX_INT
         and n_bytes % 4 == 0
         and 4 <= n_bytes <= 4 * MAX_FEATURES
@@ -147,6 +148,8 @@ def _check_aggregate(body: Aggregate) -> None:
         raise ItemError(f"aggregate: {len(body.features)} bytes of features; expected 1..{MAX_FEATURES} float32")
     if body.start_ns > body.end_ns:
         raise ItemError("aggregate: the window ends before it starts")
+    if max(body.n_readings, body.n_late) > _MAX_COUNT:
+        raise ItemError(f"aggregate: {max(body.n_readings, body.n_late)} readings; at most 2^48")
     if len(body.scores) > _MAX_SCORES:
         raise ItemError(f"aggregate: {len(body.scores)} scores; at most {_MAX_SCORES}")
     if len(body.faulty) > MAX_CHANNELS or len(body.top) > MAX_CHANNELS:
@@ -191,8 +194,8 @@ def _check_rollup(body: Rollup) -> None:
         n_bytes = len(group.mean)
         fits = len(sizes) == 1 and n_bytes % 4 == 0 and 4 <= n_bytes <= 4 * MAX_FEATURES
         _expect(fits, f"rollup: {sorted(sizes)} bytes of mean, low and high; expected as many each, 1..{MAX_FEATURES} float32")
-        numbers = (group.start_ns, group.end_ns, group.n_readings, group.n_late)
-        _expect(all(0 <= number <= _MAX_INT for number in numbers), "rollup: a time or count out of range")
+        _expect(all(0 <= at <= _MAX_INT for at in (group.start_ns, group.end_ns)), "rollup: a time out of range")
+        _expect(all(0 <= n <= _MAX_COUNT for n in (group.n_readings, group.n_late)), "rollup: a count out of range")
         _expect(group.n_windows > 0 and group.start_ns <= group.end_ns, "rollup: it ends before it starts, or holds no window")
         _expect(len(group.faulty) <= MAX_CHANNELS, "rollup: more channels than a profile has")
         if group.worst is not None:

@@ -43,10 +43,12 @@ class Committer:
         self._boots = LaneBoots()
         self._accounts = KnownAccounts()
         self._log_may_be_ahead = True  # of the ledger: at the start, and after a commit that failed half-way
+        self._ledger_was_changed = False  # by others; a flag of its own, for it may be raised while a commit is under way
 
     def commit(self, group: Sequence[Admitted], now_ns: int) -> list[Ack | EnvelopeError]:
         """One outcome per batch, in order. Raises SQLAlchemyError, sqlite3.Error: then nothing of it is acknowledged."""
-        if self._log_may_be_ahead:
+        if self._log_may_be_ahead or self._ledger_was_changed:
+            self._ledger_was_changed = False
             self._boots.forget()
             self._accounts.forget()
             self.recover(now_ns)
@@ -79,8 +81,8 @@ class Committer:
         return outcomes
 
     def look_again(self) -> None:
-        """A device was erased behind the committer: what it remembers is read anew before the next commit."""
-        self._log_may_be_ahead = True
+        """A device was erased behind the committer: what it remembers is read anew before the next commit. From any thread."""
+        self._ledger_was_changed = True
 
     def recover(self, now_ns: int) -> int:
         """Account for what the log has beyond the ledger, as a crash leaves it; how many records that were."""

@@ -6,8 +6,9 @@
 
 Invariants:
 1. Counts change in the transaction that notes the reader's position: each record counts once, whatever is killed when.
-2. Days are UTC, counted from 1970-01-01. A window is of the day that it began, by its device's clock, as in the lake.
-3. `device_days` goes after KEEP_DEVICE_DAYS, with a device's erasure even before; sums over many devices stay.
+2. Whatever devices say, counts fit 64 bits: a window that is longer than a day tells of a clock, and counts as one.
+3. Days are UTC, counted from 1970-01-01. A window is of the day that it began, by its device's clock, as in the lake.
+4. `device_days` goes after KEEP_DEVICE_DAYS, with a device's erasure even before; sums over many devices stay.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from hub.state.upsert import merge
 
 KEEP_DEVICE_DAYS: Final = 92
 UNLIKELY_P: Final = 0.05  # as the drift trigger has it (hub/training/watch.py)
+_MAX_INT: Final = 2**63 - 1
 _LATE_NS: Final = 3600 * 1_000_000_000
 DAY_NS: Final = 86_400 * 1_000_000_000
 _EXTREMES: Final = {"first_seq": "min", "last_seq": "max"}
@@ -100,7 +102,7 @@ def _of_profiles(aggregates: pa.Table, rollups: pa.Table) -> list[Row]:
         sums[key].update(row)
     names = ("n_windows", "n_learning", "n_faulty", "n_alarm", "n_clean", "n_unlikely", "watched_ns", "n_readings")
     return [
-        {"profile": profile, "detector": detector[:64], "day": day, **{name: total[name] for name in names}}
+        {"profile": profile, "detector": detector[:64], "day": day, **{name: min(total[name], _MAX_INT) for name in names}}
         for (profile, detector, day), total in sums.items()
     ]
 
@@ -115,7 +117,7 @@ def _judged(aggregates: pa.Table) -> list[Row]:
     partial = np.asarray(pc.fill_null(aggregates["partial"], False).to_numpy(), np.bool_)
     clean = ~(learning | alarm | faulty | partial | np.isnan(p))
     length = np.asarray(pc.subtract(aggregates["end_ns"], aggregates["start_ns"]).to_numpy(), np.int64)
-    watched = np.where(learning | (detector == ""), 0, np.maximum(length, 0))
+    watched = np.where(learning | (detector == ""), 0, np.clip(length, 0, DAY_NS))
     table = pa.table(
         {
             "profile": aggregates["profile"].combine_chunks(),
@@ -151,7 +153,7 @@ def _merged(rollups: pa.Table) -> list[Row]:
                 "n_learning": n if row["commissioning"] else 0,
                 "n_faulty": n if row["faulty"] else 0,
                 "n_alarm": n if row["alarm"] and not row["commissioning"] else 0,
-                "watched_ns": max(0, row["end_ns"] - row["start_ns"]) if watching else 0,
+                "watched_ns": min(max(0, row["end_ns"] - row["start_ns"]), n * DAY_NS) if watching else 0,
                 "n_readings": row["n_readings"],
             }
         )

@@ -88,7 +88,7 @@ def _mail(target: Email, message: Message, root: Path) -> str:
             if target.security == "starttls":
                 server.starttls(context=_context(target, root))
             if target.user:
-                server.login(target.user, _secret(root, target.password_file).decode())
+                server.login(target.user, _password(root, target.password_file))
             refused = server.send_message(mail)
     except smtplib.SMTPAuthenticationError as error:
         raise DeliveryError(f"{error.smtp_code}: user or password is refused") from None
@@ -122,7 +122,7 @@ def _publish(target: Mqtt, message: Message, root: Path) -> None:
     client = Client(CallbackAPIVersion.VERSION2, client_id=f"tocsin-notify-{message.delivery}"[:60])
     client.connect_timeout = target.timeout_s
     if target.user:
-        client.username_pw_set(target.user, _secret(root, target.password_file).decode())
+        client.username_pw_set(target.user, _password(root, target.password_file))
     if target.tls:
         client.tls_set_context(_context(target, root))
     until = time.monotonic() + target.timeout_s
@@ -159,6 +159,13 @@ def _secret(root: Path, name: str) -> bytes:
     if not secret:
         raise DeliveryError(f"the file {name} is empty")
     return secret
+
+
+def _password(root: Path, name: str) -> str:
+    try:
+        return _secret(root, name).decode()
+    except UnicodeDecodeError:
+        raise DeliveryError(f"the file {name} is no text in UTF-8") from None
 
 
 def host_of(target: Target) -> str:

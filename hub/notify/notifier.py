@@ -25,7 +25,7 @@ from hub.notify.plan import StepKey, Told, due, free_at_ns, is_quiet, pointless,
 from hub.state.database import reading
 
 _log = logging.getLogger("hub.notify")
-MAX_A_ROUND: Final = 100  # messages
+MAX_A_ROUND: Final = 100  # messages to a target
 MAX_BESIDE: Final = 8  # targets
 FORGET_EVERY_NS: Final = 3600 * 1_000_000_000
 _UNKNOWN: Final = "its target is not in hub.toml any more"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final
 
 from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
@@ -98,12 +99,13 @@ def notice(connection: Connection, now_ns: int) -> int:
 
 
 def live(connection: Connection) -> list[Live]:
-    """The incidents of which something may still have to be told, the newest first."""
+    """The incidents of which something may still have to be told, the newest first; as many as MAX_MEMBERS allow."""
     columns = [incidents.c[name] for name in ("incident", "noticed_ns", "over_ns")]
     newest = (
         select(*columns).where(incidents.c.ended_ns.is_(None)).order_by(incidents.c.noticed_ns.desc(), incidents.c.incident)
     )
     known = connection.execute(newest.limit(MAX_LIVE)).all()
+    known = known[: _n_readable(connection, [row.incident for row in known])]
     members = _members(connection, [row.incident for row in known])
     return [
         Live(
@@ -147,11 +149,16 @@ def store(connection: Connection, changes: Sequence[Change], now_ns: int) -> Non
 
 
 def waiting(connection: Connection, now_ns: int, limit: int) -> list[Waiting]:
-    """What may be sent now, the oldest first."""
+    """What may be sent now, the oldest first, at most `limit` to each target: one that is down keeps no other waiting."""
     columns = [notifications.c[name] for name in Waiting.__dataclass_fields__]
-    ready = select(*columns).where(notifications.c.state == "waiting", notifications.c.next_ns <= now_ns)
-    rows = connection.execute(ready.order_by(notifications.c.next_ns, notifications.c.number).limit(limit))
-    return [Waiting(**row._mapping) for row in rows]
+    order = (notifications.c.next_ns, notifications.c.number)
+    place = func.row_number().over(partition_by=notifications.c.target, order_by=order).label("place")
+    ready = select(*columns, notifications.c.next_ns, place).where(
+        notifications.c.state == "waiting", notifications.c.next_ns <= now_ns
+    )
+    ranked = ready.subquery()
+    chosen = select(*(ranked.c[name] for name in Waiting.__dataclass_fields__)).where(ranked.c.place <= limit)
+    return [Waiting(**row._mapping) for row in connection.execute(chosen.order_by(ranked.c.next_ns, ranked.c.number))]
 
 
 def settle(connection: Connection, number: int, **values: Any) -> None:
@@ -209,6 +216,15 @@ def _ringing(connection: Connection, where: Any, limit: int) -> list[_Ringing]:
     return [_Ringing(*row) for row in rows]
 
 
+def _n_readable(connection: Connection, names: Sequence[str]) -> int:
+    """How many of these incidents, from the first on, have no more than 2 * MAX_MEMBERS alerts together; at least one."""
+    of = incident_alerts.c
+    counts = select(of.incident, func.count()).where(of.incident.in_(names)).group_by(of.incident)
+    n_alerts: dict[str, int] = dict(connection.execute(counts).tuples().all())
+    together = accumulate(n_alerts.get(name, 0) for name in names)
+    return max(1, sum(n <= 2 * MAX_MEMBERS for n in together))
+
+
 def _members(connection: Connection, names: Sequence[str]) -> dict[str, tuple[Member, ...]]:
     """By incident: its alerts, by when they opened."""
     of, acknowledged = alerts.c, alert_acknowledgements
@@ -218,7 +234,7 @@ def _members(connection: Connection, names: Sequence[str]) -> dict[str, tuple[Me
     chosen = select(incident_alerts.c.incident, *columns, *more).select_from(_with_incident().outerjoin(acknowledged, mine))
     chosen = chosen.where(incident_alerts.c.incident.in_(names)).order_by(of.opened_ns, of.device_id, of.alert_id)
     found: dict[str, list[Member]] = {}
-    for row in connection.execute(chosen.limit(MAX_MEMBERS * 2)).mappings() if names else ():
+    for row in connection.execute(chosen).mappings() if names else ():
         values = dict(row)
         incident = values.pop("incident")
         values["top"] = tuple((str(channel), float(share)) for channel, share in row["top"] or ())

@@ -1,11 +1,15 @@
-"""Devices' clocks: what they told of them, and what the hub saw; and with each news, times that are known better."""
+"""Devices' clocks: what they told of them, and what the hub saw; and with each news, times that are known better.
+
+Of a device the newest MAX_BOOTS boots and MAX_MARKS marks are kept: one that boots over and over, or tells of its clock all the
+time, would have ever more of them read again with each, while everybody else waits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, delete, func, select, tuple_
 
 from hub.clocks.store import load_spans
 from hub.ingest.log import LogRecord
@@ -17,6 +21,8 @@ from models.contract.clock import NS_PER_S
 from models.contract.items import ClockMark
 
 _MINUTE_NS: Final = 60 * NS_PER_S
+MAX_BOOTS: Final = 2000  # five years of a device that boots every day
+MAX_MARKS: Final = 4000
 _MAX_KNOWN: Final = 100_000
 _UNSURE: Final = ("unknown", "bounded")
 Boot = tuple[str, str]  # device_id, boot_id
@@ -34,6 +40,7 @@ class Clocks:
         fresh = self._note_boots(connection, records)
         told = [_mark_row(record, body) for record, body in bodies(records, ClockMark)]
         upsert(connection, clock_marks, list({(r["device_id"], r["boot_id"], r["mono_ns"]): r for r in told}.values()))
+        _forget_marks(connection, {row["device_id"] for row in told})
         devices = {device_id for device_id, _ in fresh} | {row["device_id"] for row in told}
         if devices:
             place_again(connection, devices, {row["boot_id"] for row in told})
@@ -57,6 +64,7 @@ class Clocks:
             row["high_offset_ns"] = min(high_ns, row.get("high_offset_ns", high_ns))
             self._known.pop(boot, None)
         upsert(connection, boots, list(rows.values()))
+        _forget_boots(connection, numbers)
         return fresh
 
     def _read(self, connection: Connection, wanted: Collection[Boot]) -> None:
@@ -101,6 +109,28 @@ def _next_numbers(connection: Connection, device_ids: Collection[str]) -> dict[s
         query = select(boots.c.device_id, func.max(boots.c.number) + 1).where(boots.c.device_id.in_(device_ids))
         numbers |= dict(connection.execute(query.group_by(boots.c.device_id)).tuples().all())
     return numbers
+
+
+def _forget_boots(connection: Connection, next_numbers: Mapping[str, int]) -> None:
+    """Boots of these devices beyond the newest MAX_BOOTS, and what was told in them."""
+    for device_id, number in next_numbers.items():
+        if number <= MAX_BOOTS + 1:
+            continue
+        old = select(boots.c.boot_id).where(boots.c.device_id == device_id, boots.c.number < number - MAX_BOOTS)
+        connection.execute(delete(clock_marks).where(clock_marks.c.device_id == device_id, clock_marks.c.boot_id.in_(old)))
+        connection.execute(delete(boots).where(boots.c.device_id == device_id, boots.c.number < number - MAX_BOOTS))
+
+
+def _forget_marks(connection: Connection, device_ids: Collection[str]) -> None:
+    """Marks of these devices beyond the newest MAX_MARKS."""
+    marks = clock_marks.c
+    for device_id in device_ids:
+        n_marks = connection.execute(select(func.count()).where(marks.device_id == device_id)).scalar_one()
+        if n_marks > MAX_MARKS:
+            oldest = select(marks.boot_id, marks.mono_ns).where(marks.device_id == device_id)
+            gone = oldest.order_by(marks.received_ns, marks.mono_ns).limit(n_marks - MAX_MARKS)
+            mine = (marks.device_id == device_id) & tuple_(marks.boot_id, marks.mono_ns).in_(gone)
+            connection.execute(delete(clock_marks).where(mine))
 
 
 def _mark_row(record: LogRecord, body: ClockMark) -> RowDict:

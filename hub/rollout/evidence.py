@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import fields
@@ -67,7 +68,7 @@ def count_window(rollout: Rollout, aggregate: Aggregate) -> Counts | None:
         return None
     if aggregate.faulty:
         return Counts(n_faulty=1)
-    if aggregate.commissioning or candidate.p_value is None or incumbent.p_value is None:
+    if aggregate.commissioning or not (_is_number(candidate.p_value) and _is_number(incumbent.p_value)):
         return None
     return Counts(
         n_windows=1,
@@ -76,6 +77,11 @@ def count_window(rollout: Rollout, aggregate: Aggregate) -> Counts | None:
         n_low_p_candidate=_low(candidate),
         n_low_p_incumbent=_low(incumbent),
     )
+
+
+def _is_number(p_value: float | None) -> bool:
+    """A model that scores NaN is never in alarm; it must not pass for a quiet one."""
+    return p_value is not None and math.isfinite(p_value)
 
 
 def _low(score: SlotScore) -> int:

@@ -78,12 +78,17 @@ def stage_figures(connection: Connection, rollout: Rollout) -> StageFigures:
                 counts=counts.get(device_id, Counts()),
                 score_us=slot.score_us_median if slot is not None else None,
                 n_timed=slot.n_windows if slot is not None else 0,
-                restarts=0 if agent is None or starts is None else max(0, agent.starts - starts),
+                restarts=0 if agent is None or starts is None else _restarts(agent.starts, starts),
                 rss_growth_bytes=None if agent is None or rss is None else agent.rss_bytes - rss,
                 failure=failures.get(device_id, ""),
             )
         )
     return StageFigures(rollout.plan.gates, figures, stage.present_share)
+
+
+def _restarts(starts: int, before: int) -> int:
+    """Of an agent that had started `before` times when the stage began; on a new outbox it counts from 1 again."""
+    return starts - before if starts >= before else starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +106,14 @@ class Return:
 def returning(connection: Connection, rollout: Rollout, now_ns: int) -> Return:
     """Who no longer holds the candidate, by a report made after the halt; who still may; who has not been seen for long.
 
-    An absent device is not waited for: its next check-in, whenever that is, sends it back.
+    Whoever came when the candidate was the fleet's may hold it, too, and is in no stage of the plan. An absent device is not
+    waited for: its next check-in, whenever that is, sends it back.
     """
-    reached = reached_devices(rollout.plan, rollout.stage)
-    seen = _last_seen(connection, reached)
     held = device_slots.c
     query = select(held.device_id).where(held.bundle_id == rollout.bundle_id, held.slot.in_(("active", "shadow")))
     holders = set(connection.execute(query.where(held.profile == rollout.profile)).scalars())
+    reached = sorted({*reached_devices(rollout.plan, rollout.stage), *holders})
+    seen = _last_seen(connection, reached)
     away_ns = now_ns - round(rollout.plan.absent_after_s * 1e9)
     lists = Return([], [], [])
     for device_id in reached:

@@ -27,6 +27,7 @@ MIGRATIONS_DIR: Final = Path(__file__).resolve().parent / "migrations"
 HEAD: Final = "0014"  # the newest migration; a test holds this to the files
 _BUSY_TIMEOUT_MS: Final = 30_000
 _TURN: Final = "writes"
+_MAX_CONNECTIONS: Final = 70  # more than threads that ask: forty for operators' questions, who must not keep devices waiting
 
 
 def open_state(url: str) -> Engine:
@@ -50,7 +51,7 @@ def open_state(url: str) -> Engine:
 def connect_state(url: str) -> Engine:
     """An engine on `url` as it is: no migration, nothing created but an empty SQLite file at the first use."""
     try:
-        engine = create_engine(url, pool_size=10, max_overflow=20)
+        engine = create_engine(url, pool_size=10, max_overflow=_MAX_CONNECTIONS - 10)
     except (ArgumentError, ModuleNotFoundError) as error:
         raise ConfigError("hub.toml: state_url", f"a database URL with its driver installed: {error}") from None
     if engine.dialect.name == "sqlite":

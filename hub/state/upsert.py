@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Executable, Table, case
 from sqlalchemy.dialects import postgresql, sqlite
+
+_MAX_INT: Final = 2**63 - 1
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -26,8 +28,9 @@ def _statement(table: Table, columns: tuple[str, ...], dialect: str) -> Executab
 
 
 def merge(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], extremes: Mapping[str, str]) -> None:
-    """Add `rows`, all of numbers beside their key, to those that are there. `extremes`: columns of which the least ("min") or
-    the greatest ("max") stands instead of the sum."""
+    """Add `rows`, all of numbers >= 0 beside their key, to those that are there. `extremes`: columns of which the least ("min")
+    or the greatest ("max") stands instead of the sum. A sum stays within 64 bits: beyond, SQLite would go on in floating point,
+    and PostgreSQL refuse the whole batch."""
     if rows:
         statement = _merging(table, tuple(rows[0]), tuple(sorted(extremes.items())), connection.dialect.name)
         connection.execute(statement, list(rows))
@@ -42,7 +45,7 @@ def _merging(table: Table, columns: tuple[str, ...], extremes: tuple[tuple[str, 
     def value(name: str) -> Any:
         there, new = table.c[name], insert.excluded[name]
         if name not in how:
-            return there + new
+            return case((there > _MAX_INT - new, _MAX_INT), else_=there + new)
         return case((new < there if how[name] == "min" else new > there, new), else_=there)
 
     return insert.on_conflict_do_update(index_elements=key, set_={name: value(name) for name in columns if name not in key})

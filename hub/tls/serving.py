@@ -42,6 +42,8 @@ class ServerTls:
         if found == self._loaded:
             return False
         try:
+            # First where it does no harm: a certificate whose key does not fit would leave the context without a key.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
             self.context.load_cert_chain(certificate, key)
         except (ssl.SSLError, OSError) as error:
             raise ConfigError(str(certificate), f"a PEM certificate with its key in {key}: {error}") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow.dataset as ds
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, Float, case, cast, func, select
 
 from hub.lake.days import DAY_NS
 from hub.state.schema import alert_feedback, alerts, profile_days, received_days
@@ -100,7 +100,7 @@ def _decided(connection: Connection, today: int) -> Sequence[Any]:
     """Sums over all days by profile and detector, the most frequent MAX_DETECTORS of them."""
     table = profile_days.c
     day = case((table.watched_ns > 0, table.day))
-    sums = [func.sum(table[name]).label(name) for name in ("watched_ns", "n_windows")]
+    sums = [func.sum(cast(table[name], Float)).label(name) for name in ("watched_ns", "n_windows")]  # ns beyond 64 bits
     query = select(table.profile, table.detector, func.min(day).label("first_day"), func.max(day).label("last_day"), *sums)
     query = query.where(table.day <= today).group_by(table.profile, table.detector)
     return connection.execute(query.order_by(func.sum(table.n_windows).desc()).limit(MAX_DETECTORS)).all()

@@ -107,14 +107,19 @@ def read_sealed(data: bytes, purpose: Purpose) -> Sealed:
     return sealed
 
 
-def open_sealed(sealed: Sealed, verify: Verify, message_type: type[T]) -> T:
-    """Verify, decompress within bounds, decode. Raises EnvelopeError."""
+def unpacked_bytes(sealed: Sealed) -> int:
+    """What the payload of a message that was opened takes."""
+    return zstandard.frame_content_size(sealed.payload)
+
+
+def open_sealed(sealed: Sealed, verify: Verify, message_type: type[T], max_bytes: int = MAX_UNPACKED_BYTES) -> T:
+    """Verify, decompress to at most `max_bytes`, decode. Raises EnvelopeError."""
     verify(sealed.device_id, sealed.signature, signed_message(sealed.purpose, sealed.device_id, sealed.payload))
     try:
         size = zstandard.frame_content_size(sealed.payload)
-        if not 0 <= size <= MAX_UNPACKED_BYTES:
-            raise EnvelopeError(f"payload unpacks to {size} bytes; at most {MAX_UNPACKED_BYTES}, and stated")
-        plain = _decompressor().decompress(sealed.payload, max_output_size=MAX_UNPACKED_BYTES)
+        if not 0 <= size <= max_bytes:
+            raise EnvelopeError(f"payload unpacks to {size} bytes; at most {max_bytes}, and stated")
+        plain = _decompressor().decompress(sealed.payload, max_output_size=max_bytes)
         message = msgspec.msgpack.decode(plain, type=message_type)
     except (zstandard.ZstdError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise EnvelopeError(f"payload of {sealed.device_id}: {error}") from error

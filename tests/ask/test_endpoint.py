@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from sqlalchemy import Engine
 
 from hub.ask.answer import Answer, Ask
-from hub.ask.endpoint import MAX_REPLY, Endpoint
+from hub.ask.endpoint import AT_ONCE, MAX_REPLY, Endpoint
 from hub.lake.lake import DeltaLake
 from models.errors import ConfigError
 from tests.ask.conftest import OFFLINE_AFTER_S
@@ -166,6 +167,16 @@ def test_a_bad_endpoint_costs_a_note_and_the_grammar_answers(
     assert re.search(note, answer.notes[0]), answer.notes
     assert (answer.author, answer.unknown) == ("grammar", ("couleur",))
     assert {row[0] for row in answer.rows} == {"pump-1", "pump-2", "pump-3"}
+
+
+def test_no_more_than_so_many_questions_wait_for_a_slow_endpoint(ask_by: Callable[[Endpoint], Ask]) -> None:
+    """Whoever waits for it keeps one of the threads that all pages share."""
+    with serving(silent) as (url, asked), ThreadPoolExecutor(20) as pool:
+        ask = ask_by(Endpoint(url, "m", timeout_s=2.0))
+        answers = [one.result(20) for one in [pool.submit(ask.ask, STRANGE) for _ in range(20)]]
+    assert len(asked) == AT_ONCE
+    notes = [note for answer in answers for note in answer.notes]
+    assert notes.count(f"endpoint: {AT_ONCE} questions are waiting for the endpoint already") == 20 - AT_ONCE
 
 
 def test_an_endpoint_that_is_not_there_is_told_so(ask_by: Callable[[Endpoint], Ask]) -> None:

@@ -18,6 +18,7 @@ from hub.lake.lake import open_lake
 from hub.lake.query import query
 from hub.lake.rows import rows_of
 from hub.lake.tables import PARTITIONS, SCHEMAS
+from hub.projector.clocks import MAX_BOOTS, MAX_MARKS, Clocks
 from hub.state.database import open_state, reading
 from models.contract.clock import NS_PER_S, Stamp
 from models.contract.items import Aggregate, Body, ClockMark, ClockSource, Item, encode_body
@@ -326,3 +327,30 @@ def test_two_devices_with_boots_of_the_same_name_do_not_correct_each_other(clien
 def test_a_span_without_end_reaches_beyond_any_uptime() -> None:
     (span,) = spans(boot(unset()))["b"]
     assert span.to_mono_ns == FOREVER_NS > 100 * 365 * DAY
+
+
+def test_a_device_that_boots_and_tells_of_its_clock_without_end_takes_so_much_and_no_more(tmp_path: Path) -> None:
+    """All that is known of a device is read again with each boot and each mark."""
+    engine = open_state(f"sqlite:///{tmp_path / 'hub.db'}")
+    told, said = Clocks(), ClockMark(reason="synced", mono_ns=S, before_ns=NOW_NS, after_ns=NOW_NS, source="ntp")
+
+    def marked(seq: int, mark: ClockMark, at: Stamp, device_id: str = "gw-01") -> LogRecord:
+        return msgspec.structs.replace(record(seq, mark, at, device_id), kind="clock")
+
+    for first in range(0, 3 * MAX_BOOTS, 500):
+        at = [Stamp(NOW_NS, S, f"boot-{n}", synced=True) for n in range(first, first + 500)]
+        with engine.begin() as connection:
+            told.apply(connection, [marked(n, said, one) for n, one in enumerate(at, first + 1)])
+            told.apply(connection, [marked(1, said, Stamp(NOW_NS, S, "of-another", synced=True), "gw-02")])
+    with engine.begin() as connection:
+        found = load_spans(connection)
+        newest = f"boot-{3 * MAX_BOOTS - 1}"
+        assert (len(found["gw-01"]), list(found["gw-02"])) == (MAX_BOOTS, ["of-another"])
+        assert place(NOW_NS, newest, S, True, found["gw-01"]).quality == "synced"
+        stamp = Stamp(NOW_NS, S, newest, synced=True)
+        flood = [marked(n, msgspec.structs.replace(said, mono_ns=2 * S + n), stamp) for n in range(MAX_MARKS + 100)]
+        told.apply(connection, flood)
+        marks = [span for of_boot in load_spans(connection)["gw-01"].values() for span in of_boot]
+        assert len(marks) == MAX_MARKS
+        assert max(span.from_mono_ns for span in marks) == 2 * S + MAX_MARKS + 99
+    engine.dispose()

@@ -229,3 +229,17 @@ def test_an_oversized_enrolment_is_not_taken_in(hub: Hub) -> None:
         assert len(bomb) < 16 * 1024
         assert post(client, "/v1/enrol", bomb) == (400, "bad-envelope")
         assert client.get("/v1/devices") == []
+
+
+def test_what_unpacks_to_far_more_than_a_check_in_or_an_enrolment_can_be_is_refused(
+    shared: HubClient, device: SimulatedDevice
+) -> None:
+    """A few kilobytes that unpack to megabytes: a check-in is kept, and a stranger's enrolment is unpacked unverified."""
+    assert post(shared, "/v1/checkin", device.checkin(sources={"s": "x" * 900_000})) == (200, "")
+    large = device.checkin(at_ns=NOW_NS + 1, sources={"s": "x" * 2_000_000})
+    assert post(shared, "/v1/checkin", large) == (400, "bad-envelope")
+    stranger = SimulatedDevice("gw-stranger")
+    padded = stranger.enrol("", proof=b"x" * 1_000_000)
+    reply = shared.http.post("/v1/enrol", content=padded)
+    assert reply.status_code == 400
+    assert "unpacks to" in reply.json()["detail"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import event
 
 from hub.audit.log import read_entries
 from hub.cli import hub as hub_command
@@ -15,6 +16,7 @@ from hub.erasure.erasure import Eraser, ask, is_asked
 from hub.ingest.log import SqliteIngestLog
 from hub.lake.lake import open_lake
 from hub.lake.query import LakeCounter
+from hub.ledger.ledger import load_device
 from hub.serve import only_one
 from hub.settings import Hub
 from hub.state.database import open_state
@@ -112,6 +114,33 @@ def test_without_a_running_hub_the_command_does_it_and_no_byte_of_the_data_is_le
     with engine.connect() as connection:
         assert not is_asked(connection, "secret-device")
     engine.dispose()
+
+
+def test_nothing_of_what_a_device_said_of_itself_is_left_on_the_disk(hub: Hub) -> None:
+    """Also with an SQLite that does not write over what was deleted unless it is told to."""
+    with running(hub) as client:
+        device = client.enrolled(SimulatedDevice("secret-device"))
+        client.ingest(device.batch(SENT))
+        sealed = device.checkin(sources={"s": "a-secret-of-its-own"})
+        assert client.http.post("/v1/checkin", content=sealed).status_code == 200
+        client.settled_ledger()
+    engine, lake = open_state(hub.state_url), open_lake(hub.lake_url)
+    event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA secure_delete=OFF"))
+    engine.dispose()  # what was opened before
+    n_ledger: list[int] = []
+
+    def forget(device_id: str) -> None:
+        with engine.begin() as connection:
+            n_ledger.append(len(load_device(connection, device_id)))
+
+    with engine.begin() as connection:
+        ask(connection, "secret-device", "cli:x", NOW_NS)
+    log = SqliteIngestLog(hub.paths.ingest)
+    Eraser(engine, log, lake, forget_key=forget).run(NOW_NS)
+    log.close()
+    assert (n_ledger[0] > 0, n_ledger[-1]) == (True, 0)  # who remembers accounts is told when they are gone
+    engine.dispose()
+    assert files_with(hub.paths.root, b"a-secret-of-its-own") == set()
 
 
 def test_erasing_a_stranger_says_so_and_changes_nothing(hub: Hub) -> None:

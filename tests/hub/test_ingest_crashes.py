@@ -184,6 +184,23 @@ def test_a_ledger_that_cannot_be_written_acknowledges_nothing(parts: Components)
         assert get_position(connection, LEDGER, parts.log.log_id) == parts.log.end()
 
 
+def test_an_erasure_while_a_commit_is_under_way_is_not_forgotten(parts: Components, monkeypatch: pytest.MonkeyPatch) -> None:
+    committer, append = Committer(parts.engine, parts.log), parts.log.append
+    committer.commit([admitted(aggregates(1, 2))], NOW_NS)
+
+    def erased_meanwhile(records: list[LogRecord]) -> None:
+        append(records)
+        committer.look_again()
+
+    monkeypatch.setattr(parts.log, "append", erased_meanwhile)
+    committer.commit([admitted(aggregates(1, 1), "gw-02")], NOW_NS)
+    monkeypatch.undo()
+    with parts.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM ledger WHERE device_id = 'gw-01'")
+    committer.commit([admitted(aggregates(3, 3))], NOW_NS)
+    assert parts.aggregates_account() == (1, 0, 0)  # not what was erased
+
+
 def test_one_refused_batch_does_not_fail_its_group(parts: Components) -> None:
     scattered = [item(alert(), 2 * n) for n in range(1, 600)]
     outcomes = Committer(parts.engine, parts.log).commit(

@@ -148,13 +148,14 @@ def test_bodies_that_decode_but_make_no_sense_are_quarantined(client: HubClient)
         replace(aggregate(4), n_readings=2**64 - 1),
         replace(aggregate(5), n_late=-1),
         replace(health(), uptime_s=float("nan")),
+        replace(aggregate(7), n_readings=2**48 + 1),  # counts are summed up in 64 bits
     ]
     items = [item(body, n) for n, body in enumerate(bad, 1)]
     items += [item(alert(p_value=float("inf")), 1), item(fault(), 2, first_seq=1)]
-    items.append(msgspec.structs.replace(item(alert(), 7), lane="aggregates"))
+    items.append(msgspec.structs.replace(item(alert(), 8), lane="aggregates"))
     ack = client.ingest(device.batch(items))
     assert len(ack.rejected) == len(items), ack.rejected
-    assert ack.cursors == {"aggregates": 7, "alerts": 2}
+    assert ack.cursors == {"aggregates": 8, "alerts": 2}
     assert client.get("/v1/alerts") == []
 
 

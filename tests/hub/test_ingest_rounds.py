@@ -4,11 +4,14 @@ accounts that are remembered."""
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 from sqlalchemy import Engine, event
+from starlette.concurrency import run_in_threadpool
 
 from hub.devices.asking import KeyAsking
 from hub.devices.enrol import read_enrol, store_enrol
@@ -19,7 +22,7 @@ from hub.ingest.log import LogRecord, SqliteIngestLog
 from hub.ledger.known import KnownAccounts
 from hub.ledger.ledger import LaneAccount, load_epochs, store
 from hub.settings import Hub
-from hub.state.database import open_state
+from hub.state.database import open_state, reading
 from models.errors import EnvelopeError
 from tests.hub.simulated_device import NOW_NS, SimulatedDevice, stamp
 from tests.waiting import wait_until
@@ -131,6 +134,29 @@ def test_keys_that_are_asked_for_together_are_one_query(hub: Hub, engine: Engine
     assert all(isinstance(one, UnknownDevice) for one in found[60:])
     assert len([one for one in seen if one.startswith("SELECT")]) == 1
     assert keys.remembered("gw-07") == devices[7].key.public_bytes
+
+
+def test_operators_slow_questions_keep_no_device_waiting(hub: Hub, engine: Engine) -> None:
+    """They share so many threads, each perhaps with a connection to the state."""
+    device, may_end = enrolled(engine, hub, "gw-01"), threading.Event()
+
+    def question() -> None:
+        with reading(engine).begin() as connection:
+            connection.exec_driver_sql("SELECT 1")
+            may_end.wait(60)
+
+    async def ask() -> bytes:
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        questions = [asyncio.create_task(run_in_threadpool(question)) for _ in range(int(limiter.total_tokens) + 5)]
+        try:
+            while engine.pool.checkedout() < min(30, limiter.total_tokens):  # type: ignore[attr-defined]
+                await asyncio.sleep(0.01)
+            return await asyncio.wait_for(KeyAsking(DeviceKeys(engine)).key_of("gw-01"), 10)
+        finally:
+            may_end.set()
+            await asyncio.gather(*questions, return_exceptions=True)
+
+    assert asyncio.run(ask()) == device.key.public_bytes
 
 
 def test_who_is_kept_out_is_told_so_and_nobody_else_is(hub: Hub, engine: Engine) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -10,12 +12,14 @@ import pyarrow as pa
 import pytest
 
 from hub.ingest.log import LogRecord
-from hub.lake.lake import DeltaLake, open_lake
-from hub.lake.query import LakeCounter, QueryError, query
+from hub.lake import query as query_module
+from hub.lake.lake import DeltaLake, LakeDay, open_lake
+from hub.lake.query import LakeCount, LakeCounter, QueryError, query
 from hub.lake.rows import rows_of
 from models.contract.items import KIND_OF, Body, encode_body, pack_floats
 from models.errors import StorageError
 from tests.hub.simulated_device import NOW_NS, aggregate, evidence, health, rollup, stamp
+from tests.waiting import wait_until
 
 
 def record(body: Body, position: int, device_id: str = "gw-01") -> LogRecord:
@@ -99,6 +103,46 @@ def test_duplicates_would_be_seen(lake: DeltaLake) -> None:
     append_aggregates(lake, [record(aggregate(1), 1)], "log", 1)
     append_aggregates(lake, [record(aggregate(1), 1)], "log", 1)  # what the writer never does
     assert (counter.count().n_rows, counter.count().n_duplicates) == (2, 1)
+
+
+def test_who_asks_for_the_count_while_it_is_made_gets_the_same_one(lake: DeltaLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads all of the lake: forty at once would read it forty times."""
+    append_aggregates(lake, [record(aggregate(1), 1)], "log", 1)
+    counted, may_go_on = [], threading.Event()
+
+    def slow(_lake: DeltaLake, *of: object) -> int:
+        counted.append(of)
+        may_go_on.wait(10)
+        return 0
+
+    monkeypatch.setattr("hub.lake.query._n_duplicates", slow)
+    counter = LakeCounter(lake)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(counter.count) for _ in range(4)]
+        wait_until(lambda: counted, what="a count has begun")
+        may_go_on.set()
+        assert {one.result(10) for one in asked} == {LakeCount(1, 0)}
+    assert len(counted) == 1
+
+
+def test_only_days_that_changed_are_counted_anew(lake: DeltaLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All identities at once would not fit the memory of a hub."""
+    counted: list[str] = []
+
+    def noted(of: DeltaLake, table: str, day: LakeDay) -> int:
+        counted.append(day.day)
+        return really(of, table, day)
+
+    really = query_module._n_duplicates
+    monkeypatch.setattr(query_module, "_n_duplicates", noted)
+    counter = LakeCounter(lake)
+    days = 86_400 // 10  # windows of ten seconds
+    append_aggregates(lake, [record(aggregate(n * days), n) for n in range(1, 4)], "log", 3)
+    assert (counter.count(), len(counted)) == (LakeCount(3, 0), 3)
+    append_aggregates(lake, [record(aggregate(2 * days), 2), record(aggregate(3 * days), 4)], "log", 4)
+    assert (counter.count(), len(counted)) == (LakeCount(5, 1), 5)
+    lake.compact("aggregates")
+    assert counter.count() == LakeCount(5, 1)
 
 
 def test_sql_sees_the_tables_and_nothing_else(lake: DeltaLake, tmp_path: Path) -> None:

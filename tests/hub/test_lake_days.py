@@ -145,3 +145,23 @@ def test_the_command_counts_while_no_hub_is_running(tmp_path: Path) -> None:
     with only_one(hub.paths.lock):
         refused = CliRunner().invoke(cli, ["hub", "lake", "recount", "--data", str(hub.paths.root)])
     assert refused.exit_code == 1
+
+
+HUGE, MANY = 2**63 - 1, 2**48  # the latest time, and the most readings that are admitted
+
+
+def test_whatever_one_device_says_the_counts_of_all_go_on(engine: Engine, writer: LakeWriter) -> None:
+    """What is in the log is taken for good: a record over which the writer fell would stop it for the whole fleet."""
+    merged = rollup(1, "p1")
+    group = msgspec.structs.replace(merged.groups[0], n_readings=HUGE, start_ns=0, end_ns=HUGE)
+    ages = [msgspec.structs.replace(window(n), start_ns=0, end_ns=HUGE, n_readings=MANY) for n in range(3)]
+    bodies = [window(1), msgspec.structs.replace(merged, groups=[group, group]), *ages]
+    writer.consume([record(body, k) for k, body in enumerate(bodies, start=1)])
+    writer.consume([record(body, k) for k, body in enumerate(bodies, start=6)])
+    writer.consume([record(window(4), 11)])
+    numbers = [row[name] for row in rows(engine, profile_days) for name in ("n_windows", "watched_ns", "n_readings")]
+    assert all(isinstance(number, int) and 0 <= number <= HUGE for number in numbers)
+    days = {(row["day"], row["detector"]): row for row in rows(engine, profile_days)}
+    assert days[0, "pump-v1"]["watched_ns"] == 6 * DAY_NS
+    assert days[DAY, "pump-v1"]["watched_ns"] == 3 * 10 * 10**9
+    assert days[0, "baseline"]["n_readings"] == HUGE

@@ -190,6 +190,28 @@ def test_given_files_are_read_again_when_they_change(tmp_path: Path, authority: 
     assert tls.refresh()
 
 
+def test_a_certificate_whose_key_is_not_there_yet_leaves_the_old_one_in_use(
+    tmp_path: Path, authority: tuple[bytes, bytes]
+) -> None:
+    """Whoever renews writes two files, one after the other."""
+    hub = init_hub(tmp_path, FAST + 'tls = "files"\ntls_cert = "c.pem"\ntls_key = "k.pem"')
+    (tmp_path / "ca.pem").write_bytes(authority[1])
+    (tmp_path / "c.pem").write_bytes(issue(*authority, {"127.0.0.1"}, datetime.now(UTC)))
+    (tmp_path / "k.pem").write_bytes((tmp_path / "c.pem").read_bytes())
+    tls = ServerTls(hub.tls, "127.0.0.1")
+    with running(hub, tls) as client:
+        port = client.http.base_url.port
+        assert port
+        first = shown(port, tmp_path / "ca.pem")
+        (tmp_path / "c.pem").write_bytes(issue(*authority, {"127.0.0.1"}, datetime.now(UTC)))
+        with pytest.raises(ConfigError):
+            tls.refresh()
+        assert shown(port, tmp_path / "ca.pem") == first
+        (tmp_path / "k.pem").write_bytes((tmp_path / "c.pem").read_bytes())
+        assert tls.refresh()
+        assert shown(port, tmp_path / "ca.pem") != first
+
+
 def test_names_are_this_machine_s_and_what_is_configured(tmp_path: Path) -> None:
     config = 'host = "10.1.2.3"\nurl = "https://hub.plant:444/x"\ntls_names = ["other.plant", "10.9.9.9"]'
     tls: TlsFiles = init_hub(tmp_path, config).tls

@@ -27,7 +27,7 @@ S = 1_000_000_000
 
 @dataclass
 class Device:
-    """`refuses`: bundle ids that fail its self-test. `score_us`: what scoring costs there."""
+    """`refuses`: bundle ids that fail its self-test. `score_us`: what scoring costs there. `stuck`: it swaps no slot."""
 
     device_id: str
     site: str = "site-0"
@@ -43,10 +43,12 @@ class Device:
     faulty: bool = False
     commissioning: bool = False
     seq: int = 0
+    epoch: str = "e1"
+    stuck: bool = False
 
     def take(self, reply: CheckInReply) -> None:
         """Swap slots as told; what fails its self-test is refused and the slot kept."""
-        for slots in reply.slots:
+        for slots in reply.slots if not self.stuck else ():
             wanted = {"active": slots.active, "shadow": slots.shadow}
             told = {bundle.bundle_id for bundle in wanted.values() if bundle}
             self.failed = {bundle_id: reason for bundle_id, reason in self.failed.items() if bundle_id in told}
@@ -58,19 +60,27 @@ class Device:
 
 
 class Fleet:
-    """`rings`: bundle id -> share of windows in alarm and with a low p-value; the baseline and unknown ids never ring."""
+    """`rings`: bundle id -> share of windows in alarm and with a low p-value; the baseline and unknown ids never ring.
+    `p_value`: of windows in which nothing rings."""
 
     def __init__(self, engine: Engine, devices: Iterable[Device], seed: int = 1) -> None:
         self.engine = engine
         self.devices = {device.device_id: device for device in devices}
         self.rings: dict[str, float] = {}
+        self.p_value = 0.5
         self.now_ns = T0_NS
         self._rng = np.random.default_rng(seed)
-        with engine.begin() as connection:
-            for device in self.devices.values():
-                row = device_row(device.device_id, device.site, device.hardware, last_seen_ns=0)
-                connection.execute(insert(devices_table).values(row))
+        for device in self.devices.values():
+            self.join(device)
         self.check_in()
+
+    def join(self, device: Device) -> Device:
+        """One that enrols."""
+        self.devices[device.device_id] = device
+        with self.engine.begin() as connection:
+            row = device_row(device.device_id, device.site, device.hardware, last_seen_ns=0)
+            connection.execute(insert(devices_table).values(row))
+        return device
 
     @property
     def service(self) -> RolloutService:
@@ -150,7 +160,7 @@ class Fleet:
         return CheckIn(
             root_version=1,
             at=Stamp(self.now_ns, self.now_ns, f"boot-{device.starts}", True),
-            epoch="e1",
+            epoch=device.epoch,
             agent_version="0.1.0",
             starts=device.starts,
             uptime_s=10.0,
@@ -182,4 +192,6 @@ class Fleet:
 
     def _score(self, detector: str) -> SlotScore:
         ringing = bool(self._rng.random() < self.rings.get(detector, 0.0))
-        return SlotScore(detector=detector, score=9.0 if ringing else 0.5, p_value=1e-6 if ringing else 0.5, alarm=ringing)
+        return SlotScore(
+            detector=detector, score=9.0 if ringing else 0.5, p_value=1e-6 if ringing else self.p_value, alarm=ringing
+        )

@@ -10,7 +10,9 @@ from sqlalchemy import Engine, event, select
 from hub.audit.log import read_entries
 from hub.registry.approval import approve
 from hub.rollout.desired import desired_slots
+from hub.rollout.machine import Plan
 from hub.rollout.service import RolloutService
+from hub.rollout.store import in_states
 from hub.state.schema import fleet_bundles, stage_evidence
 from models.errors import BundleError, RolloutError
 from tests.learning.fleet import Device, Fleet, S
@@ -165,6 +167,43 @@ def test_an_agent_that_keeps_restarting_halts(fleet: Fleet) -> None:
     assert f"restarts: {canary} restarted 3 times" in fleet.service.get(rollout_id)["reason"]
 
 
+def test_an_agent_that_keeps_restarting_halts_also_where_it_lost_what_it_had_stored(fleet: Fleet) -> None:
+    for device in fleet.devices.values():
+        device.starts = 50
+    fleet.check_in()
+    rollout_id = _start(fleet, GOOD)
+    fleet.step(windows=1)
+    canary = fleet.service.get(rollout_id)["plan"]["stages"][0]["devices"][0]
+    fleet.devices[canary].starts, fleet.devices[canary].epoch = 3, "e2"  # on a new outbox it counts from 1
+    fleet.run(rollout_id, "rolled_back")
+    assert f"restarts: {canary} restarted 3 times" in fleet.service.get(rollout_id)["reason"]
+
+
+def test_a_candidate_that_tells_no_number_is_no_evidence(fleet: Fleet) -> None:
+    fleet.p_value = float("nan")
+    rollout_id = _start(fleet, GOOD)
+    for _ in range(20):
+        fleet.step()
+    assert fleet.service.get(rollout_id)["stage"] == "shadow"
+
+
+def test_a_plan_is_read_once_until_it_changes(fleet: Fleet) -> None:
+    """Each batch of check-ins asks for it, and of ten thousand devices it is half a megabyte."""
+
+    def plan() -> Plan:
+        with fleet.engine.begin() as connection:
+            return in_states(connection)[0].plan
+
+    rollout_id = _start(fleet, GOOD)
+    first = plan()
+    assert plan() is first
+    for device in fleet.devices.values():
+        device.starts += 1
+    while fleet.service.get(rollout_id)["stage"] == "shadow":
+        fleet.step()
+    assert set(plan().starts.values()) == {2}
+
+
 def test_restarts_are_counted_anew_in_each_stage(fleet: Fleet) -> None:
     rollout_id = _start(fleet, GOOD)
     fleet.step(windows=1)
@@ -287,6 +326,22 @@ def test_a_done_rollout_can_be_rolled_back_while_the_fleet_still_runs_it(fleet: 
     fleet.run(second, "rolled_back")
     assert set(fleet.active().values()) == {GOOD}
     assert _fleet_bundle(fleet.engine) == GOOD
+
+
+def test_a_device_that_came_after_the_rollout_was_done_is_waited_for_like_the_others(fleet: Fleet) -> None:
+    rollout_id = _start(fleet, GOOD)
+    fleet.run(rollout_id, "done")
+    late = fleet.join(Device("gw-late"))
+    fleet.step()
+    assert late.active == GOOD
+    fleet.service.roll_back(rollout_id, now_ns=fleet.now_ns)
+    late.stuck = True
+    fleet.step()
+    fleet.step()
+    assert fleet.service.get(rollout_id)["state"] == "halted"
+    late.stuck = False
+    fleet.step()
+    assert fleet.service.get(rollout_id)["state"] == "rolled_back"
 
 
 @pytest.mark.parametrize(

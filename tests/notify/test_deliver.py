@@ -210,6 +210,15 @@ def test_a_broker_gets_the_document(root: Path, broker: Broker) -> None:
     assert (json.loads(heard[0].payload), heard[0].qos) == (MESSAGE.document, 1)
 
 
+def test_a_password_that_is_no_text_is_a_failure_like_any_other(root: Path) -> None:
+    (root / "latin").write_bytes("mot de passé".encode("latin-1"))
+    words = "the file latin is no text in UTF-8"
+    assert words in why(Mqtt(name="bus", host="127.0.0.1", port=free_port(), user="ann", password_file="latin"), root)
+    with mail_server(root, "none") as (_, port):
+        target = mail_to(port, "shift@example.com", security="none", user="ann", password_file="latin")
+        assert words in why(target, root)
+
+
 def test_a_broker_that_is_not_there_or_silent_is_told(root: Path) -> None:
     assert "not reached" in why(Mqtt(name="bus", host="127.0.0.1", port=free_port()), root)
     with silent() as port:

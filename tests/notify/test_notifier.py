@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Engine, delete, select, update
+from sqlalchemy import Engine, delete, insert, select, update
 
 from hub.alerts.handling import acknowledge
 from hub.notify.config import Notify, check_notify
@@ -213,6 +213,37 @@ def test_a_target_gets_no_more_than_so_many_an_hour_and_the_rest_later(world: Wo
     for _ in range(8):
         world.after(600)
     assert len(world.ops.requests) == 5
+
+
+def test_what_waits_for_one_target_keeps_no_other_waiting(world: World) -> None:
+    """A target that is down, or has had its fill, may have more waiting than a round looks at."""
+    row = {"incident": "gw-1/a", "rule": "all", "target": "ops", "critical": False, "state": "waiting", "reason": ""}
+    with world.engine.begin() as connection:
+        rows = [{**row, "step": f"escalation-{n}", "decided_ns": T0, "next_ns": T0, "n_attempts": 0} for n in range(500)]
+        connection.execute(insert(notifications), rows)
+    world.ops.answers += [500] * 3
+    world.ring(1, "a")
+    world.after(1)
+    world.ring(2, "b")
+    with world.engine.begin() as connection:
+        one = {**row, "incident": "gw-2/b", "step": "opened", "target": "boss", "decided_ns": T0 + S, "next_ns": T0 + S}
+        connection.execute(insert(notifications), {**one, "n_attempts": 0})
+    assert world.after(1) == 1
+    assert [step for step, _ in said(world.boss)] == ["opened"]
+
+
+def test_more_alerts_than_are_looked_at_end_no_incident_untold(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.notify.outbox.MAX_MEMBERS", 4)
+    for n in range(0, 40, 2):
+        world.ring(n, f"a{n}")
+    world.after(1)
+    world.now_ns += 7200 * S
+    world.ring(1, "late")
+    for _ in range(4):
+        world.after(40)
+    assert ("gw-1/late", "sent") in world.rows("incident", "state")
+    with world.engine.begin() as connection:
+        assert connection.execute(select(incidents.c.ended_ns)).scalars().all() == [None, None]
 
 
 def test_alerts_that_had_closed_before_the_hub_heard_of_them_are_told_to_nobody(world: World) -> None:

@@ -99,6 +99,13 @@ def serve(engine: Engine, detector: str, days: range, months: float, profile: st
         add_profile_day(engine, profile, detector, day, 100, watched_ns=int(months * MONTH_NS / len(days)))
 
 
+def test_a_fleet_is_watched_for_longer_than_64_bits_of_nanoseconds(engine: Engine, now_ns: int) -> None:
+    today = now_ns // DAY_NS
+    serve(engine, "pump-v1", range(today - 200, today + 1), 1000 * 200 / 30.4)  # a thousand assets for 200 days
+    found, _ = models_of(engine, now_ns)
+    assert found["pump-v1"]["asset_months"] == pytest.approx(1000 * 200 / 30.4, rel=1e-3)
+
+
 def judge(engine: Engine, detector: str, day: int, *labels: str) -> None:
     for k, label in enumerate(labels):
         add_judged(engine, "pump", detector, day * DAY_NS + k * S, label, k)
