@@ -78,6 +78,7 @@ class Database:
             raise StorageError(f"{path}: {error.strerror}") from None
         try:
             self.tail = Tail(self.tail_path, tail_blocks)
+            self.tail.erase(self.scan.unfinished)
         except OSError as error:
             self.connection.close()
             raise StorageError(f"{self.tail_path}: {error.strerror}") from None

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from agent.asset import SavedState
@@ -21,7 +22,7 @@ from agent.storage.database import DamagedError, Database
 from agent.storage.migrate import SCHEMA_VERSION
 from agent.storage.tail import BLOCK
 from models.contract.clock import Stamp
-from models.contract.items import LANES, Body, Eviction, Item, decode_body
+from models.contract.items import LANES, Body, Eviction, Evidence, Item, decode_body, pack_floats
 from models.errors import StorageError
 from tests.agent.outboxes import copy_files, drop, open_outbox, shut
 from tests.builders import aggregate, alert, evidence, health, sensor_fault, stamp
@@ -57,6 +58,12 @@ def filled(path: Path, n: int = 42) -> tuple[str, list[Item]]:
     drop(box)
     shutil.rmtree(life.parent)
     return epoch, items
+
+
+def evidence_of(n_values: int) -> Evidence:
+    """That does not compress."""
+    values = np.random.default_rng(n_values).standard_normal(n_values)
+    return msgspec.structs.replace(evidence(1), values=pack_floats(values))
 
 
 def bodies(items: list[Item]) -> list[Body]:
@@ -195,6 +202,35 @@ def test_a_torn_last_block_is_taken_for_damage_for_its_number_may_have_been_seen
     assert told is not None
     assert "a block that is not as it was written" in told.reason
     assert len(before) - 4 <= len(items) < len(before)
+
+
+@pytest.mark.parametrize("arrived", [{0}, {1}, {2}, {0, 1}, {0, 2}, {1, 2}])
+def test_after_a_power_cut_in_a_write_of_several_blocks_what_is_stored_next_stays(
+    arrived: set[int], path: Path, tmp_path: Path
+) -> None:
+    """The commit that was cut off was none. The next has its number, and must not be joined with what is left of it."""
+    box = open_outbox(path, tail_blocks=16)
+    box.append([alert(1)], stamp(1))
+    cut_off = copy_files(path, tmp_path / "cut off")
+    tail = cut_off.with_suffix(".tail")
+    before = bytearray(tail.read_bytes())
+    box.append([evidence_of(3 * 1000)], stamp(2))
+    after = path.with_suffix(".tail").read_bytes()
+    changed = [i for i in range(0, len(before), BLOCK) if before[i : i + BLOCK] != after[i : i + BLOCK]]
+    assert len(changed) == 3
+    for at in (changed[i] for i in arrived):
+        before[at : at + BLOCK] = after[at : at + BLOCK]
+    tail.write_bytes(before)
+    drop(box)
+
+    box = open_outbox(cut_off)
+    assert [item.at for item in box.pending(10, 10**6)] == [stamp(1)]
+    box.append([alert(2)], stamp(3))
+    items = box.pending(10, 10**6)
+    again = open_outbox(copy_files(cut_off, tmp_path / "again"))
+    assert (again.database.salvaged, again.pending(10, 10**6)) == (None, items)
+    shut(again)
+    drop(box)
 
 
 def test_damage_found_while_running_ends_in_an_error_and_the_next_start_deals_with_it(path: Path) -> None:
