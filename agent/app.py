@@ -183,7 +183,10 @@ class App:
         self._stop.set()
 
     def _restore(self) -> None:
-        for asset, saved in self._outbox.saved_states().items():
+        states = self._outbox.saved_states()
+        for asset in self._outbox.lost_states:
+            log.error("%s: what it had learned was damaged on disk and is lost", asset)
+        for asset, saved in states.items():
             watch = self._pipeline.assets.get(asset)
             if watch is not None and not watch.restore(saved):
                 log.warning("%s: its feature spec has changed; commissioning starts anew", asset)

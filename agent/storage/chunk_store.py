@@ -59,9 +59,11 @@ class ChunkStore:
         key = row.lane, row.first_seq
         items = self._cache.get(key)
         if items is None:
-            data = self.execute("SELECT data FROM chunks WHERE lane=? AND first_seq=?", *key).fetchone()[0]
+            stored = self.execute("SELECT CAST(data AS BLOB) FROM chunks WHERE lane=? AND first_seq=?", *key).fetchone()
+            if stored is None:
+                raise self.database.damaged(f"lane {row.lane} has no chunk at {row.first_seq} any more")
             try:
-                items = decode_chunk(data)
+                items = decode_chunk(stored[0] or b"")
             except ItemError:
                 items = [self._damaged(row)]
             while len(self._cache) >= _CACHED_CHUNKS:

@@ -54,6 +54,7 @@ class Outbox:
     def __init__(self, database: Database, max_bytes: int) -> None:
         self.database = database
         self.max_bytes = max_bytes
+        self.lost_states: list[str] = []  # assets whose state does not decode: what they had learned is gone
         self._chunks = ChunkStore(database)
         wal_pages = min(256, max(8, self.max_bytes // 16 // 4096))
         self.database.connection.execute(f"PRAGMA wal_autocheckpoint={wal_pages}")
@@ -88,6 +89,7 @@ class Outbox:
             return
         for batch in salvaged.items():
             self._insert(self._renumbered(batch))
+        self.lost_states += salvaged.lost_states
         for asset, state in salvaged.states.items():
             self._chunks.execute("INSERT OR REPLACE INTO asset_state VALUES (?, ?)", asset, pack(state))
         for source, readings in salvaged.journal:
@@ -268,14 +270,14 @@ class Outbox:
         self._chunks.set_meta("heads", msgspec.msgpack.encode(books.heads(books.moved)).hex())
 
     def saved_states(self) -> dict[str, SavedState]:
-        """What each asset had learned when it was last stored; a state that does not decode is left out."""
+        """What each asset had learned when it was last stored; of one that does not decode, `lost_states` says so."""
         states = {}
         with self.database.lock:
-            for asset, blob in self._chunks.execute("SELECT asset, state FROM asset_state"):
+            for asset, blob in self._chunks.execute("SELECT asset, CAST(state AS BLOB) FROM asset_state"):
                 try:
-                    states[asset] = msgspec.msgpack.decode(unpack(blob), type=SavedState)
-                except (msgspec.MsgspecError, ItemError):
-                    continue
+                    states[asset] = msgspec.msgpack.decode(unpack(blob or b""), type=SavedState)
+                except (msgspec.MsgspecError, UnicodeDecodeError, ItemError):
+                    self.lost_states.append(asset)
         return states
 
     # --- taking part in transactions ------------------------------------------------------------------------------

@@ -178,6 +178,64 @@ def test_a_chunk_that_has_changed_becomes_an_eviction_and_everything_else_stays(
     shut(box)
 
 
+STRANGE = {
+    "a state that is none": "UPDATE asset_state SET state=NULL",
+    "a state that is text": "UPDATE asset_state SET state='text'",
+    "an asset's name that is no text": "UPDATE asset_state SET asset=CAST(x'72ff' AS TEXT)",
+    "a lane's name that is no text": "UPDATE chunks SET lane=CAST(x'61ff' AS TEXT) WHERE lane='aggregates'",
+    "a chunk that is none": "UPDATE chunks SET data=NULL WHERE lane='aggregates'",
+    "a chunk of text": "UPDATE chunks SET data='text' WHERE lane='aggregates'",
+    "a chunk of nobody knows how many items": "UPDATE chunks SET n_items=NULL WHERE lane='aggregates'",
+    "a chunk from nowhere": "UPDATE chunks SET first_seq='one' WHERE lane='aggregates' AND first_seq=1",
+    "starts that are no number": "UPDATE meta SET value=char(8) WHERE key='starts'",
+    "starts that are no text": "UPDATE meta SET value=CAST(x'31ff' AS TEXT) WHERE key='starts'",
+    "heads that are none": "UPDATE meta SET value=NULL WHERE key='heads'",
+    "an epoch that no hub would take": "UPDATE meta SET value=char(8) || value WHERE key='epoch'",
+}
+
+
+@pytest.mark.parametrize("checked", [True, False])
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_value_of_another_kind_than_was_written_keeps_nobody_from_starting(
+    what: str, checked: bool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One changed byte in a row's head makes its values something else. `checked`: whether SQLite looks, as at small files."""
+    epoch, before = filled(path)
+    put_in(path, STRANGE[what])
+    if not checked:
+        monkeypatch.setattr("agent.storage.database._QUICK_CHECK_BYTES", 0)
+    items, _ = taken_up(path, epoch, before)
+    kept = [item for item in before if item.lane != "aggregates"] if "chunk" in what or "lane" in what else before
+    assert {bytes(item.body) for item in kept} <= {bytes(item.body) for item in items}
+
+
+def put_in(path: Path, statement: str) -> None:
+    """Into a table what its own rules forbid."""
+    rules = ("SELECT name, sql FROM sqlite_master WHERE type='table'", "UPDATE sqlite_master SET sql=? WHERE name=?")
+    with sqlite3.connect(path) as connection:
+        tables = connection.execute(rules[0]).fetchall()
+    for number, turned in enumerate((lambda sql: sql.replace("STRICT", "").replace("NOT NULL", ""), str)):
+        connection.close()
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA writable_schema=ON")
+        if number:
+            connection.execute(statement)
+        connection.executemany(rules[1], [(turned(sql), name) for name, sql in tables])
+        connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_state_that_is_damaged_is_told(checked: bool, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(path)
+    put_in(path, "UPDATE asset_state SET state=NULL")
+    if not checked:
+        monkeypatch.setattr("agent.storage.database._QUICK_CHECK_BYTES", 0)
+    box = open_outbox(path)
+    assert (box.saved_states(), box.lost_states, box.database.salvaged is not None) == ({}, ["rig-1"], checked)
+    shut(box)
+
+
 @pytest.mark.parametrize("suffix", ["", "-wal", ".tail"])
 def test_a_flipped_byte_anywhere_loses_little_and_starts_all_the_same(suffix: str, path: Path, tmp_path: Path) -> None:
     epoch, before = filled(path)

@@ -131,12 +131,13 @@ def test_states_are_kept_beside_the_items_and_the_last_one_counts(path: Path) ->
     shut(again)
 
 
-def test_a_state_that_cannot_be_read_is_left_out(outbox: Outbox) -> None:
+def test_a_state_that_cannot_be_read_is_left_out_and_told(outbox: Outbox) -> None:
     good = SavedState(spec_hash="0" * 16, vectors=b"", done=False)
     outbox.append([], stamp(), {"good": good, "bad": good})
     bad = pack(msgspec.msgpack.encode({"done": "maybe"}))
     outbox.database.connection.execute("UPDATE asset_state SET state=? WHERE asset='bad'", (bad,))
     assert outbox.saved_states() == {"good": good}
+    assert outbox.lost_states == ["bad"]
 
 
 # --- space --------------------------------------------------------------------------------------------------------
