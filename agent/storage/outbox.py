@@ -410,11 +410,14 @@ class Outbox:
         """Put what stands for the items of `rows` that wait in their place; of what the hub has, nothing is left."""
         lane = rows[0].lane
         items = [item for row in rows for item in self._chunks.items_of(row) if item.seq > self._books.acked[lane]]
+        n_counted = sum(
+            self._chunks.waiting_in(row, self._books.acked[lane]) for row in rows
+        )  # of a damaged one, more than is left
         n_bytes = sum(row.n_bytes for row in rows)
         new = merge_windows(items, _FULL) if merge else [evict(items, _FULL, at, n_bytes)]
         for row in rows:
             self._chunks.delete(row)
-        self._books.cold_items[lane] -= len(items)
+        self._books.cold_items[lane] -= n_counted
         self._books.cold_bytes[lane] -= n_bytes
         self._insert_row(lane, new, encode_chunk(new), merged=True)
 

@@ -251,6 +251,20 @@ def test_what_the_hub_has_of_a_chunk_is_neither_merged_nor_evicted_nor_counted(p
     shut(box)
 
 
+@pytest.mark.parametrize("lane", ["aggregates", "evidence"])
+def test_a_damaged_chunk_that_gives_way_is_counted_no_more(lane: str, path: Path) -> None:
+    box = open_outbox(path, MB)
+    box.append([*(noisy(n) for n in range(30)), *(noisy_evidence(n, 100) for n in range(30))], stamp())
+    box.close()  # into the database, a chunk of each lane
+    box.database.connection.execute("UPDATE chunks SET data=zeroblob(length(data)) WHERE lane=?", (lane,))
+    for n in range(400):
+        box.append([noisy(n, f"rig-{i}") for i in range(20)], stamp(n))
+    while batch := box.pending(500, 512 * 1024):
+        box.acknowledge(box.epoch, {item.lane: item.seq for item in batch})
+    assert (box.backlog_items, box.backlog_bytes) == (0, 0)
+    shut(box)
+
+
 def test_space_is_given_back_to_the_file_system_when_the_backlog_drains(path: Path) -> None:
     box = open_outbox(path, 10 * MB)
     empty = box.database.file_bytes
