@@ -38,8 +38,8 @@ _SUFFIXES: Final = ("", "-wal", ".tail")
 class Salvaged:
     """What a damaged outbox still tells. `heads`: the furthest that any part of it knows; None = nothing does.
 
-    `journal`: its rows (source, data), as far as they can be read. `lost_states`: assets whose state cannot be read. `found`: by
-    lane, how many sequence numbers `items` has accounted for; complete once it has been read to its end.
+    `journal`: its rows (source, data), as far as they can be read. `lost_states`: assets whose state cannot be read.
+    `found`: by lane, how many sequence numbers `items` has accounted for; complete once it has been read to its end.
     """
 
     base: Path

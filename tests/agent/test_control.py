@@ -131,7 +131,11 @@ def test_a_command_or_a_status_that_fails_is_told_and_the_next_asker_is_answered
         raise error
 
     answers = iter([failing, lambda: STATUS])
-    control = ControlSocket(tmp_path, lambda: next(answers)(), failing)
+
+    def status() -> dict[str, Any]:
+        return next(answers)()
+
+    control = ControlSocket(tmp_path, status, failing)
     control.start()
     try:
         assert str(error) in (ask(tmp_path, "rotate-key") or {})["error"]
