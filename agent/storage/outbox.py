@@ -273,7 +273,9 @@ class Outbox:
         """What each asset had learned when it was last stored; of one that does not decode, `lost_states` says so."""
         states = {}
         with self.database.lock:
-            for asset, blob in self._chunks.execute("SELECT asset, CAST(state AS BLOB) FROM asset_state"):
+            rows = self._chunks.fetch("SELECT CAST(asset AS BLOB), CAST(state AS BLOB) FROM asset_state")
+            for name, blob in rows:
+                asset = name.decode(errors="replace")
                 try:
                     states[asset] = msgspec.msgpack.decode(unpack(blob or b""), type=SavedState)
                 except (msgspec.MsgspecError, UnicodeDecodeError, ItemError):

@@ -73,6 +73,7 @@ def bodies(items: list[Item]) -> list[Body]:
 def taken_up(path: Path, epoch: str, before: list[Item]) -> tuple[list[Item], Eviction | None]:
     """Start on `path`. What waits, without the item that tells of the damage, and that; asserts what must hold in any case."""
     box = open_outbox(path)
+    box.saved_states()
     items = box.pending(10**6, 10**9)
     told = None
     if box.epoch != epoch:
@@ -310,6 +311,24 @@ def test_damage_found_while_running_ends_in_an_error_and_the_next_start_deals_wi
     assert told is not None
     assert "damage was found while running" in told.reason
     assert not path.with_name("outbox.db.suspect").exists()
+
+
+def test_a_torn_page_behind_the_first_is_damage_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.storage.database._QUICK_CHECK_BYTES", 0)  # as with a large file
+    box = open_outbox(path)
+    vectors = np.random.default_rng(1).bytes(3000)
+    box.append([alert(1)], stamp(), {f"rig-{n:02}": msgspec.structs.replace(STATE, vectors=vectors) for n in range(20)})
+    items, epoch = box.pending(10, 10**6), box.epoch
+    shut(box)
+    page = path.read_bytes().rindex(b"rig-10(\xb5/\xfd") // 4096
+    overwrite(path, page * 4096, b"\x7f" * 8)
+    box = open_outbox(path)
+    with pytest.raises(DamagedError, match="the next start sets it aside"):
+        box.saved_states()
+    drop(box)
+    _, told = taken_up(path, epoch, items)
+    assert told is not None
+    assert "damage was found while running" in told.reason
 
 
 def test_a_start_that_is_cut_off_while_it_salvages_begins_again(path: Path) -> None:
