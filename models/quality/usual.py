@@ -132,9 +132,10 @@ class Usual:
 
     def state(self) -> UsualState:
         """To keep."""
-        plain = [a.tolist() for a in (self.noise, self.jump, self.low, self.high, self._mean, self._cov)]
-        noise, jump, low, high, mean, cov = plain
-        return UsualState(n=self._n, noise=noise, jump=jump, low=low, high=high, mean=mean, cov=cov)
+        return UsualState(
+            n=self._n, noise=self.noise.tolist(), jump=self.jump.tolist(), low=self.low.tolist(), high=self.high.tolist(),
+            mean=self._mean.tolist(), cov=self._cov.tolist(),
+        )  # fmt: skip
 
     def resume(self, state: UsualState) -> None:
         """Go on from `state`, whose channels are this profile's."""
