@@ -204,8 +204,13 @@ class Outbox:
         books.prune_tail()
         number = books.number + 1
         data = encode_record(Record(books.heads(number), chunk))
+        parts = n_parts(len(data))
         taken = [(kept.block, kept.parts) for kept in books.tail]
-        block = place(tail.n_blocks, books.after, n_parts(len(data)), taken)
+        if (
+            books.newest[1] <= tail.n_blocks // 2
+        ):  # it says where the sequences stand, confirmed or not, until the next is whole
+            taken.append(books.newest)
+        block = place(tail.n_blocks, books.after, parts, taken) if parts <= tail.n_blocks // 2 else None
         if block is None:
             return False
         try:
@@ -213,7 +218,8 @@ class Outbox:
         except OSError as error:
             raise StorageError(f"{self.database.tail_path}: {error.strerror}") from error
         books.number = number
-        books.after = block + n_parts(len(data))
+        books.after = block + parts
+        books.newest = block, parts
         if items:
             books.tail.append(Kept(number, block, items, len(data)))
         return True

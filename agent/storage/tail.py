@@ -10,7 +10,9 @@ written over; what it has not is moved into the database when the file is full, 
 
 Invariants:
 1. A record is whole or it is not there: each block has a CRC of itself, a record counts once all of its parts do.
-2. Nothing is written over before it is in the database or confirmed: `heads.floor` is the first record that still counts.
+2. Nothing is written over before it is in the database or confirmed: `heads.floor` is the first record that still counts. Nor
+   is the newest record, whatever it holds, before the next one is whole: it alone may know which numbers have been given. So
+   that there is always room beside it, a record takes half of the file at most.
 3. A block that fails its CRC was torn by a power cut or damaged later. These look alike, so the scan says `torn`, and the
    outbox gives none of its numbers again.
 4. Of a record that a power cut left unfinished, some blocks may be there, each of them whole. The next record has its number

@@ -292,6 +292,33 @@ def test_after_a_power_cut_in_a_write_of_several_blocks_what_is_stored_next_stay
     drop(box)
 
 
+@pytest.mark.parametrize("arrived", [{0}, {1}])
+def test_a_power_cut_in_a_write_takes_no_number_back_that_the_hub_has_seen(
+    arrived: set[int], path: Path, tmp_path: Path
+) -> None:
+    """What the newest record holds is confirmed, and yet it alone knows which numbers have been given."""
+    box = open_outbox(path, tail_blocks=4)
+    for commit in ([alert(1)], [evidence_of(1500)]):
+        box.append(commit, stamp(1))
+        box.acknowledge(box.epoch, dict.fromkeys(LANES, 1))
+    cut_off = copy_files(path, tmp_path / "cut off")
+    tail = cut_off.with_suffix(".tail")
+    before = bytearray(tail.read_bytes())
+    box.append([evidence_of(1501)], stamp(2))  # two blocks: there is one left
+    after = path.with_suffix(".tail").read_bytes()
+    changed = [i for i in range(0, len(before), BLOCK) if before[i : i + BLOCK] != after[i : i + BLOCK]]
+    if len(changed) == 2:
+        for at in (changed[i] for i in arrived):
+            before[at : at + BLOCK] = after[at : at + BLOCK]
+        tail.write_bytes(before)
+    drop(box)
+    box = open_outbox(cut_off)
+    assert box.database.salvaged is None
+    box.append([evidence(3)], stamp(3))
+    assert [item.seq for item in box.pending(10, 10**6) if item.at == stamp(3)] == [2]
+    shut(box)
+
+
 def test_damage_found_while_running_ends_in_an_error_and_the_next_start_deals_with_it(path: Path) -> None:
     epoch, before = filled(path)
     box = open_outbox(path)

@@ -33,7 +33,7 @@ from tests.agent.outboxes import copy_files, drop, open_outbox, shut
 from tests.builders import aggregate, alert, evidence, health, sensor_fault, stamp
 
 BUDGET = 200_000
-TAIL_BLOCKS = 4
+TAIL_BLOCKS = 6
 BODIES = st.one_of(
     st.builds(alert, st.integers(0, 99)),
     st.builds(sensor_fault, st.integers(0, 99)),
