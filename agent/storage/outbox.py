@@ -206,9 +206,7 @@ class Outbox:
         data = encode_record(Record(books.heads(number), chunk))
         parts = n_parts(len(data))
         taken = [(kept.block, kept.parts) for kept in books.tail]
-        if (
-            books.newest[1] <= tail.n_blocks // 2
-        ):  # it says where the sequences stand, confirmed or not, until the next is whole
+        if books.newest[1] <= tail.n_blocks // 2:  # confirmed or not, it says where the sequences stand
             taken.append(books.newest)
         block = place(tail.n_blocks, books.after, parts, taken) if parts <= tail.n_blocks // 2 else None
         if block is None:
