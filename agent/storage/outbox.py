@@ -279,7 +279,7 @@ class Outbox:
         with self.database.lock:
             rows = self._chunks.fetch("SELECT CAST(asset AS BLOB), CAST(state AS BLOB) FROM asset_state")
             for name, blob in rows:
-                asset = name.decode(errors="replace")
+                asset = "?" if name is None else name.decode(errors="replace")  # damaged: no asset is called so
                 try:
                     states[asset] = msgspec.msgpack.decode(unpack(blob or b""), type=SavedState)
                 except (msgspec.MsgspecError, UnicodeDecodeError, ItemError):

@@ -182,6 +182,7 @@ def test_a_chunk_that_has_changed_becomes_an_eviction_and_everything_else_stays(
 STRANGE = {
     "a state that is none": "UPDATE asset_state SET state=NULL",
     "a state that is text": "UPDATE asset_state SET state='text'",
+    "an asset without a name": "UPDATE asset_state SET asset=NULL",
     "an asset's name that is no text": "UPDATE asset_state SET asset=CAST(x'72ff' AS TEXT)",
     "a lane's name that is no text": "UPDATE chunks SET lane=CAST(x'61ff' AS TEXT) WHERE lane='aggregates'",
     "a chunk that is none": "UPDATE chunks SET data=NULL WHERE lane='aggregates'",
