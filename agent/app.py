@@ -24,7 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from agent.actions.construct import make_actions
-from agent.asset import AssetWatch
+from agent.asset import AssetWatch, SavedState, ended
 from agent.clock import SystemClock
 from agent.config import LoadedConfig
 from agent.distribution.process import Distribution
@@ -65,6 +65,7 @@ from models.errors import ConfigError
 log = logging.getLogger("tocsin.agent")
 _INBOX_BURSTS: Final = 64
 _TICK_S: Final = 0.5
+_OF_DEVICE: Final = ""  # among the assets' states: what belongs to none of them
 _GRACE_S: Final = 1.0  # for a request that is under way; then its connection is cut
 
 Call = Callable[[], None]
@@ -183,13 +184,28 @@ class App:
         self._stop.set()
 
     def _restore(self) -> None:
-        for asset, saved in self._outbox.saved_states().items():
+        states = self._outbox.saved_states()
+        for asset in self._outbox.lost_states:
+            log.error("%s: what it had learned was damaged on disk and is lost", asset)
+        of_device = states.pop(_OF_DEVICE, None)
+        left: dict[str, SavedState] = {}
+        for asset, saved in states.items():
             watch = self._pipeline.assets.get(asset)
             if watch is not None and not watch.restore(saved):
                 log.warning("%s: its feature spec has changed; commissioning starts anew", asset)
+                left[asset] = saved
+            elif watch is None:
+                left[asset] = saved
             for what in watch.forgotten if watch is not None else ():
                 log.warning("%s.%s", asset, what)
         self._committer.resume()
+        now = self._clock.now()
+        for asset, saved in left.items():
+            bodies, state = ended(saved, now.wall_ns)
+            self._committer.add(Outcome(bodies, {asset: state} if bodies else {}))
+        if of_device is not None:
+            self._links.resume(of_device.faults, now.mono_ns)
+            self._silence.resume(of_device.faults, self._pipeline.assets)
 
     def _work(self, progress: Call) -> None:
         """The pipeline thread: take what comes, commit what it leads to."""
@@ -203,7 +219,8 @@ class App:
             if time.monotonic() >= next_tick_s:
                 now = self._clock.now()
                 self._heed_clock()
-                self._committer.tick([*self._links.tick(now), *self._silence.tick(self._pipeline.assets.values(), now)])
+                faults = [*self._links.tick(now), *self._silence.tick(self._pipeline.assets.values(), now)]
+                self._committer.tick(self._noted(faults))
                 self._survey.note(time.monotonic())
                 self._note_recent(now.mono_ns / NS_PER_S)
                 next_tick_s = time.monotonic() + _TICK_S
@@ -215,7 +232,16 @@ class App:
             return
         self._vitals.raw_bytes += what.n_bytes
         self._heed_clock()
-        self._committer.take(what, self._links.heard(what, self._clock.now()))
+        self._committer.take(what, self._noted(self._links.heard(what, self._clock.now())))
+
+    def _noted(self, faults: list[SensorFault]) -> list[SensorFault]:
+        """Where faults of sources or of silent assets have opened or closed: keep, beside them, which are open now. A restart
+        must close what it finds open."""
+        if faults:
+            now_open = [*self._links.open, *self._silence.open]
+            state = SavedState(spec_hash="", vectors=b"", done=False, faults=now_open)
+            self._committer.add(Outcome(states={_OF_DEVICE: state}))
+        return faults
 
     def _heed_clock(self) -> None:
         """Take in what has happened to the clock, before any reading that is dated by it."""

@@ -84,6 +84,16 @@ class SavedState(msgspec.Struct, frozen=True, kw_only=True):
     streams: SavedStreams = SavedStreams()
 
 
+def ended(saved: SavedState, at_ns: int) -> tuple[list[Body], SavedState]:
+    """What is open in a state that nobody goes on from, closed: nobody else ever would; and the state without it. At the same
+    time as they opened, where the clock has been set back behind that."""
+    alerts = [*([saved.alert] if saved.alert else []), *saved.streams.alerts.values()]
+    closed: list[Body] = [msgspec.structs.replace(each, closed_ns=max(at_ns, each.opened_ns)) for each in alerts]
+    closed += [msgspec.structs.replace(each, closed_ns=max(at_ns, each.opened_ns)) for each in saved.faults]
+    streams = msgspec.structs.replace(saved.streams, alerts={})
+    return closed, msgspec.structs.replace(saved, alert=None, faults=[], streams=streams)
+
+
 class AssetWatch:
     """Takes readings (through `windower`) and closed windows (`judge`); tells `state`, `p_value`, `since_ns`."""
 

@@ -52,7 +52,10 @@ def rotate_now(config_path: Path) -> str:
     loaded = load_config(config_path.absolute())
     if loaded.config.hub is None:
         raise ConfigError(f"{config_path}: hub", "the hub that is to have the new key")
-    if ask(loaded.state_dir, "rotate-key") is not None:
+    answer = ask(loaded.state_dir, "rotate-key")
+    if answer is not None and "error" in answer:
+        raise StorageError(f"{loaded.state_dir}: its agent makes no new key: {answer['error']}")
+    if answer is not None:
         return "a new key is made; the hub hears of it at once, or at the next contact: `tocsin agent status` tells"
     identity = _held_identity(loaded)
     if identity.enrolment is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -21,6 +22,10 @@ class LinkMonitor:
     def __init__(self) -> None:
         self._open: dict[str, tuple[SensorFault, int]] = {}  # by source: the fault, and when the last bad frame came, monotonic
         self.frame_errors = 0
+
+    def resume(self, faults: Iterable[SensorFault], mono_ns: int) -> None:
+        """Go on with those that were open before a restart; a source that is there no more is calm, too."""
+        self._open |= {fault.source: (fault, mono_ns) for fault in faults if fault.source}
 
     def heard(self, burst: Burst, now: Stamp) -> list[SensorFault]:
         """Take in a burst; the fault that it opens, if it does."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -32,23 +32,34 @@ def is_silent(watch: AssetWatch, mono_ns: int) -> bool:
 class SilenceMonitor:
     """Opens a `missing` fault, without a channel, for an asset that was heard and is no more.
 
-    How long it has been silent is told by the monotonic clock, when that was by the wall clock.
+    How long it has been silent is told by the monotonic clock, when that was by the wall clock. A fault closes with the next
+    reading, or where its asset is watched no more.
     """
 
     def __init__(self) -> None:
         self._open: dict[str, SensorFault] = {}
+        self._heard_ns: dict[str, int | None] = {}  # of those that are open: when the last reading before had come
+
+    def resume(self, faults: Iterable[SensorFault], watches: Mapping[str, AssetWatch]) -> None:
+        """Go on with those that were open before a restart. A new start is no reading."""
+        for fault in faults:
+            if fault.asset:
+                self._open[fault.asset] = fault
+                watch = watches.get(fault.asset)
+                self._heard_ns[fault.asset] = watch.windower.heard_ns if watch is not None else None
 
     def tick(self, watches: Iterable[AssetWatch], now: Stamp) -> list[SensorFault]:
         """The faults that open or close now."""
-        changed = []
+        changed, gone = [], set(self._open)
         for watch in watches:
+            gone.discard(watch.asset)
             heard_ns = watch.windower.heard_ns
             fault = self._open.get(watch.asset)
             if fault is None and heard_ns is not None and is_silent(watch, now.mono_ns):
                 changed.append(self._opened(watch, now, heard_ns))
-            elif fault is not None and not is_silent(watch, now.mono_ns):
-                changed.append(msgspec.structs.replace(self._open.pop(watch.asset), closed_ns=now.wall_ns))
-        return changed
+            elif fault is not None and heard_ns != self._heard_ns.get(watch.asset) and not is_silent(watch, now.mono_ns):
+                changed.append(self._closed(watch.asset, now))
+        return [*changed, *(self._closed(asset, now) for asset in gone)]
 
     def step(self, mark: ClockMark) -> None:
         """The device's clock was set: what is open is told by the new time from now on."""
@@ -61,8 +72,12 @@ class SilenceMonitor:
             fault_id=stable_id("missing", watch.asset, since_ns, now.boot_id, heard_ns), source="", asset=watch.asset,
             channel="", fault="missing", opened_ns=since_ns, detail="no readings from any of its channels",
         )  # fmt: skip
-        self._open[watch.asset] = fault
+        self._open[watch.asset], self._heard_ns[watch.asset] = fault, heard_ns
         return fault
+
+    def _closed(self, asset: str, now: Stamp) -> SensorFault:
+        fault = self._open.pop(asset)
+        return msgspec.structs.replace(fault, closed_ns=max(now.wall_ns, fault.opened_ns))
 
     @property
     def open(self) -> list[SensorFault]:

@@ -22,6 +22,7 @@ from models.contract.items import ClockMark, ClockSource
 STEP_S: Final = 0.1  # more than two reads of a clock lie apart on a busy machine; smaller steps count once they add up
 HUB_STEP_S: Final = 1.0  # a free-running crystal drifts so far in some hours; less is not worth cutting windows for
 _OLDEST_HUB_NS: Final = 1_577_836_800 * NS_PER_S  # 2020: a hub that says less has no time to give
+_LATEST_HUB_NS: Final = 7_258_118_400 * NS_PER_S  # 2200, as for readings: int64, in which they are kept, ends in 2262
 _MAX_MARKS: Final = 1000  # that wait to be taken
 
 
@@ -53,7 +54,7 @@ class Timeline:
     def attest(self, hub_ns: int, mono_ns: int, error_ns: int) -> None:
         """The hub's time at `mono_ns`, give or take `error_ns`: the offset for a device that no time server serves."""
         hub_offset_ns = hub_ns - mono_ns
-        if self.source == "ntp" or hub_ns < _OLDEST_HUB_NS:
+        if self.source == "ntp" or not _OLDEST_HUB_NS <= hub_ns <= _LATEST_HUB_NS:
             return
         moved = _apart(hub_offset_ns, self.offset_ns, max(HUB_STEP_S, 2 * error_ns / NS_PER_S))
         if self.source == "hub" and not moved:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import select
-import shlex
 import signal
 import subprocess
 import threading
@@ -46,8 +45,9 @@ class ProgramActor:
         return self._config.command[0]
 
     def preview(self, event: Event) -> str:
-        """See `actor.Actor`."""
-        return f"run {shlex.join(self._config.command)} with {msgspec.json.encode(event).decode()}"
+        """See `actor.Actor`. Without arguments, as `target`: of a dry run this goes to the hub."""
+        more = " and its arguments" if len(self._config.command) > 1 else ""
+        return f"run {self.target}{more} with {msgspec.json.encode(event).decode()}"
 
     def act(self, event: Event) -> Result:
         """See `actor.Actor`."""

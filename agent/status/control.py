@@ -8,6 +8,7 @@ for the agent's user alone.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -16,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from models.errors import StorageError
+from models.errors import StorageError, TocsinError
 
+log = logging.getLogger("tocsin.agent")
 _NAME = "agent.sock"
 _TIMEOUT_S = 2.0
 _PATIENCE_S = 0.5  # for the words of whoever has connected
@@ -67,10 +69,18 @@ class ControlSocket:
                 try:
                     words = _words(connection)
                     connection.settimeout(_TIMEOUT_S)
-                    answer = self._command(words) if words and self._command else self._status()
-                    connection.sendall(json.dumps(answer).encode())
+                    connection.sendall(json.dumps(self._answer(words)).encode())
                 except OSError:  # the asker went away
                     continue
+
+    def _answer(self, words: list[str]) -> dict[str, Any]:
+        try:
+            return self._command(words) if words and self._command else self._status()
+        except (TocsinError, OSError) as error:
+            return {"error": str(error)}
+        except Exception as error:  # a defect costs one answer, not the window
+            log.exception("the control socket: no answer")
+            return {"error": f"a defect: {error!r}"}
 
     def stop(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -94,7 +104,7 @@ def _words(connection: socket.socket) -> list[str]:
 def ask(directory: Path, *words: str) -> dict[str, Any] | None:
     """The running agent's status, or its answer to a command; None where none is running on this state directory.
 
-    Raises StorageError where this user may not ask.
+    Raises StorageError where this user may not ask, or the agent cannot say how it is.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_TIMEOUT_S)
@@ -110,5 +120,9 @@ def ask(directory: Path, *words: str) -> dict[str, Any] | None:
             raise StorageError(f"{directory}: its agent answers its own user alone; ask as that user, or as root") from None
         except OSError:
             return None
+    if not chunks:
+        return None  # it ends just now
     answer: dict[str, Any] = json.loads(b"".join(chunks))
+    if not words and "error" in answer:
+        raise StorageError(f"{directory}: its agent cannot answer: {answer['error']}")
     return answer

@@ -108,6 +108,7 @@ class Report:
             "storage": self.holding.trouble,
             "held_items": self.holding.held_items,
             "lost_items": self.holding.lost_items,
+            "lost_states": self.outbox.lost_states,
             "epoch": self.outbox.epoch,
             "sources": {source.name: self._source_status(source, at.mono_ns) for source in self.sources},
             "assets": {watch.asset: self._asset_status(watch, at.mono_ns) for watch in self.pipeline.assets.values()},

@@ -96,6 +96,8 @@ def _outbox_lines(status: Mapping[str, Any], now_ns: int) -> Iterator[str]:
     yield f"  outbox: {status['backlog_items']} items, {size(status['backlog_bytes'])}" + (f" ({waiting})" if waiting else "")
     if status.get("storage"):
         yield f"  ! not stored: {status['held_items']} items in memory, {status['lost_items']} lost; {status['storage']}"
+    for asset in status.get("lost_states", ()):
+        yield f"  ! {asset}: what it had learned was damaged on disk and is lost"
     if survival["oldest"]:
         yield f"  oldest unsent: {survival['oldest']['kind'].replace('_', ' ')}, {span(survival['oldest']['age_s'])} old"
     yield from _alone_lines(survival)

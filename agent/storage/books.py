@@ -42,6 +42,7 @@ class Books:
     cold_bytes: dict[str, int]
     progress: Mapping[str, int]  # by asset: up to where its windows are closed and stored
     stored_bytes: int = 0
+    newest: tuple[int, int] = (0, 0)  # (first block, parts) of the tail's last record
     unsealed: bool = False  # whether the database has a commit that the tail does not know of
 
     def copy(self) -> Books:
@@ -84,10 +85,11 @@ def kept_of(record: Record, starts: Mapping[int, int]) -> Kept:
 def opened_books(heads: Heads, scan: Scan) -> Books:
     """The account at the start, what lies in the database not yet counted. `heads`: the database's, `scan`: of the tail."""
     records = [record for record in counting(scan.records)[0] if record.heads.number > heads.number]
-    newest, after = heads, 0
+    newest, after, place = heads, 0, (0, 0)
     if scan.records:
         last = scan.records[-1]
-        after = scan.starts[last.heads.number] + n_parts(len(encode_record(last)))
+        place = scan.starts[last.heads.number], n_parts(len(encode_record(last)))
+        after = sum(place)
         newest = last.heads if last.heads.number > heads.number else heads
     return Books(
         number=newest.number,
@@ -99,4 +101,5 @@ def opened_books(heads: Heads, scan: Scan) -> Books:
         cold_items=dict.fromkeys(LANES, 0),
         cold_bytes=dict.fromkeys(LANES, 0),
         progress=newest.progress,
+        newest=place,
     )

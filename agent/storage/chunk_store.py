@@ -6,8 +6,8 @@ A chunk whose checksum does not hold is one eviction from then on, in its own pl
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -51,7 +51,7 @@ class ChunkStore:
         sql = "SELECT lane, first_seq, last_seq, n_items, length(data), merged FROM chunks"
         if lane is not None:
             sql += " WHERE lane=? AND first_seq<=?"
-        rows = self.execute(sql + " ORDER BY lane, first_seq", *([] if lane is None else [lane, up_to or 2**62]))
+        rows = self.fetch(sql + " ORDER BY lane, first_seq", *([] if lane is None else [lane, up_to or 2**62]))
         return [Row(name, first, last, n, size, bool(merged)) for name, first, last, n, size, merged in rows]
 
     def items_of(self, row: Row) -> list[Item]:
@@ -59,9 +59,11 @@ class ChunkStore:
         key = row.lane, row.first_seq
         items = self._cache.get(key)
         if items is None:
-            data = self.execute("SELECT data FROM chunks WHERE lane=? AND first_seq=?", *key).fetchone()[0]
+            stored = list(self.fetch("SELECT CAST(data AS BLOB) FROM chunks WHERE lane=? AND first_seq=?", *key))
+            if not stored:
+                raise self.database.damaged(f"lane {row.lane} has no chunk at {row.first_seq} any more")
             try:
-                items = decode_chunk(data)
+                items = decode_chunk(stored[0][0] or b"")
             except ItemError:
                 items = [self._damaged(row)]
             while len(self._cache) >= _CACHED_CHUNKS:
@@ -76,15 +78,20 @@ class ChunkStore:
         raw = msgspec.Raw(encode_body(body))
         return Item(lane=row.lane, seq=row.last_seq, first_seq=row.first_seq, kind="eviction", at=at, body=raw)
 
-    def execute(self, sql: str, *arguments: object) -> sqlite3.Cursor:
+    def execute(self, sql: str, *arguments: object) -> None:
+        for _ in self.fetch(sql, *arguments):
+            pass
+
+    def fetch(self, sql: str, *arguments: object) -> Iterator[Any]:
+        """Row by row: what is torn behind the first of them is found only then."""
         try:
-            return self.database.connection.execute(sql, arguments)
+            yield from self.database.connection.execute(sql, arguments)
         except sqlite3.Error as error:
             raise self.database.failed(error) from error
 
     def meta(self, key: str) -> str | None:
-        row = self.execute("SELECT value FROM meta WHERE key=?", key).fetchone()
-        return None if row is None else str(row[0])
+        rows = list(self.fetch("SELECT value FROM meta WHERE key=?", key))
+        return str(rows[0][0]) if rows else None
 
     def set_meta(self, key: str, value: str) -> None:
         self.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)

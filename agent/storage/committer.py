@@ -143,6 +143,7 @@ class Committer:
         self.commit()
         states = {watch.asset: watch.saved() for watch in self._pipeline.assets.values()}
         self._holding.store([], self._clock.now(), states)
+        self._holding.close(self._clock.now())
 
     def _settled(self) -> list[_Held]:
         """Those whose readings are all in windows that have closed. They are on disk once everything gathered is."""

@@ -32,6 +32,7 @@ from agent.storage.migrate import SCHEMA_VERSION
 from agent.storage.salvage import Salvaged, interrupted, read_what_can_be_read, set_aside
 from agent.storage.tail import Heads, Scan, Tail, scan, tail_fault
 from models.contract.items import LANES
+from models.contract.names import is_name
 from models.errors import StorageError
 
 log = logging.getLogger("tocsin.storage")
@@ -78,6 +79,7 @@ class Database:
             raise StorageError(f"{path}: {error.strerror}") from None
         try:
             self.tail = Tail(self.tail_path, tail_blocks)
+            self.tail.erase(self.scan.unfinished)
         except OSError as error:
             self.connection.close()
             raise StorageError(f"{self.tail_path}: {error.strerror}") from None
@@ -97,14 +99,14 @@ class Database:
             self.connection = self._connect()
             reason = self._fault()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode not in _UNREADABLE and error.sqlite_errorcode & 0xFF not in _MALFORMED:
+            if _code(error) not in _UNREADABLE and _code(error) & 0xFF not in _MALFORMED:
                 raise StorageError(f"{self.path}: {error}") from None  # no room, no access: no damage
             reason = str(error)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
             reason = f"{error.filename}: {error.strerror}"
-        except (sqlite3.DatabaseError, msgspec.MsgspecError, ValueError, KeyError) as error:
+        except (sqlite3.DatabaseError, msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:
             reason = str(error)
         if reason is not None and hasattr(self, "connection"):
             self.connection.close()
@@ -142,12 +144,14 @@ class Database:
             said = self.connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if said != "ok":
                 return str(said)
-        known = self.connection.execute("SELECT count(*) FROM meta WHERE key='epoch'").fetchone()[0]
+        notes = dict(self.connection.execute("SELECT key, value FROM meta"))
+        if not is_name(str(notes.get("epoch", "none-yet"))) or not str(notes.get("starts", 0)).isdecimal():
+            return "a note in it is not as it was written"
         heads = self.stored_heads()
         if self.tail_path.exists():
             self.scan = scan(self.tail_path.read_bytes())
             return tail_fault(self.scan, heads) or _sequence_fault(self.connection, heads)
-        return "the tail is missing" if known and heads.number else None
+        return "the tail is missing" if "epoch" in notes and heads.number else None
 
     def stored_heads(self) -> Heads:
         """Where the sequences stood at the last commit that went into the database."""
@@ -226,8 +230,7 @@ class Database:
 
     def failed(self, error: Exception) -> StorageError:
         """The error to raise for what SQLite said; damage is marked for the next start."""
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if _code(error) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return self.damaged(str(error))
         return StorageError(f"{self.path}: {error}")
 
@@ -278,11 +281,20 @@ class Database:
             self.connection.close()
 
 
+def _code(error: Exception) -> int:
+    """SQLite's own. For text that is no UTF-8 Python gives none: that is damage like any other."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT if isinstance(error, sqlite3.OperationalError) else 0)
+    return code
+
+
 def _sequence_fault(connection: sqlite3.Connection, heads: Heads) -> str | None:
     """Whether the chunks of each lane follow each other, from what was confirmed to the number that was given last."""
     acked = dict(zip(LANES, heads.acked, strict=True))
     ends = dict(acked)
-    for lane, first, last in connection.execute("SELECT lane, first_seq, last_seq FROM chunks ORDER BY lane, first_seq"):
+    rows = "SELECT lane, first_seq, last_seq, n_items, typeof(data) FROM chunks ORDER BY lane, first_seq"
+    for lane, first, last, n_items, data in connection.execute(rows):
+        if data != "blob" or not isinstance(n_items, int):
+            return f"lane {lane} has a row at {first} that is no chunk"
         expected = ends[lane] + 1
         follows = first <= expected <= last if ends[lane] == acked[lane] else first == expected <= last
         if not follows:

@@ -114,6 +114,13 @@ class Holding:
                 self._retry(at)
             return not self.trouble
 
+    def close(self, at: Stamp) -> None:
+        """The last try, whenever the one before was; what the disk takes not even now is gone. Raises DamagedError."""
+        with self.outbox.database.lock:
+            if self.trouble and not self._retry(at):
+                n_items = self.held_items + self.lost_items
+                log.error("%d items that the disk has not taken are lost as the agent ends: %s", n_items, self.trouble)
+
     def _hold(
         self, bodies: Sequence[Body], at: Stamp, states: Mapping[str, SavedState], progress: Mapping[str, int] | None
     ) -> None:

@@ -54,6 +54,7 @@ class Outbox:
     def __init__(self, database: Database, max_bytes: int) -> None:
         self.database = database
         self.max_bytes = max_bytes
+        self.lost_states: list[str] = []  # assets whose state does not decode: what they had learned is gone
         self._chunks = ChunkStore(database)
         wal_pages = min(256, max(8, self.max_bytes // 16 // 4096))
         self.database.connection.execute(f"PRAGMA wal_autocheckpoint={wal_pages}")
@@ -88,6 +89,7 @@ class Outbox:
             return
         for batch in salvaged.items():
             self._insert(self._renumbered(batch))
+        self.lost_states += salvaged.lost_states
         for asset, state in salvaged.states.items():
             self._chunks.execute("INSERT OR REPLACE INTO asset_state VALUES (?, ?)", asset, pack(state))
         for source, readings in salvaged.journal:
@@ -202,8 +204,11 @@ class Outbox:
         books.prune_tail()
         number = books.number + 1
         data = encode_record(Record(books.heads(number), chunk))
+        parts = n_parts(len(data))
         taken = [(kept.block, kept.parts) for kept in books.tail]
-        block = place(tail.n_blocks, books.after, n_parts(len(data)), taken)
+        if books.newest[1] <= tail.n_blocks // 2:  # confirmed or not, it says where the sequences stand
+            taken.append(books.newest)
+        block = place(tail.n_blocks, books.after, parts, taken) if parts <= tail.n_blocks // 2 else None
         if block is None:
             return False
         try:
@@ -211,7 +216,8 @@ class Outbox:
         except OSError as error:
             raise StorageError(f"{self.database.tail_path}: {error.strerror}") from error
         books.number = number
-        books.after = block + n_parts(len(data))
+        books.after = block + parts
+        books.newest = block, parts
         if items:
             books.tail.append(Kept(number, block, items, len(data)))
         return True
@@ -268,14 +274,16 @@ class Outbox:
         self._chunks.set_meta("heads", msgspec.msgpack.encode(books.heads(books.moved)).hex())
 
     def saved_states(self) -> dict[str, SavedState]:
-        """What each asset had learned when it was last stored; a state that does not decode is left out."""
+        """What each asset had learned when it was last stored; of one that does not decode, `lost_states` says so."""
         states = {}
         with self.database.lock:
-            for asset, blob in self._chunks.execute("SELECT asset, state FROM asset_state"):
+            rows = self._chunks.fetch("SELECT CAST(asset AS BLOB), CAST(state AS BLOB) FROM asset_state")
+            for name, blob in rows:
+                asset = "?" if name is None else name.decode(errors="replace")  # damaged: no asset is called so
                 try:
-                    states[asset] = msgspec.msgpack.decode(unpack(blob), type=SavedState)
-                except (msgspec.MsgspecError, ItemError):
-                    continue
+                    states[asset] = msgspec.msgpack.decode(unpack(blob or b""), type=SavedState)
+                except (msgspec.MsgspecError, UnicodeDecodeError, ItemError):
+                    self.lost_states.append(asset)
         return states
 
     # --- taking part in transactions ------------------------------------------------------------------------------
@@ -408,11 +416,14 @@ class Outbox:
         """Put what stands for the items of `rows` that wait in their place; of what the hub has, nothing is left."""
         lane = rows[0].lane
         items = [item for row in rows for item in self._chunks.items_of(row) if item.seq > self._books.acked[lane]]
+        n_counted = sum(
+            self._chunks.waiting_in(row, self._books.acked[lane]) for row in rows
+        )  # of a damaged one, more than is left
         n_bytes = sum(row.n_bytes for row in rows)
         new = merge_windows(items, _FULL) if merge else [evict(items, _FULL, at, n_bytes)]
         for row in rows:
             self._chunks.delete(row)
-        self._books.cold_items[lane] -= len(items)
+        self._books.cold_items[lane] -= n_counted
         self._books.cold_bytes[lane] -= n_bytes
         self._insert_row(lane, new, encode_chunk(new), merged=True)
 

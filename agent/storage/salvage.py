@@ -38,8 +38,8 @@ _SUFFIXES: Final = ("", "-wal", ".tail")
 class Salvaged:
     """What a damaged outbox still tells. `heads`: the furthest that any part of it knows; None = nothing does.
 
-    `journal`: its rows (source, data), as far as they can be read. `found`: by lane, how many sequence numbers `items` has
-    accounted for; complete once it has been read to its end.
+    `journal`: its rows (source, data), as far as they can be read. `lost_states`: assets whose state cannot be read.
+    `found`: by lane, how many sequence numbers `items` has accounted for; complete once it has been read to its end.
     """
 
     base: Path
@@ -47,6 +47,7 @@ class Salvaged:
     epoch: str = ""
     starts: int = 0
     states: dict[str, bytes] = field(default_factory=dict)
+    lost_states: list[str] = field(default_factory=list)
     heads: Heads | None = None
     tail: list[Record] = field(default_factory=list)
     journal: list[tuple[str, bytes]] = field(default_factory=list)
@@ -129,15 +130,17 @@ def read_what_can_be_read(base: Path, reason: str) -> Salvaged:
     salvaged = Salvaged(base, reason)
     heads = []
     with suppress(sqlite3.Error, OSError), closing(_connect(base)) as connection:
-        meta = dict(_rows(connection, "SELECT key, value FROM meta"))
-        salvaged.epoch = str(meta.get("epoch", ""))[:64]
+        meta = dict(_texts(connection, "meta", "key", "value"))
+        salvaged.epoch = meta.get("epoch", b"").decode(errors="replace")[:64]
         with suppress(ValueError):
             salvaged.starts = int(meta.get("starts", 0))
         with suppress(ValueError, msgspec.MsgspecError):
-            heads.append(msgspec.msgpack.decode(bytes.fromhex(meta["heads"]), type=Heads) if "heads" in meta else None)
-        for asset, state in _rows(connection, "SELECT asset, state FROM asset_state"):
-            with suppress(ItemError):
+            heads.append(msgspec.msgpack.decode(bytes.fromhex(meta["heads"].decode()), type=Heads) if "heads" in meta else None)
+        for asset, state in _texts(connection, "asset_state", "asset", "state"):
+            try:
                 salvaged.states[asset] = unpack(state)
+            except ItemError:
+                salvaged.lost_states.append(asset)
         salvaged.journal = _journal(connection)
     stored = heads[0] if heads else None
     tail = Path(f"{base}.tail")
@@ -206,6 +209,14 @@ def _numbers(connection: sqlite3.Connection, column: str, table: str, lane: str)
             rows = _rows(connection, sql, lane)
             found.update(row[0] for row in rows if isinstance(row[0], int))
     return sorted(found)
+
+
+def _texts(connection: sqlite3.Connection, table: str, key: str, value: str) -> Iterator[tuple[str, bytes]]:
+    """Each key with its value, whatever damage made of them."""
+    sql = f"SELECT CAST({key} AS BLOB), CAST({value} AS BLOB) FROM {table}"  # noqa: S608  # names of this file's own
+    for name, data in _rows(connection, sql):
+        if name is not None:
+            yield name.decode(errors="replace"), data or b""
 
 
 def _rows(connection: sqlite3.Connection, sql: str, *arguments: Any) -> Iterator[tuple[Any, ...]]:

@@ -10,9 +10,14 @@ written over; what it has not is moved into the database when the file is full, 
 
 Invariants:
 1. A record is whole or it is not there: each block has a CRC of itself, a record counts once all of its parts do.
-2. Nothing is written over before it is in the database or confirmed: `heads.floor` is the first record that still counts.
+2. Nothing is written over before it is in the database or confirmed: `heads.floor` is the first record that still counts. Nor
+   is the newest record, whatever it holds, before the next one is whole: it alone may know which numbers have been given. So
+   that there is always room beside it, a record takes half of the file at most.
 3. A block that fails its CRC was torn by a power cut or damaged later. These look alike, so the scan says `torn`, and the
    outbox gives none of its numbers again.
+4. Of a record that a power cut left unfinished, some blocks may be there, each of them whole. The next record has its number
+   again, so they must not be taken for parts of that: parts belong together by number, count and place, and what is left of an
+   unfinished one is erased at the start (`Scan.unfinished`).
 """
 
 from __future__ import annotations
@@ -56,11 +61,13 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Scan(msgspec.Struct, frozen=True):
-    """What a file holds: whole records by number, the first block of each, and whether a block fails its CRC."""
+    """What a file holds: whole records by number, the first block of each, and whether a block fails its CRC. `unfinished`: the
+    blocks of a record that was being written when the last life ended."""
 
     records: list[Record]
     torn: bool
     starts: dict[int, int] = {}
+    unfinished: list[int] = []
 
 
 class Tail:
@@ -86,6 +93,13 @@ class Tail:
         """Durable when this returns. Raises OSError; then the record does not count."""
         os.pwrite(self._descriptor, b"".join(_blocks(number, data)), block * BLOCK)
         os.fdatasync(self._descriptor)
+
+    def erase(self, blocks: Sequence[int]) -> None:
+        """Let them hold nothing; durable when this returns. Raises OSError."""
+        for block in blocks:
+            os.pwrite(self._descriptor, bytes(BLOCK), block * BLOCK)
+        if blocks:
+            os.fdatasync(self._descriptor)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -127,12 +141,10 @@ def _block(number: int, data: bytes, part: int, parts: int) -> bytes:
 
 def scan(data: bytes) -> Scan:
     """Read a whole file; never raises, whatever is in it."""
-    parts: dict[int, dict[int, bytes]] = {}
-    whole: dict[int, int] = {}
-    starts: dict[int, int] = {}
+    parts: dict[tuple[int, int, int], dict[int, bytes]] = {}  # (number, how many, first block): those that are there
     torn = len(data) % BLOCK != 0
-    for start in range(0, len(data) - BLOCK + 1, BLOCK):
-        block = data[start : start + BLOCK]
+    for at in range(len(data) // BLOCK):
+        block = data[at * BLOCK : (at + 1) * BLOCK]
         if not any(block):
             continue
         read = _read_block(block)
@@ -140,18 +152,19 @@ def scan(data: bytes) -> Scan:
             torn = True
             continue
         number, part, n, content = read
-        parts.setdefault(number, {})[part] = content
-        whole[number] = n
-        starts[number] = start // BLOCK - part
+        parts.setdefault((number, n, at - part), {})[part] = content
     records: list[Record] = []
-    for number in sorted(parts):
-        if len(parts[number]) == whole[number]:
+    starts: dict[int, int] = {}
+    for (number, n, first), there in sorted(parts.items()):
+        if len(there) == n:
             try:
-                data_of = b"".join(parts[number][i] for i in range(whole[number]))
-                records.append(msgspec.msgpack.decode(data_of, type=Record))
+                records.append(msgspec.msgpack.decode(b"".join(there[i] for i in range(n)), type=Record))
+                starts[number] = first
             except (msgspec.MsgspecError, KeyError, UnicodeDecodeError):
                 torn = True
-    return Scan(records, torn, starts)
+    newest = max(starts, default=0)
+    unfinished = [first + part for (number, _, first), there in parts.items() if number > newest for part in there]
+    return Scan(records, torn, starts, unfinished)
 
 
 def _read_block(block: bytes) -> tuple[int, int, int, bytes] | None:

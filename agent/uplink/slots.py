@@ -57,7 +57,7 @@ class SlotStore:
     def _read(self) -> _File:
         try:
             return msgspec.json.decode(self._path.read_bytes(), type=_File)
-        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):  # not there, or a bad sector
             return _File()
 
     def _write(self, file: _File) -> None:
@@ -105,6 +105,8 @@ class SlotStore:
         write_durably(self._bundles / f"{sha256}.bundle", archive)
 
     def load(self, sha256: str) -> bytes | None:
-        """The archive, or None where it is not here."""
-        path = self._bundles / f"{sha256}.bundle"
-        return path.read_bytes() if path.is_file() else None
+        """The archive, or None where it is not here, or lies on a bad sector."""
+        try:
+            return (self._bundles / f"{sha256}.bundle").read_bytes()
+        except OSError:
+            return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from models.contract.names import MAX_CHANNELS, MAX_FEATURES, MAX_WINDOW_VALUES, Hash, Name, Text
-from models.features.drift import FleetDrift
+from models.features.drift import N_HORIZONS, FleetDrift
 
 FORMAT: Final = 1
 Architecture = Literal["dense-autoencoder", "cross-channel", "whitening", "pca", "regimes", "conv-autoencoder", "imported"]
@@ -30,6 +31,12 @@ class Tail(msgspec.Struct, frozen=True, kw_only=True):
     scale: float
     shape: float
     n: int
+
+    @property
+    def is_law(self) -> bool:
+        """Whether a p-value can be told from it: what serves divides by these."""
+        ascending = all(low <= high for low, high in pairwise(self.quantiles))
+        return bool(self.quantiles) and ascending and 0 < self.p_threshold <= 1 and self.scale > 0 and self.shape > 0
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,4 +87,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             return f"{self.n_features} features; a profile has at most {MAX_FEATURES}"
         if (self.input == "window") != (self.n_channels > 0) or (self.n_channels and self.n_features % self.n_channels):
             return f"{self.n_channels} channels for {self.n_features} values of input {self.input!r}"
+        if self.fleet_tail is not None and not self.fleet_tail.is_law:
+            return "a fleet_tail that is no distribution"
+        drift = self.fleet_drift
+        if drift is not None and [len(row) for row in drift.scale] != [len(drift.wander)] * N_HORIZONS:
+            return f"a fleet_drift that is not of {N_HORIZONS} horizons and as many features each"
         return "only windows can be centered" if self.centered and self.input == "features" else None

@@ -46,6 +46,7 @@ _OFF_CAPACITY: Final = 512
 _BINS: Final = 640
 _PER_OCTAVE: Final = 4
 _FLOOR: Final = 1e-12
+_MOST_LOG: Final = 700.0  # a float ends at e to the 709
 _TAIL_SHARE: Final = 0.01
 _MIN_INDEX, _MAX_INDEX = 0.05, 0.6
 _SIZE_WEIGHT: Final = 3.0
@@ -125,7 +126,8 @@ class GapLaw:
         else:
             excess = float(tail @ (np.arange(len(tail)) + 0.5)) * octave_part
             index = min(max((excess + 0.25) / (float(tail.sum()) + 1), _MIN_INDEX), _MAX_INDEX)
-        return float(above[first] / (total + 1) * math.exp(-(place - first) * octave_part / index))
+        beyond = min(-(place - first) * octave_part / index, _MOST_LOG)  # of a gap far below the first bin: no rarity at all
+        return float(above[first] / (total + 1) * math.exp(beyond))
 
 
 class Heard(NamedTuple):

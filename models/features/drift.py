@@ -33,6 +33,7 @@ from models.features.normal import LocalNormal
 
 HELD: Final = 4.0  # sigmas
 _HORIZONS: Final = np.array([1, 2, 4, 8, 12])  # in half windows
+N_HORIZONS: Final = len(_HORIZONS)
 _WANDERS: Final = 3.0  # what white noise shows by chance, and a little more
 _FLEET_SHARE: Final = 0.5
 _FARTHEST: Final = 1e6  # sigmas

@@ -51,7 +51,7 @@ class Relation(NamedTuple):
 
 
 class UsualState(msgspec.Struct, frozen=True, kw_only=True):
-    """What survives a restart, by channel."""
+    """What survives a restart, by channel. `noise`, `low`, `high`: NaN where it was never seen."""
 
     n: int
     noise: list[float]
@@ -96,9 +96,10 @@ class Usual:
         self._learn_relations(matrix, shape.mean)
 
     def _reach(self) -> tuple[Array, Array]:
-        """How far a window may move the levels that are usual."""
+        """How far a window may move the levels that are usual; anywhere, where the channel was never seen."""
         margin = _MAX_WIDENING * (self.high - self.low) + self.noise
-        return self.low - margin, self.high + margin
+        low, high = self.low - margin, self.high + margin
+        return np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
 
     def _learn_relations(self, matrix: Array, mean: Array) -> None:
         weight = max(1 / self._n, _FORGETTING)
@@ -130,10 +131,11 @@ class Usual:
         return Relation(weights, float(np.clip(own @ solved, 0.0, 1.0)))
 
     def state(self) -> UsualState:
-        """To keep; what was never seen is 0."""
-        plain = [np.nan_to_num(a).tolist() for a in (self.noise, self.jump, self.low, self.high, self._mean, self._cov)]
-        noise, jump, low, high, mean, cov = plain
-        return UsualState(n=self._n, noise=noise, jump=jump, low=low, high=high, mean=mean, cov=cov)
+        """To keep."""
+        return UsualState(
+            n=self._n, noise=self.noise.tolist(), jump=self.jump.tolist(), low=self.low.tolist(), high=self.high.tolist(),
+            mean=self._mean.tolist(), cov=self._cov.tolist(),
+        )  # fmt: skip
 
     def resume(self, state: UsualState) -> None:
         """Go on from `state`, whose channels are this profile's."""

@@ -125,6 +125,27 @@ def test_words_are_a_command_and_its_answer_comes_back(start: Start, tmp_path: P
         control.stop()
 
 
+@pytest.mark.parametrize("error", [StorageError("the key is damaged"), OSError(28, "No space left on device"), KeyError("x")])
+def test_a_command_or_a_status_that_fails_is_told_and_the_next_asker_is_answered(error: Exception, tmp_path: Path) -> None:
+    def failing(*_: object) -> dict[str, Any]:
+        raise error
+
+    answers = iter([failing, lambda: STATUS])
+
+    def status() -> dict[str, Any]:
+        return next(answers)()
+
+    control = ControlSocket(tmp_path, status, failing)
+    control.start()
+    try:
+        assert str(error) in (ask(tmp_path, "rotate-key") or {})["error"]
+        with pytest.raises(StorageError, match="cannot answer"):
+            ask(tmp_path)
+        assert ask(tmp_path) == STATUS
+    finally:
+        control.stop()
+
+
 def test_an_asker_who_says_nothing_and_stays_is_answered_too(start: Start, tmp_path: Path) -> None:
     start()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:

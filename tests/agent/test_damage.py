@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from agent.asset import SavedState
@@ -21,7 +22,7 @@ from agent.storage.database import DamagedError, Database
 from agent.storage.migrate import SCHEMA_VERSION
 from agent.storage.tail import BLOCK
 from models.contract.clock import Stamp
-from models.contract.items import LANES, Body, Eviction, Item, decode_body
+from models.contract.items import LANES, Body, Eviction, Evidence, Item, decode_body, pack_floats
 from models.errors import StorageError
 from tests.agent.outboxes import copy_files, drop, open_outbox, shut
 from tests.builders import aggregate, alert, evidence, health, sensor_fault, stamp
@@ -59,6 +60,12 @@ def filled(path: Path, n: int = 42) -> tuple[str, list[Item]]:
     return epoch, items
 
 
+def evidence_of(n_values: int) -> Evidence:
+    """That does not compress."""
+    values = np.random.default_rng(n_values).standard_normal(n_values)
+    return msgspec.structs.replace(evidence(1), values=pack_floats(values))
+
+
 def bodies(items: list[Item]) -> list[Body]:
     return [decode_body(item.kind, item.body) for item in items]
 
@@ -66,6 +73,7 @@ def bodies(items: list[Item]) -> list[Body]:
 def taken_up(path: Path, epoch: str, before: list[Item]) -> tuple[list[Item], Eviction | None]:
     """Start on `path`. What waits, without the item that tells of the damage, and that; asserts what must hold in any case."""
     box = open_outbox(path)
+    box.saved_states()
     items = box.pending(10**6, 10**9)
     told = None
     if box.epoch != epoch:
@@ -171,6 +179,65 @@ def test_a_chunk_that_has_changed_becomes_an_eviction_and_everything_else_stays(
     shut(box)
 
 
+STRANGE = {
+    "a state that is none": "UPDATE asset_state SET state=NULL",
+    "a state that is text": "UPDATE asset_state SET state='text'",
+    "an asset without a name": "UPDATE asset_state SET asset=NULL",
+    "an asset's name that is no text": "UPDATE asset_state SET asset=CAST(x'72ff' AS TEXT)",
+    "a lane's name that is no text": "UPDATE chunks SET lane=CAST(x'61ff' AS TEXT) WHERE lane='aggregates'",
+    "a chunk that is none": "UPDATE chunks SET data=NULL WHERE lane='aggregates'",
+    "a chunk of text": "UPDATE chunks SET data='text' WHERE lane='aggregates'",
+    "a chunk of nobody knows how many items": "UPDATE chunks SET n_items=NULL WHERE lane='aggregates'",
+    "a chunk from nowhere": "UPDATE chunks SET first_seq='one' WHERE lane='aggregates' AND first_seq=1",
+    "starts that are no number": "UPDATE meta SET value=char(8) WHERE key='starts'",
+    "starts that are no text": "UPDATE meta SET value=CAST(x'31ff' AS TEXT) WHERE key='starts'",
+    "heads that are none": "UPDATE meta SET value=NULL WHERE key='heads'",
+    "an epoch that no hub would take": "UPDATE meta SET value=char(8) || value WHERE key='epoch'",
+}
+
+
+@pytest.mark.parametrize("checked", [True, False])
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_value_of_another_kind_than_was_written_keeps_nobody_from_starting(
+    what: str, checked: bool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One changed byte in a row's head makes its values something else. `checked`: whether SQLite looks, as at small files."""
+    epoch, before = filled(path)
+    put_in(path, STRANGE[what])
+    if not checked:
+        monkeypatch.setattr("agent.storage.database._QUICK_CHECK_BYTES", 0)
+    items, _ = taken_up(path, epoch, before)
+    kept = [item for item in before if item.lane != "aggregates"] if "chunk" in what or "lane" in what else before
+    assert {bytes(item.body) for item in kept} <= {bytes(item.body) for item in items}
+
+
+def put_in(path: Path, statement: str) -> None:
+    """Into a table what its own rules forbid."""
+    rules = ("SELECT name, sql FROM sqlite_master WHERE type='table'", "UPDATE sqlite_master SET sql=? WHERE name=?")
+    with sqlite3.connect(path) as connection:
+        tables = connection.execute(rules[0]).fetchall()
+    for number, turned in enumerate((lambda sql: sql.replace("STRICT", "").replace("NOT NULL", ""), str)):
+        connection.close()
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA writable_schema=ON")
+        if number:
+            connection.execute(statement)
+        connection.executemany(rules[1], [(turned(sql), name) for name, sql in tables])
+        connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_state_that_is_damaged_is_told(checked: bool, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(path)
+    put_in(path, "UPDATE asset_state SET state=NULL")
+    if not checked:
+        monkeypatch.setattr("agent.storage.database._QUICK_CHECK_BYTES", 0)
+    box = open_outbox(path)
+    assert (box.saved_states(), box.lost_states, box.database.salvaged is not None) == ({}, ["rig-1"], checked)
+    shut(box)
+
+
 @pytest.mark.parametrize("suffix", ["", "-wal", ".tail"])
 def test_a_flipped_byte_anywhere_loses_little_and_starts_all_the_same(suffix: str, path: Path, tmp_path: Path) -> None:
     epoch, before = filled(path)
@@ -197,6 +264,62 @@ def test_a_torn_last_block_is_taken_for_damage_for_its_number_may_have_been_seen
     assert len(before) - 4 <= len(items) < len(before)
 
 
+@pytest.mark.parametrize("arrived", [{0}, {1}, {2}, {0, 1}, {0, 2}, {1, 2}])
+def test_after_a_power_cut_in_a_write_of_several_blocks_what_is_stored_next_stays(
+    arrived: set[int], path: Path, tmp_path: Path
+) -> None:
+    """The commit that was cut off was none. The next has its number, and must not be joined with what is left of it."""
+    box = open_outbox(path, tail_blocks=16)
+    box.append([alert(1)], stamp(1))
+    cut_off = copy_files(path, tmp_path / "cut off")
+    tail = cut_off.with_suffix(".tail")
+    before = bytearray(tail.read_bytes())
+    box.append([evidence_of(3 * 1000)], stamp(2))
+    after = path.with_suffix(".tail").read_bytes()
+    changed = [i for i in range(0, len(before), BLOCK) if before[i : i + BLOCK] != after[i : i + BLOCK]]
+    assert len(changed) == 3
+    for at in (changed[i] for i in arrived):
+        before[at : at + BLOCK] = after[at : at + BLOCK]
+    tail.write_bytes(before)
+    drop(box)
+
+    box = open_outbox(cut_off)
+    assert [item.at for item in box.pending(10, 10**6)] == [stamp(1)]
+    box.append([alert(2)], stamp(3))
+    items = box.pending(10, 10**6)
+    again = open_outbox(copy_files(cut_off, tmp_path / "again"))
+    assert (again.database.salvaged, again.pending(10, 10**6)) == (None, items)
+    shut(again)
+    drop(box)
+
+
+@pytest.mark.parametrize("arrived", [{0}, {1}])
+def test_a_power_cut_in_a_write_takes_no_number_back_that_the_hub_has_seen(
+    arrived: set[int], path: Path, tmp_path: Path
+) -> None:
+    """What the newest record holds is confirmed, and yet it alone knows which numbers have been given."""
+    box = open_outbox(path, tail_blocks=4)
+    for commit in ([alert(1)], [evidence_of(1500)]):
+        box.append(commit, stamp(1))
+        box.acknowledge(box.epoch, dict.fromkeys(LANES, 1))
+    cut_off = copy_files(path, tmp_path / "cut off")
+    tail = cut_off.with_suffix(".tail")
+    before = bytearray(tail.read_bytes())
+    box.append([evidence_of(1501)], stamp(2))  # two blocks: there is one left
+    after = path.with_suffix(".tail").read_bytes()
+    changed = [i for i in range(0, len(before), BLOCK) if before[i : i + BLOCK] != after[i : i + BLOCK]]
+    if len(changed) == 2:
+        for at in (changed[i] for i in arrived):
+            before[at : at + BLOCK] = after[at : at + BLOCK]
+        tail.write_bytes(before)
+    drop(box)
+    box = open_outbox(cut_off)
+    assert box.database.salvaged is None
+    box.append([evidence(3)], stamp(3))
+    assert [item.seq for item in box.pending(10, 10**6) if item.at == stamp(3)] == [2]
+    shut(box)
+
+
 def test_damage_found_while_running_ends_in_an_error_and_the_next_start_deals_with_it(path: Path) -> None:
     epoch, before = filled(path)
     box = open_outbox(path)
@@ -216,6 +339,24 @@ def test_damage_found_while_running_ends_in_an_error_and_the_next_start_deals_wi
     assert told is not None
     assert "damage was found while running" in told.reason
     assert not path.with_name("outbox.db.suspect").exists()
+
+
+def test_a_torn_page_behind_the_first_is_damage_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.storage.database._QUICK_CHECK_BYTES", 0)  # as with a large file
+    box = open_outbox(path)
+    vectors = np.random.default_rng(1).bytes(3000)
+    box.append([alert(1)], stamp(), {f"rig-{n:02}": msgspec.structs.replace(STATE, vectors=vectors) for n in range(20)})
+    items, epoch = box.pending(10, 10**6), box.epoch
+    shut(box)
+    page = path.read_bytes().rindex(b"rig-10(\xb5/\xfd") // 4096
+    overwrite(path, page * 4096, b"\x7f" * 8)
+    box = open_outbox(path)
+    with pytest.raises(DamagedError, match="the next start sets it aside"):
+        box.saved_states()
+    drop(box)
+    _, told = taken_up(path, epoch, items)
+    assert told is not None
+    assert "damage was found while running" in told.reason
 
 
 def test_a_start_that_is_cut_off_while_it_salvages_begins_again(path: Path) -> None:

@@ -171,6 +171,36 @@ def test_an_error_of_the_disk_under_the_tail_is_held_like_a_full_one(outbox_path
     shut(box)
 
 
+def test_what_is_held_is_stored_by_an_agent_that_is_stopped_just_after_there_was_room_again(outbox_path: Path) -> None:
+    """Somebody makes room, and starts the service anew at once: before the next of the tries that come every few seconds."""
+    device = Device(outbox_path)
+    good = device.database.tail._descriptor
+    device.database.tail._descriptor = os.open(outbox_path.with_suffix(".tail"), os.O_RDONLY)  # each write fails
+    device.committer.take(Burst("plant"), [sensor_fault()])
+    assert device.holding.trouble
+    os.close(device.database.tail._descriptor)
+    device.database.tail._descriptor = good
+    device.clock.now_s += 1
+    device.committer.close()
+    assert (device.holding.trouble, device.holding.held_items) == ("", 0)
+    assert [item.kind for item in device.outbox.pending(10, 10**6)] == ["sensor_fault"]
+    device.database.close()
+
+
+def test_what_is_lost_with_an_agent_that_stops_while_the_disk_refuses_is_logged(
+    outbox_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = Device(outbox_path)
+    device.database.connection.execute("PRAGMA query_only=1")
+    good, device.database.tail._descriptor = device.database.tail._descriptor, os.open(outbox_path, os.O_RDONLY)
+    device.committer.take(Burst("plant"), [sensor_fault()])
+    device.committer.close()
+    assert "1 items that the disk has not taken are lost" in caplog.text
+    os.close(device.database.tail._descriptor)
+    device.database.tail._descriptor = good
+    device.database.close()
+
+
 CONFIG = """\
 [device]
 id = "dev-1"

@@ -42,6 +42,16 @@ def test_it_closes_once_nothing_bad_has_come_for_a_while() -> None:
     assert monitor.tick(at(100)) == []
 
 
+def test_a_restart_goes_on_with_a_fault_that_is_open() -> None:
+    before, after = LinkMonitor(), LinkMonitor()
+    (opened,) = before.heard(torn(), at(0))
+    after.resume(before.open, at(100).mono_ns)
+    assert after.heard(torn(), at(105)) == []
+    assert after.tick(at(105 + CALM_S)) == []
+    (closed,) = after.tick(at(105.1 + CALM_S))
+    assert (closed.fault_id, closed.closed_ns) == (opened.fault_id, at(105.1 + CALM_S).wall_ns)
+
+
 def test_each_source_has_a_fault_of_its_own_and_the_next_one_is_another() -> None:
     monitor = LinkMonitor()
     (first,), (other,) = monitor.heard(torn("line"), at(0)), monitor.heard(torn("bus"), at(0))

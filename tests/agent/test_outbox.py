@@ -131,12 +131,13 @@ def test_states_are_kept_beside_the_items_and_the_last_one_counts(path: Path) ->
     shut(again)
 
 
-def test_a_state_that_cannot_be_read_is_left_out(outbox: Outbox) -> None:
+def test_a_state_that_cannot_be_read_is_left_out_and_told(outbox: Outbox) -> None:
     good = SavedState(spec_hash="0" * 16, vectors=b"", done=False)
     outbox.append([], stamp(), {"good": good, "bad": good})
     bad = pack(msgspec.msgpack.encode({"done": "maybe"}))
     outbox.database.connection.execute("UPDATE asset_state SET state=? WHERE asset='bad'", (bad,))
     assert outbox.saved_states() == {"good": good}
+    assert outbox.lost_states == ["bad"]
 
 
 # --- space --------------------------------------------------------------------------------------------------------
@@ -247,6 +248,20 @@ def test_what_the_hub_has_of_a_chunk_is_neither_merged_nor_evicted_nor_counted(p
     merged = next(item for item in items if item.lane == "aggregates")
     assert (merged.kind, merged.first_seq) == ("rollup", 5)
     assert box.backlog_items == len(items)
+    shut(box)
+
+
+@pytest.mark.parametrize("lane", ["aggregates", "evidence"])
+def test_a_damaged_chunk_that_gives_way_is_counted_no_more(lane: str, path: Path) -> None:
+    box = open_outbox(path, MB)
+    box.append([*(noisy(n) for n in range(30)), *(noisy_evidence(n, 100) for n in range(30))], stamp())
+    box.close()  # into the database, a chunk of each lane
+    box.database.connection.execute("UPDATE chunks SET data=zeroblob(length(data)) WHERE lane=?", (lane,))
+    for n in range(400):
+        box.append([noisy(n, f"rig-{i}") for i in range(20)], stamp(n))
+    while batch := box.pending(500, 512 * 1024):
+        box.acknowledge(box.epoch, {item.lane: item.seq for item in batch})
+    assert (box.backlog_items, box.backlog_bytes) == (0, 0)
     shut(box)
 
 

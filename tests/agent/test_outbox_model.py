@@ -33,7 +33,7 @@ from tests.agent.outboxes import copy_files, drop, open_outbox, shut
 from tests.builders import aggregate, alert, evidence, health, sensor_fault, stamp
 
 BUDGET = 200_000
-TAIL_BLOCKS = 4
+TAIL_BLOCKS = 6
 BODIES = st.one_of(
     st.builds(alert, st.integers(0, 99)),
     st.builds(sensor_fault, st.integers(0, 99)),
@@ -144,7 +144,26 @@ class OutboxModel(RuleBasedStateMachine):
             tail.write_bytes(before[:at] + after[at : at + kept] + before[at + kept :])
         self.reopen(copy, items)
 
-    def reopen(self, copy: Path, items: list[Item]) -> None:
+    @rule(seed=st.integers(0, 10**6), arrived=st.sets(st.integers(0, 2)))
+    def crash_in_a_write_of_several_blocks(self, seed: int, arrived: set[int]) -> None:
+        """Whole blocks reached the disk, in any order: where some are missing, nothing of the commit was ever there."""
+        copy = copy_files(self.path, next(self.lives))
+        tail, window = copy.with_suffix(".tail"), noisy(seed, 2500)
+        before, items = tail.read_bytes(), self.items()
+        self.at_s += 1
+        self.box.append([window], stamp(self.at_s))
+        after = self.path.with_suffix(".tail").read_bytes()
+        changed = [i for i in range(0, len(before), BLOCK) if before[i : i + BLOCK] != after[i : i + BLOCK]]
+        if copy_is_current(copy, self.path):
+            assert len(changed) == 3
+            torn = bytearray(before)
+            for at in (changed[i] for i in arrived):
+                torn[at : at + BLOCK] = after[at : at + BLOCK]
+            tail.write_bytes(torn)
+        self.reopen(copy, items, window)
+        assert not self.box.database.salvaged
+
+    def reopen(self, copy: Path, items: list[Item], written: Body | None = None) -> None:
         drop(self.box)
         self.path = copy
         self.box = open_outbox(self.path, BUDGET, TAIL_BLOCKS)
@@ -154,7 +173,8 @@ class OutboxModel(RuleBasedStateMachine):
         if self.box.epoch != self.epoch:
             self.taken_up(items)
         elif any(map(self.cut_off, self.items())):  # all of the block was there
-            self.made["alerts"].append(alert(77))
+            body = written or alert(77)
+            self.made[LANE_OF[KIND_OF[type(body)]]].append(body)
 
         self.at_s += 1
 

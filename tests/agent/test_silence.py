@@ -37,6 +37,29 @@ def test_silence_opens_one_fault_and_the_next_reading_closes_it() -> None:
     assert monitor.open == []
 
 
+def test_a_restart_goes_on_with_a_fault_that_is_open_until_the_next_reading() -> None:
+    before = SilenceMonitor()
+    (opened,) = before.tick([_watch(heard_ns=_T0)], _at(_T0 + _HOUR_NS))
+    watch, monitor, started_ns = _watch(), SilenceMonitor(), _T0 + 2 * _HOUR_NS
+    watch.windower.resume(_T0, started_ns)
+    monitor.resume(before.open, {"pump-1": watch})
+    for after_s in (0, 1, 3600):
+        assert monitor.tick([watch], _at(started_ns + after_s * NS_PER_S)) == []
+    assert monitor.open == [opened]
+    watch.windower.add(0, _T0 + NS_PER_S, 5.0, now_ns=started_ns + _HOUR_NS + 1)
+    (closed,) = monitor.tick([watch], _at(started_ns + _HOUR_NS + 2))
+    assert closed.fault_id == opened.fault_id
+    assert closed.closed_ns is not None
+
+
+def test_a_fault_of_an_asset_that_is_watched_no_more_closes() -> None:
+    before, after = SilenceMonitor(), SilenceMonitor()
+    (opened,) = before.tick([_watch(heard_ns=_T0)], _at(_T0 + _HOUR_NS))
+    after.resume(before.open, {})
+    (closed,) = after.tick([], _at(_T0 + 2 * _HOUR_NS))
+    assert (closed.fault_id, after.open) == (opened.fault_id, [])
+
+
 def test_an_asset_that_was_never_heard_is_silent_but_no_fault() -> None:
     watch = _watch()
     assert is_silent(watch, _T0)

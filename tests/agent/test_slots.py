@@ -46,6 +46,25 @@ def test_a_device_without_slots_starts_on_the_baseline(tmp_path: Path) -> None:
     assert (device.served, device.n_served) == ((None, None), 1)
 
 
+def test_files_that_the_disk_cannot_read_keep_nobody_from_starting(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = {f"{device.slots.of('rig').active.sha256}.bundle"}
+    read = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path.name in bad:
+            raise OSError(5, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    device.restart()
+    device.updater.resume()
+    assert device.served[0] == "rig-v1"
+    bad.add("slots.json")
+    device.restart()
+    device.updater.resume()
+    assert device.served == (None, None)
+
+
 @pytest.mark.parametrize("how", ["flip", "cut", "empty", "gone"])
 def test_a_damaged_active_bundle_gives_way_to_the_last_good_one_and_is_fetched_anew(how: str, device: Device) -> None:
     damage(device, "active", how=how)

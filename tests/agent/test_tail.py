@@ -41,6 +41,25 @@ def test_a_record_of_which_a_part_was_written_over_is_no_more(tmp_path: Path) ->
     assert (found.records, found.torn) == ([record(2)], False)
 
 
+@pytest.mark.parametrize("arrived", [{0}, {1}, {2}, {0, 1}, {0, 2}, {1, 2}])
+def test_what_a_power_cut_left_of_a_record_is_no_part_of_the_next_one(arrived: set[int], tmp_path: Path) -> None:
+    """Its number is given again."""
+    path = tmp_path / "tail"
+    whole = bytearray(written(path, (0, record(1)), (1, record(2, 2 * ROOM + 9))))
+    for part in {0, 1, 2} - arrived:
+        whole[(1 + part) * BLOCK : (2 + part) * BLOCK] = bytes(BLOCK)
+    path.write_bytes(whole)
+    found = scan(path.read_bytes())
+    assert (found.records, found.torn, found.unfinished) == ([record(1)], False, [1 + part for part in sorted(arrived)])
+    again = scan(written(path, (1, record(2))))
+    assert (again.records, again.torn) == ([record(1), record(2)], False)
+    tail = Tail(path, 8)
+    tail.erase(again.unfinished)
+    tail.write(1, 2, encode_record(record(2, 2 * ROOM + 9)))
+    tail.close()
+    assert scan(path.read_bytes()).records == [record(1), record(2, 2 * ROOM + 9)]
+
+
 def test_what_counts_is_what_the_newest_says_and_a_gap_in_it_is_noticed() -> None:
     records = [record(1), record(2), record(4, floor=2)]
     assert counting(records) == ([record(2), record(4, floor=2)], True)

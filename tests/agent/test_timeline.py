@@ -74,7 +74,7 @@ def test_a_hub_that_nearly_agrees_vouches_for_the_clock_and_moves_nothing() -> N
     assert (mark.source, mark.after_ns - mark.before_ns, mark.error_ns) == ("hub", 0, 410 * MS)
 
 
-@pytest.mark.parametrize(("synced", "hub_ns"), [(True, T0_NS + NS_PER_S * 3600), (False, 7 * NS_PER_S)])
+@pytest.mark.parametrize(("synced", "hub_ns"), [(True, T0_NS + NS_PER_S * 3600), (False, 7 * NS_PER_S), (False, 2**63)])
 def test_the_hub_s_time_is_not_taken_beside_a_time_server_nor_where_it_is_absurd(synced: bool, hub_ns: int) -> None:
     made = timeline(synced=synced)
     made.attest(hub_ns, UP_NS, MS)

@@ -53,6 +53,13 @@ def test_any_number_gets_a_score_from_nought_to_one(values: list[float]) -> None
     assert all(0.0 <= detector.update(value) <= 1.0 for value in values)
 
 
+@pytest.mark.parametrize("tiny", [1e-300, 5e-324, -1e-290])
+def test_a_step_far_smaller_than_any_before_is_not_odd(tiny: float) -> None:
+    """Where a channel mostly rests, its law begins at the first gap, and this one is hundreds of decades below."""
+    detector, _ = served([0.0] * 20 + [50.0] + [0.0] * WARM_UP)
+    assert detector.update(tiny) == 0.0
+
+
 @settings(max_examples=25, deadline=None)
 @given(values=ANY, cut=st.integers(0, 170))
 def test_after_a_restart_from_its_memory_it_scores_as_if_it_had_gone_on(values: list[float], cut: int) -> None:

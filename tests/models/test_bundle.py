@@ -16,6 +16,7 @@ from models.bundle.archive import Golden, digest, pack_bundle, read_bundle
 from models.bundle.manifest import Tail
 from models.bundle.selftest import Sizes, load_detector, self_test
 from models.errors import BundleCorrupt, BundleError, BundleIncompatible, SelfTestFailed
+from models.features.drift import FleetDrift
 from models.runtime import Int8Model
 from tests.builders import DATA, BundleParts, bundle, rig, tiny_model, wrong_golden
 
@@ -108,6 +109,27 @@ def test_a_manifest_out_of_bounds_is_refused(changes: dict[str, Any]) -> None:
 def test_golden_vectors_that_do_not_fit_the_manifest_are_refused(golden: Golden, says: str) -> None:
     with pytest.raises(BundleCorrupt, match=says):
         read_bundle(BundleParts(golden=golden).pack())
+
+
+TAIL = Tail(quantiles=[0.0, 1.0, 2.0], threshold=2.0, p_threshold=0.2, scale=0.4, shape=0.2, n=60)
+
+
+@pytest.mark.parametrize(
+    "tail", [{"scale": 0.0}, {"shape": 0.0}, {"p_threshold": 0.0}, {"quantiles": []}, {"quantiles": [2.0, 1.0]}], ids=str
+)
+def test_a_fleet_s_distribution_that_no_p_value_can_be_told_from_is_refused(tail: dict[str, Any]) -> None:
+    """The golden vectors do not show it: it would end the agent with the first window, and with each one after a restart."""
+    assert read_bundle(bundle(calibration="fleet", fleet_tail=TAIL)).manifest.fleet_tail == TAIL
+    with pytest.raises(BundleCorrupt, match="no distribution"):
+        read_bundle(bundle(calibration="fleet", fleet_tail=msgspec.structs.replace(TAIL, **tail)))
+
+
+@pytest.mark.parametrize("scale", [[[0.0] * 18] * 4, [[0.0] * 17] * 5, []])
+def test_a_fleet_s_drift_of_another_shape_is_refused(scale: list[list[float]]) -> None:
+    drift = FleetDrift(scale=[[0.0] * 18] * 5, wander=[0.0] * 18)
+    assert read_bundle(bundle(fleet_drift=drift)).manifest.fleet_drift == drift
+    with pytest.raises(BundleCorrupt, match="5 horizons"):
+        read_bundle(bundle(fleet_drift=msgspec.structs.replace(drift, scale=scale)))
 
 
 def test_unknown_keys_of_a_newer_hub_are_tolerated() -> None:

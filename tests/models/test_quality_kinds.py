@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -17,7 +18,7 @@ from models.contract.profile import Channel, Profile, Redundant
 from models.detectors.quality import CleanWindow, QualityControl, QualityMemory
 from models.raw_window import RawWindow
 from models.windows import Windower
-from tests.builders import T0_NS, plain
+from tests.builders import T0_NS, plain, raw_window
 
 RATE_HZ, WINDOW_S = 5.0, 10.0
 N = round(RATE_HZ * WINDOW_S)
@@ -202,7 +203,32 @@ def test_a_clock_that_was_set_back_hides_no_fault(case: Case) -> None:
 def test_memory_of_another_profile_is_not_taken() -> None:
     quality = QualityControl(plain("x"))
     quality.resume(learned().memory())
-    assert quality.memory() == QualityControl(plain("x")).memory()
+    memory, fresh = quality.memory(), QualityControl(plain("x")).memory()
+    assert msgspec.msgpack.encode(memory) == msgspec.msgpack.encode(fresh)  # with NaN in it, which equals nothing
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_channel_that_comes_later_is_learned_and_hides_no_fault_of_the_others(restarted: bool) -> None:
+    """An optional one, fitted after what is usual had been learned."""
+    profile = plain(Channel(name="x"), Channel(name="late", optional=True), window_s=20.0, max_gap_s=3.0)
+    quality = QualityControl(profile)
+
+    def window(number: int, late: float, spread: Sequence[float] = (1, 1)) -> CleanWindow:
+        rng = np.random.default_rng(number)
+        values = np.array([50, late]) + np.array(spread) * rng.standard_normal((20, 2))
+        return quality.clean(raw_window(*values.T.tolist(), start_s=number * 20.0, window_s=20.0))
+
+    for number in range(30):
+        assert window(number, late=math.nan).findings == []
+    if restarted:
+        memory, quality = quality.memory(), QualityControl(profile)
+        quality.resume(msgspec.msgpack.decode(msgspec.msgpack.encode(memory), type=QualityMemory))
+    for number in range(30, 130):
+        assert window(number, late=20.0).findings == []
+    assert [window(number, 20.0, (20, 1)).faults for number in (130, 131)][1] == [("x", "noise")]
+    for number in range(132, 140):
+        window(number, late=20.0)
+    assert [window(number, 20.0, (1, 20)).faults for number in (140, 141)][1] == [("late", "noise")]
 
 
 def test_a_sensor_that_sticks_within_a_window_has_no_spikes_in_the_part_before() -> None:
