@@ -354,7 +354,8 @@ class App:
     def status(self) -> dict[str, Any]:
         """How the device is, as JSON-able values."""
         shown = {"page": self._page.state()} if self._page is not None else {}
-        return {**self._report.status(self._clock.now(), self._uplink), "actions": self._actions.status(), **shown}
+        status = self._report.status(self._clock.now(), self._uplink)
+        return {**status, "clock_source": self._clock.source, "actions": self._actions.status(), **shown}
 
 
 def make_link(url: str, timeout_s: float, identity: Identity) -> HttpHubLink:

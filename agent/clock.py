@@ -12,7 +12,7 @@ from typing import Final
 
 from agent.timeline import STEP_S, Timeline
 from models.contract.clock import NS_PER_S, Stamp
-from models.contract.items import ClockMark
+from models.contract.items import ClockMark, ClockSource
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _TIMEX_BYTES: Final = 512  # more than struct timex on any ABI; zeroed, so modes=0: a question, not a command
@@ -57,6 +57,11 @@ class SystemClock:
     @property
     def boot_id(self) -> str:
         return self._boot_id
+
+    @property
+    def source(self) -> ClockSource:
+        """Who vouches for the time: see `Timeline`."""
+        return self._timeline.source
 
     def now(self) -> Stamp:
         """See `models.contract.clock.Stamp`."""

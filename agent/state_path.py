@@ -14,7 +14,7 @@ def state_dir_of(config_path: Path) -> Path:
         with config_path.open("rb") as file:
             return config_path.parent / str(tomllib.load(file)["device"]["state_dir"])
     except FileNotFoundError:
-        raise ConfigError(str(config_path), "no such file; name the device's configuration with --config") from None
+        raise ConfigError(str(config_path), "no such file; --config says where yours is") from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(str(config_path), f"cannot be read: {error}") from None
     except (KeyError, TypeError):

@@ -31,7 +31,11 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Learn the machine's normal from the first ROWS rows; they are taken to be good running.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write a CSV with a line for each row. Default: standard output.")
-@click.option("--profile", "profile_name", help="Use this profile's channels and windows. Default: made from the file.")
+@click.option(
+    "--profile",
+    "profile_name",
+    help="Use this profile's channels and windows: a built-in one, or NAME.toml in this folder. Default: made from the file.",
+)
 @click.option("--bundle", type=click.Path(path_type=Path), help="Let this model decide. Default: the baseline detector.")
 @click.option("--window", "window_s", type=_POSITIVE, metavar="S", help="Window length. Default: 20 rows.")
 @click.option("--hop", "hop_s", type=_POSITIVE, metavar="S", help="From window to window. Default: one row.")

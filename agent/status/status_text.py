@@ -101,7 +101,9 @@ def _outbox_lines(status: Mapping[str, Any], now_ns: int) -> Iterator[str]:
     if survival["oldest"]:
         yield f"  oldest unsent: {survival['oldest']['kind'].replace('_', ' ')}, {span(survival['oldest']['age_s'])} old"
     yield from _alone_lines(survival)
-    if not status["clock_synced"]:
+    if status.get("clock_source") == "hub":
+        yield "  clock: by the hub's time; no time server is heard"
+    elif not status["clock_synced"]:
         yield "  ! clock: no time server has set it yet; times are provisional"
     yield from _hub_lines(status["hub"], now_ns)
 

@@ -415,10 +415,9 @@ class Outbox:
     def _replace(self, rows: Sequence[Row], *, merge: bool, at: Stamp) -> None:
         """Put what stands for the items of `rows` that wait in their place; of what the hub has, nothing is left."""
         lane = rows[0].lane
-        items = [item for row in rows for item in self._chunks.items_of(row) if item.seq > self._books.acked[lane]]
-        n_counted = sum(
-            self._chunks.waiting_in(row, self._books.acked[lane]) for row in rows
-        )  # of a damaged one, more than is left
+        acked = self._books.acked[lane]
+        items = [item for row in rows for item in self._chunks.items_of(row) if item.seq > acked]
+        n_counted = sum(self._chunks.waiting_in(row, acked) for row in rows)  # of a damaged chunk, more than are left
         n_bytes = sum(row.n_bytes for row in rows)
         new = merge_windows(items, _FULL) if merge else [evict(items, _FULL, at, n_bytes)]
         for row in rows:

@@ -58,7 +58,7 @@ def inspect(model: bytes, profile: Profile, plan: Plan) -> Int8Model:
         has = f"{wanted} features" if plan.input == "features" else f"{sizes.n_samples} samples of {sizes.n_channels} channels"
         raise BundleIncompatible(
             f"the model takes {loaded.n_inputs} values {list(loaded.input.shape)}; profile {profile.name} has {has}: choose "
-            "--input, or change the profile's features, rate_hz or window_s"
+            "--input, or change the profile's features, rate_hz or window_s (--profiles-dir has those of your own)"
         )
     expected = loaded.n_inputs if plan.output == "reconstruction" else 1
     if loaded.n_outputs != expected:

@@ -59,5 +59,5 @@ def test_a_configuration_that_does_not_tell_it_is_refused(text: str, says: str, 
 
 
 def test_a_missing_configuration_says_how_to_name_one(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere\.toml: no such file; name the device's configuration with --config"):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: no such file; --config says where yours is"):
         state_dir_of(tmp_path / "nowhere.toml")

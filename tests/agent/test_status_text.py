@@ -123,6 +123,8 @@ def test_a_clock_that_nobody_has_set_and_items_that_the_hub_refuses_are_told() -
     hub = STATUS["hub"] | {"set_aside": 1}
     lines = list(status_lines(STATUS | {"clock_synced": False, "hub": hub}))
     assert "  ! clock: no time server has set it yet; times are provisional" in lines
+    by_hub = list(status_lines(STATUS | {"clock_synced": False, "clock_source": "hub", "hub": hub}))
+    assert "  clock: by the hub's time; no time server is heard" in by_hub
     assert lines[-1] == "  ! items that the hub refuses, set aside in the state directory's folder set-aside: 1"
 
 
