@@ -143,7 +143,7 @@ def devices(device: str | None, data: Path, as_json: bool) -> None:
             row["agent_version"],
             _lasts(row["survival"]),
             "CLONED" if row["cloned"] else row["state"],
-            ", ".join(f"{asset['asset']} ({asset['state']})" for asset in row["assets"]),
+            ", ".join(f"{asset['asset']} ({asset['state'].replace('_', ' ')})" for asset in row["assets"]),
         )
         for row in rows
     ]

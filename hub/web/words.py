@@ -21,6 +21,13 @@ UPTAKE: Final = {  # in order of urgency: what a device's state in a rollout is 
     "returned": "back at what ran before",
     "ahead": "still to come",
 }
+STATE_WORDS: Final = {  # in order of urgency: what the state of an asset is called
+    "alarm": "alarm",
+    "silent": "silent",
+    "commissioning": "learning",
+    "not_judged": "not judged",
+    "normal": "normal",
+}
 MAX_DECADES: Final = 6  # a p-value below 1e-6 rests on the fitted tail alone: it is not told apart further
 
 
@@ -48,7 +55,7 @@ _WORDS: Final = (
 def how_sure(p_value: float | None) -> HowSure:
     """`p_value` in (0, 1] as a word and as odds: 0.001 is "1 in 1,000 when healthy"."""
     if p_value is None or not 0 <= p_value <= 1:
-        return HowSure(0, "not judged yet", "")
+        return HowSure(0, "not judged at the moment", "")
     # 1e-12 takes away the rounding of log10(0.001) = -2.9999999999999996
     decades = MAX_DECADES if p_value <= 10**-MAX_DECADES else math.floor(-math.log10(p_value) + 1e-12)
     if decades < 2:  # one healthy window in ten is below 0.1: odds would only alarm people

@@ -30,7 +30,7 @@ def test_a_p_value_is_told_as_powers_of_ten_and_as_odds(p_value: float, decades:
 
 @pytest.mark.parametrize("p_value", [None, float("nan"), -0.1, 1.5])
 def test_what_is_no_p_value_is_not_judged(p_value: float | None) -> None:
-    assert how_sure(p_value).word == "not judged yet"
+    assert how_sure(p_value).word == "not judged at the moment"
 
 
 def test_smaller_p_values_never_sound_calmer() -> None:
