@@ -58,7 +58,7 @@ class Fleet:
             ),
             (self.n_assets, "All is well"),
         )
-        return next((sentence for holds, sentence in told if holds), "Devices are here, their assets are not yet")
+        return next((sentence for holds, sentence in told if holds), "Devices are here; what they watch is not said yet")
 
 
 @dataclass(frozen=True, slots=True)

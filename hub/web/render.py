@@ -70,7 +70,7 @@ class Templates:
             STATE_WORDS=words.STATE_WORDS,
             UPTAKE=words.UPTAKE,
         )
-        for name in ("size", "count", "percent", "label", "fault_name", "iso", "span", "day"):
+        for name in ("size", "count", "percent", "label", "fault_name", "iso", "span", "day", "exact", "rate", "unit"):
             self._environment.filters[name] = getattr(words, name)
 
     def page(self, template: str, status_code: int = 200, **values: Any) -> HTMLResponse:

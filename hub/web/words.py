@@ -80,6 +80,24 @@ def span(seconds: float) -> str:
     return f"{int(seconds // 86400):,} days"
 
 
+def exact(seconds: float) -> str:
+    """A length of time that somebody chose, nothing rounded away: 10 s, 2 min, 90 s, 2 h."""
+    for divisor, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * divisor and seconds % divisor == 0:
+            return f"{seconds / divisor:g} {unit}"
+    return f"{seconds:g} s"
+
+
+def rate(hz: float) -> str:
+    """How often something is sampled: 5 Hz; what comes less than once a second, as "one each 60 s"."""
+    return f"{hz:g} Hz" if hz >= 1 else f"one each {exact(float(f'{1 / hz:.6g}'))}"
+
+
+def unit(ascii_unit: str) -> str:
+    """A profile's ASCII unit as people write it."""
+    return {"degC": "°C", "m3/h": "m³/h", "m3": "m³"}.get(ascii_unit, ascii_unit)
+
+
 def since(then_ns: int | None, now_ns: int) -> str:
     """How long `then_ns` is ago; a moment in the future (a device's clock ahead of the hub's) counts as now."""
     return "unknown" if then_ns is None else span((now_ns - then_ns) / NS_PER_S)

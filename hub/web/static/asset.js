@@ -143,7 +143,7 @@
     const before = channelsPlace.childElementCount;
     channelsPlace.style.minHeight = before ? `${channelsPlace.clientHeight}px` : ""; // the page must not jump while it is drawn anew
     channelsPlace.replaceChildren();
-    place.classList.toggle("empty", !data.t.length);
+    place.classList.toggle("nothing-drawn", !data.t.length);
     document.getElementById("plot-legend").hidden = !data.t.length;
     if (!data.t.length) {
       place.textContent = query.has("span") ? "The lake has no windows of this asset yet." : "The lake has no windows of this asset in this time.";
