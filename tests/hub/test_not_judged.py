@@ -34,48 +34,53 @@ class Watched:
         self._device: SimulatedDevice = client.enrolled()
         self._n = 0
 
-    def says(self, state: str, p: float | None, profile: str = "pump", starts: int = 1) -> tuple[str, int | None]:
+    def says(
+        self, state: str, p: float | None, profile: str = "pump", starts: int = 1, up_s: float = 60.0, normal_s: float = 60.0
+    ) -> tuple[str, int | None]:
         """What the hub tells of the asset after another check-in: its state, and since when."""
         self._n += 1
-        report = AssetReport(asset="p1", profile=profile, spec_hash=SPEC, state=state, p_value=p, since_ns=7)  # type: ignore[arg-type]
-        body = self._device.checkin(assets=[report], starts=starts, at_ns=NOW_NS + self._n)
+        at_ns = NOW_NS + self._n
+        since_ns = at_ns - int(normal_s * 10**9)
+        report = AssetReport(asset="p1", profile=profile, spec_hash=SPEC, state=state, p_value=p, since_ns=since_ns)  # type: ignore[arg-type]
+        body = self._device.checkin(assets=[report], starts=starts, at_ns=at_ns, uptime_s=up_s)
         assert self._client.http.post("/v1/checkin", content=body).status_code == 200
         [found] = self._client.get(f"/v1/devices/{self._device.device_id}")["assets"]
-        return found["state"], found["since_ns"]
+        return found["state"], None if found["since_ns"] == since_ns else found["since_ns"]
 
 
 def test_a_machine_that_rests_is_not_judged_since_the_hub_heard_so_and_then_is_again(judged: HubClient) -> None:
     pump = Watched(judged)
-    assert pump.says("normal", 0.4) == ("normal", 7)
+    assert pump.says("normal", 0.4) == ("normal", None)
     state, since_ns = pump.says("normal", None)
     assert state == "not_judged"
-    assert since_ns != 7  # which is when it was normal first: the hub has a time of its own
+    assert since_ns is not None  # not since when it is normal: the hub has a time of its own
     assert pump.says("normal", None) == ("not_judged", since_ns)
     assert judged.get("/v1/summary")["assets"] == {"not_judged": 1}
-    assert pump.says("normal", 0.4) == ("normal", 7)
+    assert pump.says("normal", 0.4) == ("normal", None)
 
 
-def test_the_first_word_after_a_start_tells_nothing_of_judging(judged: HubClient) -> None:
+def test_after_a_start_there_is_time_for_a_first_window_to_close(judged: HubClient) -> None:
     pump = Watched(judged)
-    assert pump.says("normal", None)[0] == "normal"  # its first window has not closed yet
-    assert pump.says("normal", None)[0] == "not_judged"
+    assert [pump.says("normal", None, up_s=up_s)[0] for up_s in (30, 90, 900)] == ["normal"] * 3
+    assert pump.says("normal", None, up_s=3700, normal_s=1800)[0] == "normal"  # it was commissioned half an hour ago
+    assert pump.says("normal", None, up_s=7200, normal_s=5300)[0] == "not_judged"
     assert pump.says("normal", None, starts=2)[0] == "not_judged"  # what was not judged before a start is not because of it
     assert pump.says("normal", 0.2, starts=3)[0] == "normal"
     assert pump.says("normal", None, starts=4)[0] == "normal"
 
 
 @pytest.mark.parametrize("state", ["commissioning", "alarm", "silent"])
-def test_other_states_stay_what_they_are_and_so_does_the_first_word_after_them(judged: HubClient, state: str) -> None:
+def test_other_states_stay_what_they_are(judged: HubClient, state: str) -> None:
     pump = Watched(judged)
     pump.says("normal", 0.4)
     assert pump.says(state, None)[0] == state
-    assert pump.says("normal", None)[0] == "normal"
-    assert pump.says("normal", None)[0] == "not_judged"
+    assert pump.says("normal", None)[0] == "normal"  # not known yet
+    assert pump.says("normal", None, up_s=3700, normal_s=3650)[0] == "not_judged"
 
 
 def test_a_profile_that_is_judged_by_readings_alone_is_not_called_unjudged(judged: HubClient) -> None:
     meter = Watched(judged)
-    assert [meter.says("normal", None, profile="meter")[0] for _ in range(3)] == ["normal"] * 3
+    assert [meter.says("normal", None, profile="meter", up_s=9000, normal_s=8000)[0] for _ in range(3)] == ["normal"] * 3
 
 
 def test_the_command_line_and_prometheus_say_so(judged: HubClient) -> None:
