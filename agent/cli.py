@@ -19,7 +19,15 @@ CONFIG = click.option(
 )  # fmt: skip
 
 
-@click.group()
+class _Commands(click.Group):
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """With whole sentences: cut off in the middle, as by default, most of them say nothing."""
+        found = [(name, self.commands[name].get_short_help_str(200)) for name in sorted(self.commands)]
+        with formatter.section("Commands"):
+            formatter.write_dl(found)
+
+
+@click.group(cls=_Commands)
 def agent() -> None:
     """Run and inspect the device's agent."""
 

@@ -54,8 +54,26 @@ _COMMANDS = {
 }
 
 
+_SECTIONS = {  # of `--help`, in the order in which one needs them
+    "The hub": ("init", "serve", "keys", "sign", "countersign"),
+    "Let devices in, and keep them out": ("token", "tokens", "device", "forget", "erase"),
+    "Look around": ("summary", "devices", "alerts", "sensor-faults", "ask", "query", "ledger", "quarantine", "lake", "audit"),
+    "Deal with alerts": ("acknowledge", "feedback", "note", "notify"),
+    "Models": ("dataset", "train", "training-runs", "triggers", "bundles", "rollout", "value"),
+    "Operators": ("user", "api-token"),
+}
+
+
 class _HubGroup(click.Group):
     """Its own commands, and those of the rooms above, which are imported when they are asked for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """In sections, each with its whole first sentence: a list of thirty, each cut off in the middle, tells nobody where to
+        look."""
+        for section, names in _SECTIONS.items():
+            found = [(name, command) for name in names if (command := self.get_command(ctx, name))]
+            with formatter.section(section):
+                formatter.write_dl([(name, command.get_short_help_str(200)) for name, command in found], col_max=16)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), *_COMMANDS]
@@ -143,7 +161,7 @@ def devices(device: str | None, data: Path, as_json: bool) -> None:
             row["agent_version"],
             _lasts(row["survival"]),
             "CLONED" if row["cloned"] else row["state"],
-            ", ".join(f"{asset['asset']} ({asset['state']})" for asset in row["assets"]),
+            ", ".join(f"{asset['asset']} ({asset['state'].replace('_', ' ')})" for asset in row["assets"]),
         )
         for row in rows
     ]

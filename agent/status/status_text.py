@@ -58,7 +58,7 @@ def status_line(status: Mapping[str, Any]) -> str:
 def _asset_line(name: str, asset: Mapping[str, Any], now_ns: int) -> str:
     mark = MARKS.get(asset["state"], "?")
     told = asset["since_ns"] and asset["state"] != "silent"  # since when it is silent, its fault tells
-    since = f" since {span((now_ns - asset['since_ns']) / 1e9)} ago" if told else ""
+    since = f" for {span((now_ns - asset['since_ns']) / 1e9)}" if told else ""
     learned = f"{asset.get('learns', 'windows')} {asset['commissioned']}"
     detail = f"p={asset['p_value']:.2g}" if asset["p_value"] is not None else learned
     if asset.get("rest"):

@@ -38,7 +38,6 @@ class Survey:
         self._kept_s = time.monotonic()
         self._stored, self._by_agent, self._by_all = DailyRate(), DailyRate(), DailyRate()
         self._noted_s = -1e9
-        self._lanes: dict[str, LaneBacklog] = {}
         self._heads: list[Item] = []
 
     def note(self, now_s: float) -> None:
@@ -46,7 +45,6 @@ class Survey:
         if now_s - self._noted_s < 10.0:
             return
         self._noted_s = now_s
-        self._lanes = {lane: LaneBacklog(items=items, bytes=size) for lane, (items, size) in self._outbox.by_lane().items()}
         self._heads = self._outbox.heads()
         self._stored.note(now_s, self._outbox.stored_bytes)
         for rate, total in ((self._by_agent, self._flash.process_bytes()), (self._by_all, self._flash.device_bytes())):
@@ -68,12 +66,13 @@ class Survey:
         return self._before + (self._flash.process_bytes() or 0)
 
     def report(self, at: Stamp) -> Survival:
-        """How things stand at `at`; what waits in which lane, and what is oldest, is as of the last `note`."""
+        """How things stand at `at`; what is oldest is as of the last `note`."""
+        lanes = {lane: LaneBacklog(items=items, bytes=size) for lane, (items, size) in self._outbox.by_lane().items()}
         free = max(0, self._outbox.max_bytes - self._outbox.backlog_bytes)
         per_day = self._stored.per_day
         waits = self._outbox.backlog_items > 0
         return Survival(
-            lanes=self._lanes if waits else {},
+            lanes=lanes,
             oldest=_oldest(self._heads, at) if waits else None,
             bytes_per_day=per_day and round(per_day),
             measured_s=round(self._stored.span_s),

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class AssetView(BaseModel):
-    """An asset as its device reported it at its last check-in."""
+    """An asset as its device reported it at its last check-in. `state`: commissioning, normal, alarm or silent; or not_judged,
+    which the hub infers where the device says normal and judges no window, as of a machine at rest;
+    then `since_ns` is when the hub heard so first."""
 
     asset: str
     profile: str

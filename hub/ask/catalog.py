@@ -76,7 +76,7 @@ VIEWS: Final[Mapping[ViewName, View]] = {
         {
             **_WHERE,
             **_ASSET,
-            "state": "as of now: alarm, silent, commissioning, normal",
+            "state": "as of now: alarm, silent, commissioning, not_judged (at rest or just started, as the hub infers), normal",
             "p_value": "of its latest window",
             "since": "since when it is in that state",
             "model": "what decides there; NULL = the baseline detector",

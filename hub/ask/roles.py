@@ -13,7 +13,7 @@ FAULTS: Final = frozenset(
 )
 VERDICTS: Final = frozenset({"confirm", "false-alarm", "maintenance", "unjudged"})
 SEVERITIES: Final = frozenset({"critical", "warning"})
-ASSET_STATES: Final = frozenset({"alarm", "silent", "commissioning", "normal"})
+ASSET_STATES: Final = frozenset({"alarm", "silent", "commissioning", "not_judged", "normal"})
 DEVICE_WORDS: Final = frozenset({"online", "offline", "suspended", "revoked"})
 EVENTS: Final[tuple[ViewName, ...]] = ("alerts", "sensor_faults", "windows")  # things that happen to entities
 ENTITIES: Final[Mapping[str, str]] = {  # thing: column

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, Table, bindparam, delete, insert, sel
 from hub.devices.cloned import record_cloned
 from hub.devices.heed import COLUMNS, heed
 from hub.devices.keys import DeviceKeptOut, UnknownDevice
+from hub.devices.not_judged import Heard, mark_not_judged
 from hub.state.schema import assets, bundle_failures, device_slots, devices
 from hub.state.upsert import upsert
 from models.contract.checkin import CheckIn, CheckInReply, DesiredSlots
@@ -112,7 +113,8 @@ class _Known:
         changed = {of: writers for of, writers in self._writers.items() if writers != self._rows[of].writers}
         if changed:
             self._connection.execute(_WRITERS, [{"of": of, "writers": writers} for of, writers in changed.items()])
-        _store(self._connection, self._fresh, self._now_ns)
+        heard = {of: _heard(self._rows[of].checkin, checkin, said) for of, (checkin, said) in self._fresh.items()}
+        _store(self._connection, self._fresh, heard, self._now_ns)
 
 
 def _profiles(checkin: CheckIn) -> list[str]:
@@ -151,7 +153,13 @@ _SAID: Final = (
 _WRITERS: Final = update(devices).where(devices.c.device_id == bindparam("of")).values(writers=bindparam("writers"))
 
 
-def _store(connection: Connection, fresh: Mapping[str, tuple[CheckIn, Row]], now_ns: int) -> None:
+def _heard(stored: Row | None, checkin: CheckIn, as_json: Row) -> Heard:
+    """`stored`: the check-in before. `as_json`: of this one, where a figure that is no number is None."""
+    same = stored is not None and (stored["epoch"], stored["starts"]) == (checkin.epoch, checkin.starts)
+    return Heard(checkin.at.wall_ns, as_json["uptime_s"] or 0.0, stored["assets"] if stored is not None and same else ())
+
+
+def _store(connection: Connection, fresh: Mapping[str, tuple[CheckIn, Row]], heard: Mapping[str, Heard], now_ns: int) -> None:
     if not fresh:
         return
     said = [
@@ -172,6 +180,7 @@ def _store(connection: Connection, fresh: Mapping[str, tuple[CheckIn, Row]], now
         of_slots = {(report["profile"], report["slot"]): report for report in as_json["slots"]}
         asset_rows += [{"device_id": device_id, **row} for row in of_assets.values()]
         slot_rows += [{"device_id": device_id, **row} for row in of_slots.values()]
+    asset_rows = mark_not_judged(connection, asset_rows, heard, now_ns)
     _replace(connection, assets, fresh.keys(), asset_rows)
     _replace(connection, device_slots, fresh.keys(), slot_rows)
     _store_failures(connection, {device_id: checkin for device_id, (checkin, _) in fresh.items()}, now_ns)

@@ -14,7 +14,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
@@ -34,6 +34,10 @@ UNLIKELY_P: Final = 0.05  # as the drift trigger has it (hub/training/watch.py)
 _MAX_INT: Final = 2**63 - 1
 _LATE_NS: Final = 3600 * 1_000_000_000
 DAY_NS: Final = 86_400 * 1_000_000_000
+_MERGED: Final = [
+    *("device_id", "epoch", "lane", "seq", "asset", "profile"),
+    *("n_windows", "n_readings", "commissioning", "alarm", "faulty", "start_ns", "end_ns"),
+]
 _EXTREMES: Final = {"first_seq": "min", "last_seq": "max"}
 Row = dict[str, Any]
 
@@ -140,9 +144,10 @@ def _merged(rollups: pa.Table) -> list[Row]:
     """Windows that a device merged: how unlikely each was is not known any more."""
     worst = rollups["worst"].to_pylist()
     days = _days(rollups).to_pylist()
-    rows = rollups.select(["profile", "n_windows", "n_readings", "commissioning", "alarm", "faulty", "start_ns", "end_ns"])
+    rows = rollups.select(_MERGED).to_pylist()
+    hulls = _hulls(rows)
     found = []
-    for row, score, day in zip(rows.to_pylist(), worst, days, strict=True):
+    for row, score, day in zip(rows, worst, days, strict=True):
         n, watching = row["n_windows"], score is not None and not row["commissioning"]
         found.append(
             {
@@ -153,11 +158,32 @@ def _merged(rollups: pa.Table) -> list[Row]:
                 "n_learning": n if row["commissioning"] else 0,
                 "n_faulty": n if row["faulty"] else 0,
                 "n_alarm": n if row["alarm"] and not row["commissioning"] else 0,
-                "watched_ns": min(max(0, row["end_ns"] - row["start_ns"]), n * DAY_NS) if watching else 0,
+                "watched_ns": min(_merged_ns(row, hulls), n * DAY_NS) if watching else 0,
                 "n_readings": row["n_readings"],
             }
         )
     return found
+
+
+def _merged_ns(row: Row, hulls: Mapping[tuple[Any, ...], list[int]]) -> int:
+    """How long the group's windows took: its span, but no more than its share of the windows of its asset in the same rollup.
+    A machine that runs, rests and runs again has windows at rest in a group of their own, in the midst of that span."""
+    n_all, start_ns, end_ns = hulls[_asset_of(row)]
+    share_ns = (end_ns - start_ns) * int(row["n_windows"]) // max(1, n_all)
+    return max(0, min(int(row["end_ns"] - row["start_ns"]), share_ns))
+
+
+def _hulls(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[int]]:
+    """By rollup and asset: how many windows, from when, to when."""
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for row in rows:
+        hull = found.setdefault(_asset_of(row), [0, row["start_ns"], row["end_ns"]])
+        hull[:] = hull[0] + row["n_windows"], min(hull[1], row["start_ns"]), max(hull[2], row["end_ns"])
+    return found
+
+
+def _asset_of(row: Row) -> tuple[Any, ...]:
+    return row["device_id"], row["epoch"], row["lane"], row["seq"], row["asset"]
 
 
 def first_scores(aggregates: pa.Table) -> tuple[np.ndarray, np.ndarray]:

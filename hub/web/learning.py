@@ -88,7 +88,7 @@ class _Facts:
 
 
 def read_models(connection: Connection) -> tuple[ModelView, ...]:
-    """One view for each profile that has an asset, a bundle or a decision, by name."""
+    """One view for each profile that has an asset, a bundle or a decision: those with a model of theirs first, by name."""
     decided = {row.profile: row for row in connection.execute(select(fleet_bundles))}
     current = [row.bundle_id for row in decided.values() if row.bundle_id]
     facts = _Facts(
@@ -100,7 +100,8 @@ def read_models(connection: Connection) -> tuple[ModelView, ...]:
         failed=set(connection.execute(select(rollouts.c.bundle_id).where(rollouts.c.state.in_(FAILED))).scalars()),
         runs=_latest_runs(connection),
     )
-    return tuple(_model(profile, facts) for profile in sorted({*facts.published, *decided, *facts.n_devices}))
+    views = (_model(profile, facts) for profile in sorted({*facts.published, *decided, *facts.n_devices}))
+    return tuple(sorted(views, key=lambda view: not view.versions))
 
 
 def _model(profile: str, facts: _Facts) -> ModelView:

@@ -16,12 +16,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, String, and_, case, cast, func, select, tuple_
 from sqlalchemy.sql.elements import ColumnElement
 
+from hub.devices.not_judged import NOT_JUDGED
 from hub.ledger.ranges import Seen, size
 from hub.state.schema import alerts, assets, bundles, device_slots, devices, ledger, sensor_faults
 from hub.web.alert_rows import Share, top_channels
 from hub.web.words import count
 
-STATES: Final = ("alarm", "silent", "commissioning", "normal")  # in order of urgency
+STATES: Final = ("alarm", "silent", "commissioning", NOT_JUDGED, "normal")  # in order of urgency
 MAX_TILES: Final = 120  # a screenful is for a glance: beyond this the most urgent are shown and the rest is counted
 
 
@@ -43,24 +44,28 @@ class Fleet:
     @property
     def headline(self) -> str:
         """The fleet in one sentence, the most urgent thing first."""
-        states = self.states
-        if states["alarm"]:
-            return f"{count(states['alarm'], 'asset needs', 'assets need')} attention"
-        if self.n_silent_devices:
-            return f"{count(self.n_silent_devices, 'device has', 'devices have')} gone silent"
-        if states["silent"]:
-            return f"{count(states['silent'], 'asset sends', 'assets send')} no readings"
-        if self.n_faults:
-            return f"The machines are well; {count(self.n_faults, 'sensor is', 'sensors are')} at fault"
-        if states["commissioning"] and not states["normal"]:
-            return "Learning what normal looks like"
-        return "All is well" if self.n_assets else "Devices are here, their assets are not yet"
+        n = self.states
+        learning_only = not n["normal"] and not n[NOT_JUDGED]
+        told = (
+            (n["alarm"], f"{count(n['alarm'], 'asset needs', 'assets need')} attention"),
+            (self.n_silent_devices, f"{count(self.n_silent_devices, 'device has', 'devices have')} gone silent"),
+            (n["silent"], f"{count(n['silent'], 'asset sends', 'assets send')} no readings"),
+            (self.n_faults, f"The machines are well; {count(self.n_faults, 'sensor is', 'sensors are')} at fault"),
+            (n["commissioning"] and learning_only, "Learning what normal looks like"),
+            (
+                n[NOT_JUDGED],
+                f"All is well where it is judged; {count(n[NOT_JUDGED], 'asset is', 'assets are')} not, at the moment",
+            ),
+            (self.n_assets, "All is well"),
+        )
+        return next((sentence for holds, sentence in told if holds), "Devices are here; what they watch is not said yet")
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One asset. `state` as of now (see 4.), `said`: what its device said last. `version` None with `bundle_id` None =
-    the baseline detector decides. `backlog_items` None = the device has not checked in yet."""
+    """One asset. `state` as of now (see 4.), `said`: what its device said last, or the hub took that for
+    (`hub/devices/not_judged.py`). `version` None with `bundle_id` None = the baseline detector decides. `backlog_items` None =
+    the device has not checked in yet."""
 
     device_id: str
     asset: str

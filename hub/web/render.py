@@ -64,9 +64,13 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.globals.update(
-            age=_age, static=_static_urls().__getitem__, how_sure=words.how_sure, UPTAKE=words.UPTAKE
+            age=_age,
+            static=_static_urls().__getitem__,
+            how_sure=words.how_sure,
+            STATE_WORDS=words.STATE_WORDS,
+            UPTAKE=words.UPTAKE,
         )
-        for name in ("size", "count", "percent", "label", "fault_name", "iso", "span", "day"):
+        for name in ("size", "count", "percent", "label", "fault_name", "iso", "span", "day", "exact", "rate", "unit"):
             self._environment.filters[name] = getattr(words, name)
 
     def page(self, template: str, status_code: int = 200, **values: Any) -> HTMLResponse:

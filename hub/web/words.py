@@ -21,6 +21,13 @@ UPTAKE: Final = {  # in order of urgency: what a device's state in a rollout is 
     "returned": "back at what ran before",
     "ahead": "still to come",
 }
+STATE_WORDS: Final = {  # in order of urgency: what the state of an asset is called
+    "alarm": "alarm",
+    "silent": "silent",
+    "commissioning": "learning",
+    "not_judged": "not judged",
+    "normal": "normal",
+}
 MAX_DECADES: Final = 6  # a p-value below 1e-6 rests on the fitted tail alone: it is not told apart further
 
 
@@ -48,7 +55,7 @@ _WORDS: Final = (
 def how_sure(p_value: float | None) -> HowSure:
     """`p_value` in (0, 1] as a word and as odds: 0.001 is "1 in 1,000 when healthy"."""
     if p_value is None or not 0 <= p_value <= 1:
-        return HowSure(0, "not judged yet", "")
+        return HowSure(0, "not judged at the moment", "")
     # 1e-12 takes away the rounding of log10(0.001) = -2.9999999999999996
     decades = MAX_DECADES if p_value <= 10**-MAX_DECADES else math.floor(-math.log10(p_value) + 1e-12)
     if decades < 2:  # one healthy window in ten is below 0.1: odds would only alarm people
@@ -71,6 +78,24 @@ def span(seconds: float) -> str:
         if seconds < limit:
             return f"{int(seconds // divisor)} {unit}"
     return f"{int(seconds // 86400):,} days"
+
+
+def exact(seconds: float) -> str:
+    """A length of time that somebody chose, nothing rounded away: 10 s, 2 min, 90 s, 2 h."""
+    for divisor, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * divisor and seconds % divisor == 0:
+            return f"{seconds / divisor:g} {unit}"
+    return f"{seconds:g} s"
+
+
+def rate(hz: float) -> str:
+    """How often something is sampled: 5 Hz; what comes less than once a second, as "one each 60 s"."""
+    return f"{hz:g} Hz" if hz >= 1 else f"one each {exact(float(f'{1 / hz:.6g}'))}"
+
+
+def unit(ascii_unit: str) -> str:
+    """A profile's ASCII unit as people write it."""
+    return {"degC": "°C", "m3/h": "m³/h", "m3": "m³"}.get(ascii_unit, ascii_unit)
 
 
 def since(then_ns: int | None, now_ns: int) -> str:

@@ -57,10 +57,10 @@ STORE = STATUS | {"assets": {"store": _STORE}, "faults": []}  # an asset that wi
 EXPECTED = """\
 dev-1  tocsin 0.1.0, up 1 d 2 h, 41.5 MB resident
 
-  ▲ pump-1 (rig): alarm since 5 min 0 s ago, p=3.2e-09, critical: flow 81%, pressure 19%
+  ▲ pump-1 (rig): alarm for 5 min 0 s, p=3.2e-09, critical: flow 81%, pressure 19%
   ◌ fan-1 (rig): commissioning, windows 12/60
   ○ motor-1 (rig): silent, windows 0/60
-  ● host (rig): normal since 1 h 30 min ago, p=0.42
+  ● host (rig): normal for 1 h 30 min, p=0.42
   ! fan-1.speed: stuck for 1 min 0 s
   ! line: link for 2 min 0 s wrong CRC
 
@@ -83,7 +83,7 @@ def test_a_status_reads_like_this() -> None:
 def test_channels_that_are_watched_reading_by_reading_are_told_with_what_they_rang_for() -> None:
     lines = list(status_lines(STORE))
     assert lines[2:4] == [
-        f"  ▲ store (rig): alarm since 5 min 0 s ago, readings 12/100, warning: {RANG_FOR}",
+        f"  ▲ store (rig): alarm for 5 min 0 s, readings 12/100, warning: {RANG_FOR}",
         "    reading by reading: temperature, door 12/100 readings learned",
     ]
 
@@ -146,10 +146,10 @@ def test_sizes_are_told_in_units_of_a_thousand(n: float, expected: str) -> None:
 @pytest.mark.parametrize(
     ("state", "says"),
     [
-        ("at rest", "◦ pump-1 (rig): at rest since 5 min 0 s ago, not judged"),
-        ("starting", "◦ pump-1 (rig): starting since 5 min 0 s ago, not judged"),
-        ("commissioning", "◌ pump-1 (rig): commissioning since 5 min 0 s ago, windows 12/60, at rest"),
-        ("alarm", "▲ pump-1 (rig): alarm since 5 min 0 s ago, at rest, critical: flow 81%"),
+        ("at rest", "◦ pump-1 (rig): at rest for 5 min 0 s, not judged"),
+        ("starting", "◦ pump-1 (rig): starting for 5 min 0 s, not judged"),
+        ("commissioning", "◌ pump-1 (rig): commissioning for 5 min 0 s, windows 12/60, at rest"),
+        ("alarm", "▲ pump-1 (rig): alarm for 5 min 0 s, at rest, critical: flow 81%"),
     ],
 )
 def test_a_machine_at_rest_has_no_stale_score(state: str, says: str) -> None:

@@ -155,3 +155,14 @@ def test_whatever_is_said_the_query_runs(words: list[str], names: Names, runner:
 @settings(max_examples=60, deadline=None)
 def test_no_text_breaks_it(text: str, names: Names) -> None:
     read(text, names)
+
+
+@pytest.mark.parametrize(
+    "text", ["which machines are at rest?", "which pumps are idle?", "quelles pompes sont à l'arrêt ?", "moteurs au repos"]
+)
+def test_what_is_not_judged_is_asked_for_as_what_rests(text: str, names: Names) -> None:
+    understood = read(text, names)
+    assert understood.question is not None
+    assert understood.question.view == "assets"
+    assert ("state", ("not_judged",)) in [(each.column, each.values) for each in understood.question.filters]
+    assert understood.unknown == ()

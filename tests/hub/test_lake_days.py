@@ -87,6 +87,18 @@ def test_merged_and_late_windows_are_told_apart(engine: Engine, writer: LakeWrit
     assert totals == {"n_windows": 1, "n_merged": 3, "n_late": 1}
 
 
+def test_windows_at_rest_are_not_watched_nor_are_those_that_were_merged(engine: Engine, writer: LakeWriter) -> None:
+    running = rollup(10, "pump-1").groups[0]  # a hundred seconds
+    of_running = msgspec.structs.replace(running, n_windows=6, worst=SlotScore(detector="pump-v1", score=1.0, p_value=0.4))
+    at_rest = msgspec.structs.replace(
+        running, n_windows=4, start_ns=NOW_NS + 30 * 10**9, end_ns=NOW_NS + 70 * 10**9, worst=None
+    )
+    merged = msgspec.structs.replace(rollup(10, "pump-1"), groups=[of_running, at_rest])
+    writer.consume([record(window(1), 1), record(window(2, None, partial=True), 2), record(merged, 12)])
+    watched = {row["detector"]: (row["n_windows"], row["watched_ns"]) for row in rows(engine, profile_days)}
+    assert watched == {"pump-v1": (7, 70 * 10**9), "": (5, 0)}
+
+
 def test_records_that_come_again_after_a_crash_are_counted_once(
     engine: Engine, writer: LakeWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from hub.cli import _COMMANDS
 from hub.cli import hub as hub_command
 from hub.settings import Hub
 from hub.state.database import open_state
@@ -18,6 +19,14 @@ def run(hub: Hub, *arguments: str) -> str:
     answer = CliRunner().invoke(hub_command, [*arguments, "--data", str(hub.paths.root)], catch_exceptions=False)
     assert answer.exit_code == 0, answer.output
     return answer.stdout
+
+
+def test_help_lists_every_command_once_with_its_whole_first_sentence() -> None:
+    shown = CliRunner().invoke(hub_command, ["--help"], terminal_width=80, catch_exceptions=False).stdout
+    listed = [line.split()[0] for line in shown.splitlines() if line.startswith("  ") and line[2] not in " -"]
+    assert not any(line.endswith("...") for line in shown.splitlines()[1:])
+    assert sorted(listed[1:]) == sorted(hub_command.commands | dict.fromkeys(_COMMANDS))
+    assert all(len(line) <= 80 for line in shown.splitlines())
 
 
 def test_what_devices_say_is_shown_as_text_and_never_obeyed() -> None:

@@ -98,13 +98,16 @@ def fill_windows(
     seed: int = 1,
     learning: int = N_LEARNED,
     at_rest: int = 0,
+    rested: int = 0,
 ) -> None:
     """`n` windows with real features that end now: the first `learning` of commissioning, the last `alarmed` wrong, the machine
-    at rest in the first `at_rest` of them."""
+    at rest in the first `at_rest` of them, and a pump without current in the last `rested`."""
     hop_ns = round(profile.windowing.hop * S)
     wrong = np.where(np.arange(n) >= n - alarmed, 1.0, 0.0)
     features = vectors(profile, n, seed, wrong)
     rng = np.random.default_rng(seed)
+    still = samples(rng, profile, profile.windowing.n_samples) * 0.002
+    features[n - rested :] = FeatureSpec(profile).compute(still) if rested else features[n:]
     rows = []
     for k in range(n):
         end_ns = now_ns - (n - 1 - k) * hop_ns
@@ -114,6 +117,7 @@ def fill_windows(
         row = {"seq": k + 1, "start_ns": start_ns, "end_ns": end_ns, "features": features[k].tolist(), "scores": [score]}
         row |= {"commissioning": k < learning, "alarm": bool(wrong[k]), "top": ["vibration"], "n_readings": 250, "n_late": 0}
         row |= {"asset": asset, "profile": profile.name, "spec_hash": profile.spec_hash, "faulty": [], "partial": k < at_rest}
+        row |= {"scores": [], "top": [], "partial": True} if k >= n - rested else {}
         rows.append(row | _stamped(device_id, "aggregates", start_ns, end_ns))
     lake.append("aggregates", pa.Table.from_pylist(rows, schema=SCHEMAS["aggregates"]), f"log-{device_id}-{asset}", n)
 

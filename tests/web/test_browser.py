@@ -29,6 +29,22 @@ def test_signing_in_by_the_form_leads_to_the_overview(url: str, fleet: Engine, t
     tab.page.wait_for_selector("#token")
 
 
+@pytest.mark.parametrize("width", [390, 820, 1024, 1130])
+def test_every_place_is_in_sight_at_any_width(url: str, fleet: Engine, tab: Tab, width: int) -> None:
+    tab.page.set_viewport_size({"width": width, "height": 900})
+    page = tab.sign_in(url)
+    is_live(page)
+    assert all(place["x"] + place["width"] <= width for place in map(box, page.locator(".places a").all()))
+    assert page.evaluate("(nav => nav.scrollWidth <= nav.clientWidth)(document.querySelector('.places'))")
+    assert box(page.get_by_role("button", name="Sign out"))["height"] < 40  # on one line
+    assert fits(page)
+
+
+def box(element: Any) -> dict[str, float]:
+    found: dict[str, float] = element.bounding_box()
+    return found
+
+
 def test_an_operator_signs_in_on_a_phone_and_steers_a_rollout(browser: Any, url: str, fleet: Engine) -> None:
     add_user(fleet, "olga", "operator")
     tab = Tab(browser, "phone")

@@ -37,6 +37,7 @@ def test_the_pages_fit_and_axe_finds_nothing(
     for name in PAGES:
         look_at(page, url, name)
         assert fits(page), name
+        assert all(key.bounding_box()["width"] > 5 for key in page.locator("i.key").all()), name
         shoot(page, f"{name}-{size}-{scheme}")
         assert violations(page) == [], name
     tab.close()

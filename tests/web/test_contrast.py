@@ -8,7 +8,7 @@ import pytest
 
 from hub.web.render import STATIC_DIR
 
-TEXT = ("ink", "muted", "accent", "normal", "alarm", "learning", "silent", "warn")
+TEXT = ("ink", "muted", "accent", "normal", "alarm", "learning", "silent", "not-judged", "warn")
 PAIRS = [
     *((text, ground) for text in TEXT for ground in ("ground", "surface")),
     *((text, ground) for text in ("ink", "muted") for ground in ("sunken", "alarm-tint", "warn-tint")),

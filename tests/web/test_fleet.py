@@ -23,7 +23,7 @@ from hub.web.fleet.list import COLUMNS, read_list
 from hub.web.fleet.map import fleet_digest, read_map
 from hub.web.fleet.pages import PARTS
 from hub.web.part import Look
-from hub.web.queries import read_fleet
+from hub.web.queries import STATES, read_fleet
 from tests.hub.operating import add_user, sign_in
 from tests.web.seeding import S, add_asset, add_device, seed_fleet
 
@@ -154,11 +154,11 @@ def test_the_digest_changes_with_a_state_and_not_with_a_check_in(seeded: Connect
 
 def test_the_headline_s_counts_are_those_of_the_map(connection: Connection) -> None:
     seed_many(connection, NOW, 300)
-    counted: dict[str, int] = {}
+    counted = dict.fromkeys(STATES, 0)
     for site in read_map(connection, HEARD, FleetFilter()).sites:
         for comb in site.combs:
             for _, _, state in comb.cells:
-                counted[state] = counted.get(state, 0) + 1
+                counted[state] += 1
     assert read_fleet(connection, HEARD).states == counted
 
 

@@ -62,6 +62,17 @@ def test_the_registry_says_what_runs_where_and_how_good_it_is(models: Engine, op
         assert words in told, words
 
 
+def test_profiles_with_a_model_come_first_and_those_without_after_in_one_place(models: Engine, operator: httpx.Client) -> None:
+    told = plain(operator.get("/models").text)
+    marks = (r"fan \d+ devices? watch", r"pump \d+ devices? watch", "Without a model yet", r"host \d+ devices? watch")
+    titles = [found.start() for mark in marks if (found := re.search(mark, told))]
+    assert len(titles) == len(marks)
+    assert titles == sorted(titles)
+    assert told.count("train a first model") == 1
+    overview = operator.get("/").text
+    assert overview.index("<h3>pump</h3>") < overview.index("<h3>host</h3>")
+
+
 def test_an_empty_registry_explains_the_next_step(operator: httpx.Client) -> None:
     told = plain(operator.get("/models").text)
     assert "No profile yet" in told

@@ -275,3 +275,10 @@ def test_a_name_that_the_contract_allows_has_an_asset_page(
     link = re.search(r'href="(/assets/[^"]+)"', operator.get("/").text)
     assert link
     assert operator.get(link[1]).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/fleet", "/alerts", "/models", "/rollouts", "/data", "/value", "/assets/gw-lyon-01/pump-2"])
+def test_a_page_s_own_sheet_comes_after_the_shared_one(fleet: Engine, operator: httpx.Client, path: str) -> None:
+    sheets = re.findall(r'<link rel="stylesheet" href="/static/([\w/.]+)\?', operator.get(path).text)
+    assert sheets[0] == "tocsin.css"
+    assert len(sheets) > 1

@@ -36,7 +36,7 @@ def seeded(connection: Connection) -> Connection:
 
 def test_the_fleet_is_counted_by_state(seeded: Connection) -> None:
     fleet = read_fleet(seeded, HEARD)
-    assert fleet.states == {"alarm": 2, "silent": 2, "commissioning": 1, "normal": 6}
+    assert fleet.states == {"alarm": 2, "silent": 2, "commissioning": 1, "not_judged": 0, "normal": 6}
     assert (fleet.n_devices, fleet.n_silent_devices, fleet.n_alerts, fleet.n_critical, fleet.n_faults) == (7, 1, 2, 1, 1)
     assert fleet.headline == "2 assets need attention"
 

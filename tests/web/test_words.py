@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hub.web.words import count, fault_name, how_sure, iso, label, percent, since, size, span
+from hub.web.words import count, exact, fault_name, how_sure, iso, label, percent, rate, since, size, span, unit
 
 S = 1_000_000_000
 
@@ -30,7 +30,7 @@ def test_a_p_value_is_told_as_powers_of_ten_and_as_odds(p_value: float, decades:
 
 @pytest.mark.parametrize("p_value", [None, float("nan"), -0.1, 1.5])
 def test_what_is_no_p_value_is_not_judged(p_value: float | None) -> None:
-    assert how_sure(p_value).word == "not judged yet"
+    assert how_sure(p_value).word == "not judged at the moment"
 
 
 def test_smaller_p_values_never_sound_calmer() -> None:
@@ -74,3 +74,20 @@ def test_sizes_counts_and_keys_read_as_people_say_them() -> None:
 @pytest.mark.parametrize(("kind", "name"), [("time", "clock"), ("rate", "wrong rate"), ("out_of_range", "out of range")])
 def test_a_kind_of_sensor_fault_has_a_heading(kind: str, name: str) -> None:
     assert fault_name(kind) == name
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.5, "0.5 s"), (10, "10 s"), (60, "60 s"), (90, "90 s"), (120, "2 min"), (900, "15 min"), (7200, "2 h")],
+)
+def test_a_length_that_somebody_chose_is_told_exactly(seconds: float, text: str) -> None:
+    assert exact(seconds) == text
+
+
+@pytest.mark.parametrize(("hz", "text"), [(2000, "2000 Hz"), (5, "5 Hz"), (1 / 60, "one each 60 s"), (0.1, "one each 10 s")])
+def test_what_is_slower_than_once_a_second_is_told_by_its_pause(hz: float, text: str) -> None:
+    assert rate(hz) == text
+
+
+def test_units_are_written_as_people_write_them() -> None:
+    assert [unit(each) for each in ("degC", "m3/h", "bar", "")] == ["°C", "m³/h", "bar", ""]

@@ -65,8 +65,8 @@ def what_changed(kind: Kind, windows: AssetWindows, first: str = "", since_s: fl
     """
     if kind.normal is None or not len(windows):
         return ()
-    rows = ~windows.learning if since_s is None else ~windows.learning & (windows.ends_s >= since_s)
-    latest = windows.features[rows][-_N_NOW:]
+    rows = ~windows.learning & ~windows.partial  # what stands is far from normal, and no news
+    latest = windows.features[rows if since_s is None else rows & (windows.ends_s >= since_s)][-_N_NOW:]
     if not len(latest):
         return ()
     with warnings.catch_warnings():

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hub.web import words
 from models.contract.config import load_profile
 from models.contract.items import unpack_floats
 from models.contract.profile import Channel, Profile
@@ -80,7 +81,7 @@ class Kind:
     @staticmethod
     def unit_of(channel: Channel, feature: str) -> str:
         """The unit of a channel's feature; "" = none."""
-        unit = plain_unit(channel.unit)
+        unit = words.unit(channel.unit)
         if feature in OWN_UNIT:
             return unit
         if feature == "slope":
@@ -107,11 +108,6 @@ class Kind:
         """What octave k spans (models/features/window.py)."""
         rate_hz = self.profile.windowing.rate_hz
         return rate_hz / 2 ** (k + 1), rate_hz / 2**k
-
-
-def plain_unit(unit: str) -> str:
-    """A profile's ASCII unit as people write it."""
-    return {"degC": "°C", "m3/h": "m³/h", "m3": "m³"}.get(unit, unit)
 
 
 def kind_of(profile: str, profiles_dir: Path | None, commissioning: Any = None) -> Kind | None:

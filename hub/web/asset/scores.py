@@ -2,7 +2,8 @@
 
 1. What is sent is bounded by MAX_POINTS and MAX_VALUES. Where there are more windows, neighbours are drawn as one: by the most
    unusual of them, and by the lowest, mean and highest of each channel. A short alarm is never thinned away.
-2. A gap is a gap: windows that were not judged (commissioning, a sensor fault) and spans without windows have no value.
+2. A gap is a gap: windows that were not judged (commissioning, at rest, a sensor fault) and spans without windows have no
+   value. Which of them were there and not judged is told beside.
 3. A channel is told by one feature of each window, in its own unit: its mean where the profile's spec holds that.
 """
 
@@ -47,7 +48,8 @@ def read_scores(
 
     `from`, `to`: what was looked at, Unix s. `t`: end of window, Unix s. `decades`: -log10 of the deciding detector's p-value,
     0..9, None = not judged. `threshold`: decades from which a window is suspicious. `alerts`, `faults`: with `from`, `to` in
-    Unix s, `to` None while open. `learning`: [[from, to], …] of commissioning. `channels`: see `_channels`; `feature`: what of
+    Unix s, `to` None while open. `learning`: [[from, to], …] of commissioning; `unjudged`: of windows without a verdict, and of
+    those that commissioning did not count. `channels`: see `_channels`; `feature`: what of
     each window they show, `features`:
     [name, words] of what else could be.
     """
@@ -69,6 +71,7 @@ def read_scores(
         "alerts": [_alert(alert) for alert in marks.alerts],
         "faults": [_fault(fault) for fault in marks.faults],
         "learning": _runs(windows.ends_s, windows.learning),
+        "unjudged": _stretches(windows.ends_s, windows.partial | (np.isnan(windows.p) & ~windows.learning)),
         "feature": chosen if seen else "",
         "features": [[name, kind.measure(name)] for name in kind.features] if kind and seen else [],
         "channels": _channels(kind, chosen, windows, starts, keep) if kind and seen else [],
@@ -172,3 +175,9 @@ def _runs(t: Floats, marked: NDArray[np.bool_]) -> list[list[float]]:
     edges = np.diff(np.concatenate([[0], marked.astype(np.int8), [0]]))
     firsts, lasts = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1
     return [[float(t[first]), float(t[last])] for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _stretches(t: Floats, marked: NDArray[np.bool_]) -> list[list[float]]:
+    """The spans over which the mark is set, each from the beginning of its first window."""
+    step = float(np.median(np.diff(t))) if len(t) > 1 else 0.0
+    return [[first - step, last] for first, last in _runs(t, marked)]

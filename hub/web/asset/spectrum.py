@@ -51,7 +51,7 @@ class Octaves:
 
 def octaves(kind: Kind, windows: AssetWindows) -> tuple[Octaves, ...]:
     """Of each channel whose windows hold octaves; `windows` with all of the kind's features."""
-    latest = windows.features[~windows.learning][-_N_NOW:]
+    latest = windows.features[~windows.learning & ~windows.partial][-_N_NOW:]
     if kind.normal is None or not len(latest):
         return ()
     with warnings.catch_warnings():

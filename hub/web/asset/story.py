@@ -8,6 +8,7 @@ from hub.web.asset.alerts import AssetAlert
 from hub.web.asset.changes import Change, what_changed
 from hub.web.asset.kinds import Kind, Normal
 from hub.web.asset.lake_windows import AssetWindows, Wanted, read_windows
+from hub.web.asset.pause import Pause, read_pause
 from hub.web.asset.spectrum import Octaves, octaves
 from hub.web.queries import Tile
 from hub.web.seams import Windows
@@ -32,7 +33,7 @@ class Progress:
 class Story:
     """`alert`: the newest that is open. `changes`: by channel, the contributing one first; () where normal is not known.
     `normal`: what was learned; None = nothing yet. `follows_s`: how slowly normal follows drift; None = it does not.
-    `known`: whether the hub has the profile."""
+    `known`: whether the hub has the profile. `pause`: its newest windows do not count; None = they do, or nothing is known."""
 
     tile: Tile
     alert: AssetAlert | None
@@ -42,6 +43,7 @@ class Story:
     normal: Normal | None
     follows_s: float | None
     known: bool
+    pause: Pause | None = None
 
     @property
     def change(self) -> Change | None:
@@ -66,6 +68,7 @@ def read_story(lake: Windows, tile: Tile, alert: AssetAlert | None, kind: Kind |
         normal=kind.normal,
         follows_s=kind.profile.features.follow_s,
         known=True,
+        pause=read_pause(kind, windows),
     )
 
 

@@ -17,16 +17,17 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 from sqlalchemy import Connection, case, func, select
 
+from hub.devices.not_judged import NOT_JUDGED
 from hub.state.schema import assets, devices
 from hub.web.fleet.filter import FleetFilter, conditions, joined
 from hub.web.live import digest
 from hub.web.queries import STATES, state_now
+from hub.web.words import STATE_WORDS
 
 MAX_CELLS: Final = 12_000
 MAX_SITES: Final = 400  # cards; beyond that the map is by profile alone
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.\-]+\Z")  # names that need neither escaping nor quoting: nearly all
-_LETTER: Final = {"alarm": "a", "silent": "s", "commissioning": "c", "normal": "n"}
-_WORD: Final = {"alarm": "alarm", "silent": "silent", "commissioning": "learning", "normal": "normal"}
+_LETTER: Final = {"alarm": "a", "silent": "s", "commissioning": "c", NOT_JUDGED: "u", "normal": "n"}
 Cell = tuple[str, str, str]  # device, asset, state
 
 
@@ -139,7 +140,7 @@ def _by_profile(rows: list[tuple[str, ...]]) -> list[tuple[str, list[Cell]]]:
 def _cell(cell: Cell) -> str:
     """One link. The list is the way by keyboard; `fleet.js` lets the arrow keys walk the cells."""
     device, asset, state = cell
-    kind, word = _LETTER.get(state, "n"), _WORD.get(state, "normal")
+    kind, word = _LETTER.get(state, "n"), STATE_WORDS.get(state, "normal")
     if _PLAIN.match(device) and _PLAIN.match(asset):
         path, shown = f"{device}/{asset}", f"{asset} · {device} · {word}"
     else:

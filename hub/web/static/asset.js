@@ -1,7 +1,7 @@
 // The asset's windows over time: how unusual each was, and its channels below on the same axis. What is shown is in the address.
 "use strict";
 (() => {
-  const { alpha, axis, bands, clock, colour, fixed, follow, hatched, heading, level, line, number, ticks } = tocsinPlots;
+  const { alpha, axis, bands, clock, colour, fixed, follow, hatched, ruled, heading, level, line, number, ticks } = tocsinPlots;
   const place = document.getElementById("plot");
   const channelsPlace = document.getElementById("channels");
   const ranges = document.querySelector(".ranges");
@@ -71,7 +71,7 @@
       }],
       hooks: {
         ...options.hooks,
-        drawClear: [(u) => { bands(u, data.learning, colour("--learning-soft")); bands(u, spans(data.alerts), colour("--alarm-soft")); hatched(u, faults, alpha("--warn", 0.35)); }],
+        drawClear: [(u) => { bands(u, data.learning, colour("--learning-soft")); ruled(u, data.unjudged, alpha("--not-judged", 0.5)); bands(u, spans(data.alerts), colour("--alarm-soft")); hatched(u, faults, alpha("--warn", 0.35)); }],
         draw: [(u) => line(u, data.threshold, "y", colour("--warn"), [6, 4])],
       },
     }, [data.t, data.decades], place);
@@ -107,6 +107,7 @@
         drawClear: [(u) => {
           if (each.normal) level(u, each.normal[0], each.normal[1], alpha("--normal", 0.12));
           bands(u, data.learning, colour("--learning-soft"));
+          ruled(u, data.unjudged, alpha("--not-judged", 0.25));
           for (const { from, to, share } of marked) bands(u, [[from, to]], alpha("--alarm", 0.05 + 0.35 * share));
           hatched(u, faults, alpha("--warn", 0.6));
         }],
@@ -142,7 +143,7 @@
     const before = channelsPlace.childElementCount;
     channelsPlace.style.minHeight = before ? `${channelsPlace.clientHeight}px` : ""; // the page must not jump while it is drawn anew
     channelsPlace.replaceChildren();
-    place.classList.toggle("empty", !data.t.length);
+    place.classList.toggle("nothing-drawn", !data.t.length);
     document.getElementById("plot-legend").hidden = !data.t.length;
     if (!data.t.length) {
       place.textContent = query.has("span") ? "The lake has no windows of this asset yet." : "The lake has no windows of this asset in this time.";

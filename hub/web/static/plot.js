@@ -47,6 +47,22 @@ const tocsinPlots = (() => {
     }
   });
 
+  // Told by level lines, unlike what is hatched.
+  const ruled = (u, spans, stroke) => clipped(u, (ctx, { top, height }) => {
+    ctx.strokeStyle = stroke;
+    ctx.lineWidth = devicePixelRatio;
+    ctx.beginPath();
+    for (const [from, to] of spans) {
+      const start = u.valToPos(from, "x", true);
+      const end = Math.max(start + 2 * devicePixelRatio, u.valToPos(to, "x", true));
+      for (let y = top + 4 * devicePixelRatio; y < top + height; y += 7 * devicePixelRatio) {
+        ctx.moveTo(start, y);
+        ctx.lineTo(end, y);
+      }
+    }
+    ctx.stroke();
+  });
+
   // A band between two values of y.
   const level = (u, low, high, fill) => clipped(u, (ctx, { left, width }) => {
     const from = u.valToPos(high, "y", true);
@@ -111,5 +127,5 @@ const tocsinPlots = (() => {
     dark.addEventListener("change", draw);
   };
 
-  return { alpha, axis, bands, clock, colour, fixed, follow, hatched, heading, level, line, number, ticks };
+  return { alpha, axis, bands, clock, colour, fixed, follow, hatched, ruled, heading, level, line, number, ticks };
 })();
