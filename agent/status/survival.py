@@ -67,7 +67,9 @@ class Survey:
 
     def report(self, at: Stamp) -> Survival:
         """How things stand at `at`; what is oldest is as of the last `note`."""
-        lanes = {lane: LaneBacklog(items=items, bytes=size) for lane, (items, size) in self._outbox.by_lane().items()}
+        lanes: dict[str, LaneBacklog] = {
+            lane: LaneBacklog(items=items, bytes=size) for lane, (items, size) in self._outbox.by_lane().items()
+        }
         free = max(0, self._outbox.max_bytes - self._outbox.backlog_bytes)
         per_day = self._stored.per_day
         waits = self._outbox.backlog_items > 0

@@ -50,7 +50,7 @@ def _told(verdict: str) -> str:
 
 
 def _row(model: ModelValue) -> tuple[object, ...]:
-    alerts = f"{model.alerts.count}: {model.confirmed} confirmed, {model.unlabelled} not judged"
+    alerts = f"{model.alerts.count}: {model.confirmed} confirmed, {model.unlabelled} not said"
     return (
         model.detector,
         model.since,
