@@ -57,8 +57,8 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     `rollout_trained`: see `hub/rollout/after_training.py`.
     `catalogue`: by profile, for the page of the data.
     `notify`: who is told of incidents, see `hub/notify/config.py`.
-    `keep_..._days`: how many days a table of the lake is kept, 0 = for ever. `keep_versions_h`: how long the lake's older
-    versions stay readable.
+    `keep_..._days`: how many days a table of the lake, or what is in quarantine, is kept; 0 = for ever. `keep_versions_h`: how
+    long the lake's older versions stay readable.
 
     `ask_time_zone`: in which questions are understood and times shown. `ask_endpoint_...`: an OpenAI-compatible endpoint for
     questions beyond the vocabulary, off while its URL is empty; see docs/ask.md.
@@ -88,6 +88,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     keep_rollups_days: Days = 0
     keep_evidence_days: Days = 0
     keep_health_days: Days = 365
+    keep_quarantine_days: Days = 90
     keep_versions_h: Annotated[int, Meta(ge=1, le=87_600)] = 168
     require_approval: bool = False
     retrain_every_h: Annotated[float, Meta(ge=0, le=87_600)] = 0.0
@@ -217,6 +218,7 @@ _HUB_TOML = """\
 # keep_rollups_days = 0
 # keep_evidence_days = 0
 # keep_health_days = 365
+# keep_quarantine_days = 90 # how many days of what could not be used
 # keep_versions_h = 168     # how long older versions of the lake stay readable
 # require_approval = false  # whether a bundle must be approved before it is rolled out
 # retrain_every_h = 0       # train each profile so often; 0: off, as are the next two

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, delete, insert, select, tuple_
 
 from hub.devices.cloned import name_cloned
 from hub.ingest.log import LogRecord
+from hub.ledger.known import MAX_EPOCHS
 from hub.ledger.ledger import LaneKey
 from hub.state.schema import lane_boots
 from models.contract.items import Item
@@ -44,6 +45,9 @@ class LaneBoots:
         missing = [epoch for epoch in epochs if epoch not in self._loaded]
         if not missing:
             return
+        if len(self._loaded) + len(missing) > MAX_EPOCHS:  # nothing has changed yet: it is read before that
+            self.forget()
+            missing = list(epochs)
         wanted = tuple_(lane_boots.c.device_id, lane_boots.c.epoch).in_(missing)
         for row in connection.execute(select(lane_boots).where(wanted).order_by(lane_boots.c.first_seq)):
             self._runs.setdefault((row.device_id, row.epoch, row.lane), []).append((row.first_seq, row.boot_id))

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from hub.audit.log import record
 from hub.ingest.consumer import Follower
+from hub.ingest.quarantine import prune_quarantine
 from hub.lake.days import prune_days
 from hub.lake.lake import Lake
 from hub.lake.tables import TABLES, TableName
@@ -45,6 +46,7 @@ class Upkeep:
                 self._lake.vacuum(table, self._config.keep_versions_h)
         with self._engine.begin() as connection:
             prune_days(connection, now_ns)
+            prune_quarantine(connection, self._config.keep_quarantine_days, now_ns)
 
     def _alone(self) -> AbstractContextManager[bool]:
         return self._writer.paused()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import anyio.to_thread
+import msgspec
 import pytest
 from sqlalchemy import Engine, event
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +18,7 @@ from hub.devices.asking import KeyAsking
 from hub.devices.enrol import read_enrol, store_enrol
 from hub.devices.keys import DeviceKeys, DeviceSuspended, UnknownDevice
 from hub.devices.standing import take_step
+from hub.ingest.boots import LaneBoots
 from hub.ingest.consumer import Follower
 from hub.ingest.log import LogRecord, SqliteIngestLog
 from hub.ledger.known import KnownAccounts
@@ -219,3 +221,21 @@ def test_accounts_that_are_too_many_to_remember_are_read_as_they_come(engine: En
             found = known.load(connection, {key[:2] for key in some})
             assert [found[key].n_received for key in some] == [keys.index(key) for key in some]
             assert len(found) <= 4
+
+
+def test_boots_that_are_too_many_to_remember_are_read_as_they_come(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.ingest.boots.MAX_EPOCHS", 2)
+    boots = LaneBoots()
+    epochs = [(f"gw-{n}", "e1") for n in range(4)]
+    for device_id, epoch in epochs:
+        with engine.begin() as connection:
+            boots.load(connection, [(device_id, epoch)])
+            boots.note((device_id, epoch, "alerts"), record(1))
+            boots.store(connection, NOW_NS)
+        assert len(boots._loaded) <= 2
+    another = msgspec.structs.replace(record(1), at=msgspec.structs.replace(record(1).at, boot_id="another boot"))
+    for device_id, epoch in epochs:
+        with engine.begin() as connection:
+            boots.load(connection, [(device_id, epoch)])
+            assert boots.contradicts((device_id, epoch, "alerts"), another), "it is known, whether remembered or not"
+            assert not boots.contradicts((device_id, epoch, "alerts"), record(1))

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 from deltalake import DeltaTable, Field, write_deltalake
 from deltalake.schema import PrimitiveType
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, select
 
 from hub.audit.log import read_entries
 from hub.cli import hub as hub_command
@@ -32,6 +32,7 @@ from hub.lake.upkeep import COMPACT_FROM, Upkeep, retain
 from hub.lake.writer import LakeWriter
 from hub.settings import Hub
 from hub.state.database import open_state
+from hub.state.schema import quarantine
 from models.contract.items import Aggregate
 from tests.hub.simulated_device import NOW_NS, aggregate, health
 from tests.hub.test_lake import append_aggregates, record
@@ -105,10 +106,18 @@ def test_upkeep_does_all_of_it_for_every_table_by_the_hubs_settings(hub: Hub, en
     for n in range(1, COMPACT_FROM + 1):
         append_aggregates(lake, [record(of_day(n, days_ago=400), n)], "log", n)
     lake.append("health", rows_of("health", [record(health(), 1)]), "log", 1)
-    config = msgspec.structs.replace(hub.config, keep_health_days=1)
+    config = msgspec.structs.replace(hub.config, keep_health_days=1, keep_quarantine_days=3)
+    refused = {"device_id": "gw-1", "epoch": "e1", "lane": "alerts", "kind": "alert", "reason": "odd", "body": b"?"}
+    with engine.begin() as connection:
+        rows = [refused | {"seq": n, "received_ns": NOW_NS - n * DAY_NS} for n in range(3)]
+        connection.execute(insert(quarantine), rows)
     Upkeep(lake, engine, config, Follower(log, LakeWriter(lake, engine, log.log_id))).run(NOW_NS + 3 * DAY_NS)
     assert (lake.state("aggregates").n_files, lake.state("aggregates").n_rows) == (1, COMPACT_FROM)
     assert lake.state("health").n_rows == 0
+    with engine.connect() as connection:
+        assert list(connection.execute(select(quarantine.c.seq)).scalars()) == [0]
+        told = [entry for entry in read_entries(connection) if entry.action == "quarantine.retention"]
+    assert [json.loads(entry.details) for entry in told] == [{"items": 2, "keep_days": 3}]
     log.close()
 
 
