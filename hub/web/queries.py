@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, String, and_, case, cast, func, select, tuple_
@@ -48,6 +48,7 @@ class Fleet:
         learning_only = not n["normal"] and not n[NOT_JUDGED]
         told = (
             (n["alarm"], f"{count(n['alarm'], 'asset needs', 'assets need')} attention"),
+            (self.n_alerts, f"{count(self.n_alerts, 'alert is', 'alerts are')} open"),  # told sooner than by a check-in
             (self.n_silent_devices, f"{count(self.n_silent_devices, 'device has', 'devices have')} gone silent"),
             (n["silent"], f"{count(n['silent'], 'asset sends', 'assets send')} no readings"),
             (self.n_faults, f"The machines are well; {count(self.n_faults, 'sensor is', 'sensors are')} at fault"),
@@ -175,10 +176,17 @@ def _most_urgent(
 
 
 def read_tile(connection: Connection, heard_since_ns: int, device_id: str, asset: str) -> Tile | None:
-    """One asset; None where the hub does not know it."""
+    """One asset; None where the hub does not know it. Its alert is here before the check-in that says so."""
     wanted = and_(assets.c.device_id == device_id, assets.c.asset == asset)
     row = connection.execute(_tile_select(state_now(heard_since_ns)).where(wanted)).one_or_none()
-    return None if row is None else _tile(row, top_channels(connection, [(device_id, asset)]))
+    if row is None:
+        return None
+    tile = _tile(row, top_channels(connection, [(device_id, asset)]))
+    mine = (alerts.c.device_id == device_id) & (alerts.c.asset == asset) & alerts.c.closed_ns.is_(None)
+    rings_since_ns = connection.execute(select(func.min(alerts.c.opened_ns)).where(mine)).scalar()
+    if tile.state == "normal" and rings_since_ns is not None:
+        return replace(tile, state="alarm", since_ns=rings_since_ns)
+    return tile
 
 
 def read_ledger(connection: Connection) -> tuple[LaneAccount, ...]:

@@ -57,6 +57,17 @@ def test_an_asset_on_a_device_that_is_not_heard_is_silent_but_an_alarm_stays_one
     assert states == {"ringing": ("alarm", "alarm"), "calm": ("silent", "normal")}
 
 
+def test_an_alert_counts_before_the_check_in_that_says_so(connection: Connection) -> None:
+    add_device(connection, "d", "s", NOW)
+    add_asset(connection, "d", "a", "pump", "normal", 0.5, NOW - 700 * S)
+    assert read_fleet(connection, HEARD).headline == "All is well"
+    add_alert(connection, "d", "a", "pump", NOW - S)
+    assert read_fleet(connection, HEARD).headline == "1 alert is open"
+    tile = read_tile(connection, HEARD, "d", "a")
+    assert tile is not None
+    assert (tile.state, tile.said, tile.since_ns) == ("alarm", "normal", NOW - S)
+
+
 def test_tiles_come_most_urgent_first_with_model_backlog_and_top_channel(seeded: Connection) -> None:
     tiles = read_tiles(seeded, HEARD).shown
     assert [tile.state for tile in tiles[:5]] == ["alarm", "alarm", "silent", "silent", "commissioning"]
