@@ -120,7 +120,7 @@ def outbox(outbox_path: Path) -> Iterator[Outbox]:
 def test_at_first_nothing_is_known_but_what_waits(outbox: Outbox, kernel: Path) -> None:
     outbox.append([alert(), aggregate(), aggregate(1)], stamp(0.0))
     survey = Survey(outbox, meter(kernel), kernel, None)
-    assert survey.report(stamp(0.0)).lanes == {}
+    assert survey.report(stamp(0.0)).oldest is None
     survey.note(0.0)
     said = survey.report(stamp(30.0))
     assert {lane: each.items for lane, each in said.lanes.items()} == {"alerts": 1, "aggregates": 2}
