@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from agent.storage.tail import BLOCK
+from agent.storage.tail import BLOCK, counting, encode_record, n_parts, scan
 from models.contract.items import (
     KIND_OF,
     LANE_OF,
@@ -147,7 +147,8 @@ class OutboxModel(RuleBasedStateMachine):
     @rule(seed=st.integers(0, 10**6), arrived=st.sets(st.integers(0, 2)))
     def crash_in_a_write_of_several_blocks(self, seed: int, arrived: set[int]) -> None:
         """Whole blocks reached the disk, in any order: where some are missing, nothing of the commit was ever there. Where they
-        lie on a record that had been confirmed, which no record that is there tells yet, one is lacking: a new epoch begins."""
+        lie on a record that had been confirmed, which no record that is there tells yet, one is lacking: a new epoch begins.
+        The newest record is never lain on."""
         copy = copy_files(self.path, next(self.lives))
         tail, window = copy.with_suffix(".tail"), noisy(seed, 2500)
         before, items = tail.read_bytes(), self.items()
@@ -158,7 +159,7 @@ class OutboxModel(RuleBasedStateMachine):
         overwrites = False
         if copy_is_current(copy, self.path):
             assert len(changed) == 3
-            overwrites = any(any(before[changed[i] : changed[i] + BLOCK]) for i in arrived)
+            overwrites = any(changed[i] // BLOCK in blocks_that_count(before) for i in arrived)
             torn = bytearray(before)
             for at in (changed[i] for i in arrived):
                 torn[at : at + BLOCK] = after[at : at + BLOCK]
@@ -202,6 +203,8 @@ class OutboxModel(RuleBasedStateMachine):
             numbers = [sum(i.seq - i.first_seq + 1 for i in some if i.lane == lane) for some in (before, kept)]
             again_at_most = self.acked[lane]  # the last cursor may not have been on disk yet
             assert numbers[0] <= numbers[1] <= numbers[0] + again_at_most or (lane == "alerts" and had == again)
+        confirmed = {encode_body(body) for lane in LANES for body in self.made[lane][: self.acked[lane]]}
+        assert all(body in confirmed for _, kind, body in again - had if kind not in ("eviction", "rollup"))
         assert all(bytes(item.body) in self.bodies_made() for item in kept if item.kind not in ("eviction", "rollup"))
         self.box.acknowledge(self.epoch, dict.fromkeys(LANES, 10**9))
         self.made = {lane: [] for lane in LANES}
@@ -251,6 +254,13 @@ class OutboxModel(RuleBasedStateMachine):
                 assert span == 1
                 assert body == self.made[lane][item.seq - 1]
         assert covered == len(self.made[lane])
+
+
+def blocks_that_count(tail: bytes) -> set[int]:
+    """Of every record but the newest that the newest one says is still needed."""
+    found = scan(tail)
+    older = counting(found.records)[0][:-1]
+    return {found.starts[r.heads.number] + part for r in older for part in range(n_parts(len(encode_record(r))))}
 
 
 def copy_is_current(copy: Path, path: Path) -> bool:
