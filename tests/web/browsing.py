@@ -56,6 +56,11 @@ def launched() -> Iterator[Any]:
         browser.close()
 
 
+def address(page: Any) -> str:
+    """Asked of the page itself: `page.url` is what Playwright was last told of, and learns nothing while a test only waits."""
+    return str(page.evaluate("location.href"))
+
+
 def is_live(page: Any) -> None:
     page.wait_for_selector("#link.up")
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, insert
 from hub.lake.lake import DeltaLake
 from hub.state.schema import alert_feedback
 from tests.waiting import wait_until
-from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, fits, is_live, shoot, violations
+from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, address, fits, is_live, shoot, violations
 from tests.web.seeding import S, add_alert, add_asset, add_device
 from tests.web.seeding_asset import BEARING, add_learned, fill_evidence, fill_windows, learned, seed_asset
 
@@ -71,33 +71,45 @@ def test_what_is_shown_is_in_the_address_and_an_address_shows_it(
     drawn = page.locator("#plot")
     page.wait_for_selector("#plot[data-drawn]")
     assert page.get_by_role("button", name="24 h").get_attribute("aria-pressed") == "true"
-    before = drawn.get_attribute("data-drawn")
     page.get_by_role("button", name="1 h").click()
-    wait_until(lambda: page.url.endswith("?span=1h"), what="the address of an hour")
-    wait_until(lambda: drawn.get_attribute("data-drawn") != before, what="the hour")
-
-    def dragged() -> re.Match[str] | None:
-        """Once more where it was drawn anew under the mouse."""
-        box = page.locator("#plot .u-over").bounding_box()
-        page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40)
-        page.mouse.down()
-        page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 40, steps=4)
-        page.mouse.up()
-        try:
-            return wait_until(lambda: re.search(r"\?from=(\d+)&to=(\d+)$", page.url), timeout_s=2.0)
-        except AssertionError:
-            return None
-
-    found = wait_until(dragged, what="the stretch in the address")
+    wait_until(lambda: address(page).endswith("?span=1h"), what="the address of an hour")
+    wait_until(lambda: _drawn_s(page) == 3600, what="the hour")
+    box = page.locator("#plot .u-over").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 40, steps=4)
+    page.mouse.up()
+    found = wait_until(lambda: re.search(r"\?from=(\d+)&to=(\d+)$", address(page)), what="the stretch in the address")
     assert 700 < int(found[2]) - int(found[1]) < 1100, "about a quarter of an hour"
     page.get_by_label("of each window its").select_option("std")
-    wait_until(lambda: page.url.endswith("feature=std"), what="the measure in the address")
-    address = page.url
+    wait_until(lambda: address(page).endswith("feature=std"), what="the measure in the address")
+    chosen = address(page)
     page.goto(f"{url}/")
-    page.goto(address)
+    page.goto(chosen)
     page.wait_for_selector("#plot[data-drawn]")
     assert drawn.get_attribute("data-drawn") == f"{found[1]}-{found[2]}"
     wait_until(lambda: page.locator("#measure select").input_value() == "std", what="the measure")
+
+
+def test_nothing_is_drawn_anew_under_a_mouse_that_drags(
+    url: str, fleet: Engine, lake: DeltaLake, tab: Tab, now_ns: int
+) -> None:
+    with fleet.begin() as connection:
+        seed_asset(connection, lake, now_ns)
+    page = tab.sign_in(url)
+    page.goto(f"{url}{PAGE}?span=1h")
+    page.wait_for_selector("#plot[data-drawn]")
+    box = page.locator("#plot .u-over").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 40)
+    page.mouse.down()
+    page.evaluate("document.getElementById('plot').dataset.drawn = 'before'")
+    with page.expect_response(lambda answer: "span=1h" in answer.url) as answered:
+        page.evaluate("document.dispatchEvent(new Event('tocsin:changed'))")
+    answered.value.finished()
+    page.evaluate("new Promise((done) => setTimeout(done, 100))")  # what would be drawn is drawn by then
+    assert page.locator("#plot").get_attribute("data-drawn") == "before"
+    page.mouse.up()
+    wait_until(lambda: _drawn_s(page) == 3600, what="what had come meanwhile")
 
 
 def test_the_plot_is_moved_by_keyboard(url: str, fleet: Engine, lake: DeltaLake, tab: Tab, now_ns: int) -> None:
@@ -109,11 +121,17 @@ def test_the_plot_is_moved_by_keyboard(url: str, fleet: Engine, lake: DeltaLake,
     page.focus("#plot")
     for key, length in (("+", 900), ("ArrowLeft", 900), ("-", 1800)):
         page.keyboard.press(key)
-        wait_until(lambda length=length: _length(page.url) == length, what=f"after {key}")
+        wait_until(lambda length=length: _length(address(page)) == length, what=f"after {key}")
 
 
-def _length(address: str) -> int:
-    found = re.search(r"from=(\d+)&to=(\d+)", address)
+def _drawn_s(page: Any) -> int:
+    """Over how many seconds the plot is drawn, 0 before it is."""
+    ends = page.locator("#plot").get_attribute("data-drawn").split("-")
+    return round(float(ends[1]) - float(ends[0])) if len(ends) == 2 else 0
+
+
+def _length(shown: str) -> int:
+    found = re.search(r"from=(\d+)&to=(\d+)", shown)
     return int(found[2]) - int(found[1]) if found else 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, insert, update
 
 from hub.state.schema import device_slots, training_runs
-from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, fits, is_live, shoot, violations
+from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, address, fits, is_live, shoot, violations
 from tests.web.seeding import add_asset, add_device
 from tests.web.seeding_models import seed_models
 
@@ -64,7 +64,7 @@ def test_a_model_is_approved_after_a_question(url: str, fleet: Engine, tab: Tab,
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Approve").click()
     page.wait_for_selector("text=Approved by Ann")
-    assert page.url == f"{url}/models/pump-3-5f3a"
+    assert address(page) == f"{url}/models/pump-3-5f3a"
 
 
 def test_a_run_that_ends_is_seen_ending(url: str, fleet: Engine, tab: Tab, now_ns: int) -> None:

@@ -43,6 +43,19 @@
   };
   let pressedAt = 0;
 
+  // What arrives while somebody drags is drawn once they let go, and had their click: nothing is pulled from under the mouse.
+  let pressed = false;
+  let late = false;
+  const drawSoon = () => {
+    if (pressed) late = true;
+    else draw();
+  };
+  addEventListener("mouseup", () => {
+    pressed = false;
+    if (late) setTimeout(draw);
+    late = false;
+  });
+
   const shared = (target, height) => ({
     width: target.clientWidth,
     height,
@@ -51,7 +64,7 @@
     hooks: {
       setSelect: [select_],
       ready: [(u) => {
-        u.over.addEventListener("mousedown", (event) => { pressedAt = event.clientX; });
+        u.over.addEventListener("mousedown", (event) => { pressedAt = event.clientX; pressed = true; });
         u.over.addEventListener("click", (event) => open(u, event));
       }],
     },
@@ -174,7 +187,7 @@
     if (!response.ok || mine !== asked) return;
     data = await response.json();
     ranges.hidden = false;
-    draw();
+    drawSoon();
   };
 
   const show = (next) => {
@@ -186,7 +199,11 @@
     return load();
   };
 
-  const between = (from, to) => show({ from: from.toFixed(0), to: Math.max(to, from + MIN_S).toFixed(0) });
+  // The plots share their axis: each of them tells what was selected in one.
+  const between = (from, to) => {
+    const next = { from: from.toFixed(0), to: Math.max(to, from + MIN_S).toFixed(0) };
+    if (next.from !== query.get("from") || next.to !== query.get("to")) show(next);
+  };
 
   const move = (how) => {
     if (!data) return;
