@@ -8,8 +8,8 @@ neither, or an eviction tells no times, it may be of any span, and is told in ea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import pyarrow.compute as pc
@@ -20,7 +20,7 @@ from sqlalchemy import Connection, select
 from hub.lake.lake import Lake
 from hub.lake.tables import TableName
 from hub.ledger.ledger import load_device
-from hub.state.schema import losses
+from hub.state.schema import device_days, losses
 from models.contract.clock import NS_PER_S
 
 LATE_AFTER_S: Final = 3600
@@ -145,19 +145,35 @@ def _gaps(connection: Connection, lake: Lake, device_id: str) -> Iterable[Gap]:
     """Every gap of every lane, the epoch that was active last first, its newest gap first."""
     for (_, epoch, lane), account in load_device(connection, device_id).items():
         missing = account.missing
-        times = _times(lake, device_id, epoch, lane, {seq for first, last in missing for seq in (first - 1, last + 1)})
+        wanted = {seq for first, last in missing for seq in (first - 1, last + 1) if seq}
+        days = _days_of(connection, device_id, epoch, wanted) if lane == "aggregates" else None
+        times = _times(lake, device_id, epoch, lane, wanted, days)
         for first, last in reversed(missing):
             after = times.get(first - 1, (None, None))[1]
             before = times.get(last + 1, (None, None))[0]
             yield Gap(epoch=epoch, lane=lane, first_seq=first, last_seq=last, after_ns=after, before_ns=before)
 
 
-def _times(lake: Lake, device_id: str, epoch: str, lane: str, seqs: set[int]) -> dict[int, tuple[int | None, int | None]]:
-    """Start and end of these items, where the lake has them."""
+def _days_of(connection: Connection, device_id: str, epoch: str, seqs: set[int]) -> list[date] | None:
+    """The days on which the windows of these numbers can have begun, None = any: counts by day are not kept for ever."""
+    mine = (device_days.c.device_id == device_id) & (device_days.c.epoch == epoch)
+    spans = connection.execute(select(device_days.c.day, device_days.c.first_seq, device_days.c.last_seq).where(mine)).all()
+    if not all(any(first <= seq <= last for _, first, last in spans) for seq in seqs):
+        return None
+    days = [day for day, first, last in spans if any(first <= seq <= last for seq in seqs)]
+    return [date(1970, 1, 1) + timedelta(days=day) for day in days]
+
+
+def _times(
+    lake: Lake, device_id: str, epoch: str, lane: str, seqs: set[int], days: Sequence[date] | None
+) -> dict[int, tuple[int | None, int | None]]:
+    """Start and end of these items, where the lake has them on these days; other days' files are not opened."""
     found: dict[int, tuple[int | None, int | None]] = {}
     field = ds.field
     for table in _TIMED.get(lane, ()) if seqs else ():
         wanted = (field("device_id") == device_id) & (field("epoch") == epoch) & field("seq").isin(sorted(seqs))
+        if days is not None:
+            wanted &= field("day").isin(days)
         end = "end_ns" if table != "evidence" else "start_ns"
         for row in lake.dataset(table).to_table(columns=list({"seq", "start_ns", end}), filter=wanted).to_pylist():
             found[row["seq"]] = row["start_ns"], row[end]

@@ -6,9 +6,15 @@ import json
 from typing import Any
 
 import msgspec
+import pytest
 from click.testing import CliRunner
+from sqlalchemy import delete
 
 from hub.cli import hub as hub_command
+from hub.lake.lake import DeltaLake, open_lake
+from hub.ledger.span import span_ledger
+from hub.state.database import open_state
+from hub.state.schema import device_days
 from tests.hub.conftest import HubClient
 from tests.hub.simulated_device import NOW_NS, aggregate, aggregates, eviction, item, rollup
 
@@ -92,3 +98,38 @@ def test_the_command_tells_the_same(client: HubClient) -> None:
     assert "20..24" in shown
     bad = CliRunner().invoke(hub_command, ["ledger", "gw-01", "--since", "soon", "--data", str(client.hub.paths.root)])
     assert "how long ago" in bad.output
+
+
+def test_times_beside_a_gap_are_looked_for_on_its_days_alone_and_everywhere_once_those_are_forgotten(
+    client: HubClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lake of years has thousands of files."""
+    asked: list[str] = []
+    dataset = DeltaLake.dataset
+
+    class Noted:
+        def __init__(self, of: Any) -> None:
+            self._of = of
+
+        def to_table(self, **how: Any) -> Any:
+            asked.append(str(how["filter"]))
+            return self._of.to_table(**how)
+
+    device = client.enrolled()
+    days = [item(aggregate(8640 * n), n) for n in (1, 2, 3, 7, 8, 9)]
+    client.ingest(device.batch(days))
+    client.settled_ledger()
+    lake = open_lake(client.hub.lake_url)
+    monkeypatch.setattr(DeltaLake, "dataset", lambda self, table: Noted(dataset(self, table)))
+    engine = open_state(client.hub.state_url)
+    with engine.begin() as connection:
+        [gap] = span_ledger(connection, lake, "gw-01", 0, 2**62).gaps
+        narrow = [one for one in asked if "is_in(seq" in one]
+        connection.execute(delete(device_days).where(device_days.c.last_seq <= 3))
+        asked.clear()
+        assert span_ledger(connection, lake, "gw-01", 0, 2**62).gaps == [gap]
+    assert (gap.first_seq, gap.last_seq) == (4, 6)
+    assert (gap.before_ns or 0) - (gap.after_ns or 0) > 3 * DAY_NS
+    assert [(one.count("-09-"), "is_in(day" in one) for one in narrow] == [(2, True), (2, True)], narrow
+    assert not any("is_in(day" in one for one in asked)
+    engine.dispose()
