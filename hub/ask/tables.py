@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from hub.ask.catalog import ViewName
 from hub.ledger.ranges import Seen, size
+from hub.state.json_values import whole_number
 from hub.state.schema import (
     alert_feedback,
     alerts,
@@ -140,7 +141,7 @@ def _devices(connection: Connection, moment: Moment) -> list[Row]:
         devices.c.device_id.label("device"),
         *(devices.c[name] for name in ("site", "state", "hardware", "agent_version", "last_seen_ns", "enrolled_ns")),
         (devices.c.last_seen_ns >= moment.heard_since_ns).label("online"),
-        *(said[name].as_integer().label(name) for name in ("backlog_items", "backlog_bytes", "rss_bytes")),
+        *(whole_number(said[name]).label(name) for name in ("backlog_items", "backlog_bytes", "rss_bytes")),
         said["survival_days"].as_float().label("alone_days"),
     ]
     wanted = select(*columns).order_by(devices.c.device_id)

@@ -70,7 +70,7 @@ def record(
     text = json.dumps(details or {}, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     if len(text.encode()) > MAX_DETAILS_BYTES:
         raise ValueError(f"audit details of {len(text.encode())} bytes; at most {MAX_DETAILS_BYTES}")
-    head = head_of(connection, for_update=True)
+    head = head_of(connection)
     number = head.number + 1
     sha256 = _hash(number, at_ns, actor, action, subject, text, head.sha256)
     row = {"number": number, "at_ns": at_ns, "actor": actor, "action": action, "subject": subject, "details": text}
@@ -83,10 +83,9 @@ def record(
     return Head(number, sha256)
 
 
-def head_of(connection: Connection, *, for_update: bool = False) -> Head:
-    """The chain's end. `for_update`: nobody else appends until this transaction ends (any that writes, in SQLite)."""
-    query = select(audit_head.c.number, audit_head.c.sha256)
-    row = connection.execute(query.with_for_update() if for_update else query).first()
+def head_of(connection: Connection) -> Head:
+    """The chain's end; in a transaction that writes it stays so, for nobody else does."""
+    row = connection.execute(select(audit_head.c.number, audit_head.c.sha256)).first()
     return Head(0, FIRST_PREVIOUS) if row is None else Head(row.number, row.sha256)
 
 

@@ -12,6 +12,7 @@ from hub.rollout.cohorts import Member, age_group
 from hub.rollout.gates import Counts, DeviceFigures, StageFigures
 from hub.rollout.machine import reached_devices
 from hub.rollout.store import Rollout
+from hub.state.json_values import whole_number
 from hub.state.schema import assets, bundle_failures, commissionings, device_slots, devices, stage_evidence
 
 RECENT_NS = 15 * 60 * 1_000_000_000
@@ -53,7 +54,7 @@ def agents_of(connection: Connection, device_ids: Sequence[str]) -> dict[str, Ag
     """By device; devices that never checked in are left out. The database picks the two numbers from the JSON: for thousands
     of devices, reading whole check-ins here would take most of a decision's time."""
     told = devices.c.checkin
-    starts, rss = told["starts"].as_integer().label("starts"), told["rss_bytes"].as_integer().label("rss")
+    starts, rss = whole_number(told["starts"]).label("starts"), whole_number(told["rss_bytes"]).label("rss")
     query = select(devices.c.device_id, starts, rss).where(devices.c.device_id.in_(device_ids), told.is_not(None))
     return {row.device_id: Agent(row.starts, row.rss or 0) for row in connection.execute(query) if row.starts is not None}
 

@@ -105,7 +105,7 @@ class RolloutService:
             open_ids = [rollout.rollout_id for rollout in store.in_states(connection)]
         for rollout_id in open_ids:
             with self._engine.begin() as connection:
-                rollout = store.load(connection, rollout_id, lock=True)
+                rollout = store.load(connection, rollout_id)
                 if rollout.state in ASSIGNING:
                     _judge_stage(connection, rollout, now_ns)
                 elif rollout.state == "halted":
@@ -136,7 +136,7 @@ class RolloutService:
         Raises RolloutError where its state does not allow it, or the fleet runs another bundle by now.
         """
         with self._engine.begin() as connection:
-            rollout = store.load(connection, rollout_id, lock=True)
+            rollout = store.load(connection, rollout_id)
             if rollout.state == "done":
                 _claim_profile(connection, rollout.profile, now_ns)
                 current = store.fleet_bundle(connection, rollout.profile)
@@ -164,7 +164,7 @@ class RolloutService:
 
     def _steer(self, rollout_id: str, event: Event, noted: str, now_ns: int, actor: str, **values: Any) -> None:
         with self._engine.begin() as connection:
-            rollout = store.load(connection, rollout_id, lock=True)
+            rollout = store.load(connection, rollout_id)
             state = next_state(rollout.state, event)
             store.change(connection, rollout_id, state=state, **values)
             store.note_event(connection, rollout, noted, values, now_ns=now_ns, final=event == "abort", actor=actor)
@@ -221,8 +221,8 @@ def _judge_return(connection: Connection, rollout: Rollout, now_ns: int) -> None
 
 
 def _claim_profile(connection: Connection, profile: str, now_ns: int) -> None:
-    """From now on the hub has an opinion on this profile, if only that the baseline decides; and this transaction holds it."""
-    if connection.execute(select(fleet_bundles).where(fleet_bundles.c.profile == profile).with_for_update()).first() is None:
+    """From now on the hub has an opinion on this profile, if only that the baseline decides."""
+    if connection.execute(select(fleet_bundles).where(fleet_bundles.c.profile == profile)).first() is None:
         connection.execute(insert(fleet_bundles).values(profile=profile, bundle_id=None, since_ns=now_ns))
 
 

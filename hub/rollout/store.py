@@ -64,10 +64,9 @@ def _from_row(row: Row[Any]) -> Rollout:
     )
 
 
-def load(connection: Connection, rollout_id: str, *, lock: bool = False) -> Rollout:
-    """Raises RolloutError where there is none. `lock`: keep others from deciding until this transaction ends."""
-    query = select(*_COLUMNS).where(rollouts.c.rollout_id == rollout_id)
-    row = connection.execute(query.with_for_update() if lock else query).first()
+def load(connection: Connection, rollout_id: str) -> Rollout:
+    """Raises RolloutError where there is none."""
+    row = connection.execute(select(*_COLUMNS).where(rollouts.c.rollout_id == rollout_id)).first()
     if row is None:
         known = [r.rollout_id for r in latest(connection, limit=5)]
         raise RolloutError(f"no rollout {rollout_id!r}; {_the_latest(known)}")
@@ -177,8 +176,8 @@ def _the_latest(known: Sequence[str]) -> str:
 
 
 def fleet_bundle(connection: Connection, profile: str) -> str | None:
-    """What the profile's devices run outside of rollouts; None = the baseline detector. Locks the row where there is one."""
-    query = select(fleet_bundles.c.bundle_id).where(fleet_bundles.c.profile == profile).with_for_update()
+    """What the profile's devices run outside of rollouts; None = the baseline detector."""
+    query = select(fleet_bundles.c.bundle_id).where(fleet_bundles.c.profile == profile)
     bundle_id: str | None = connection.execute(query).scalar()
     return bundle_id
 

@@ -3,8 +3,9 @@
 Invariants:
 1. A database from a newer Tocsin is refused before anything in it is touched.
 2. Migrations run in one transaction: a power cut leaves the old tables or the new ones.
-3. Several processes share one SQLite state (serve, train, rollout). A transaction takes the write lock when it begins, so
-   that read-then-write never fails half-way; `reading()` gives transactions that take no lock.
+3. Several processes share one state (serve, train, rollout). A transaction takes the write lock when it begins, so that what
+   it reads stays so until it has written; `reading()` gives transactions that take no lock, and see one snapshot. On
+   PostgreSQL that is an advisory lock, and REPEATABLE READ.
 4. SQLite runs in WAL with synchronous=FULL: what is committed survives a power cut.
 5. Within a process, writers of one SQLite state wait in a queue. SQLite by itself has them look again after pauses that grow
    to a tenth of a second, and devices wait for the commit of what they sent.
@@ -27,6 +28,7 @@ MIGRATIONS_DIR: Final = Path(__file__).resolve().parent / "migrations"
 HEAD: Final = "0014"  # the newest migration; a test holds this to the files
 _BUSY_TIMEOUT_MS: Final = 30_000
 _TURN: Final = "writes"
+_WRITE_LOCK: Final = 0x70C51  # any number, as long as all who write use the same
 _MAX_CONNECTIONS: Final = 70  # more than threads that ask: forty for operators' questions, who must not keep devices waiting
 
 
@@ -60,12 +62,15 @@ def connect_state(url: str) -> Engine:
         event.listen(engine, "begin", turns.begin)
         event.listen(engine, "checkin", turns.done)
         event.listen(engine, "invalidate", turns.done)
+    elif engine.dialect.name == "postgresql":
+        event.listen(engine, "connect", _set_up_postgres)
+        event.listen(engine, "begin", _begin_postgres)
     return engine
 
 
 def reading(engine: Engine) -> Engine:
     """The same database and pool, for transactions that only read: they see one snapshot and block nobody."""
-    return engine.execution_options(sqlite_begin="DEFERRED")
+    return engine.execution_options(writes=False)
 
 
 def cause_of(error: Exception) -> str:
@@ -85,6 +90,32 @@ def _set_up_sqlite(raw: Any, _entry: ConnectionPoolEntry) -> None:
     cursor.close()
 
 
+def _set_up_postgres(raw: Any, _entry: ConnectionPoolEntry) -> None:
+    """Its texts cannot hold a NUL, and one in what a device says would stop all that is written with it: it becomes U+FFFD."""
+    from psycopg.adapt import Dumper
+
+    class WithoutNul(Dumper):  # type: ignore[misc]
+        def dump(self, obj: str) -> bytes:
+            return obj.replace("\0", "\N{REPLACEMENT CHARACTER}").encode()
+
+    raw.adapters.register_dumper(str, WithoutNul)
+    with raw.cursor() as cursor:
+        cursor.execute("SET client_encoding = 'UTF8'")
+        cursor.execute(f"SET lock_timeout = {_BUSY_TIMEOUT_MS}")
+    raw.commit()
+
+
+def _writes(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("writes", True))
+
+
+def _begin_postgres(connection: Connection) -> None:
+    if _writes(connection):  # held to the transaction's end; of this database alone
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
+    else:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
 class _Turns:
     """Whose transaction may write, among the connections of one engine: from its beginning until the connection goes back."""
 
@@ -92,12 +123,11 @@ class _Turns:
         self._writing = threading.Lock()
 
     def begin(self, connection: Connection) -> None:
-        mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
-        info = connection.connection.info
+        writes, info = _writes(connection), connection.connection.info
         # Should nobody give it back for so long, SQLite's own lock decides; it has to anyway, with other processes.
-        if mode == "IMMEDIATE" and _TURN not in info and self._writing.acquire(timeout=_BUSY_TIMEOUT_MS / 1000):
+        if writes and _TURN not in info and self._writing.acquire(timeout=_BUSY_TIMEOUT_MS / 1000):
             info[_TURN] = True
-        connection.exec_driver_sql(f"BEGIN {mode}")
+        connection.exec_driver_sql(f"BEGIN {'IMMEDIATE' if writes else 'DEFERRED'}")
 
     def done(self, _raw: Any, record: ConnectionPoolEntry, _error: BaseException | None = None) -> None:
         if record.info.pop(_TURN, False):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow.dataset as ds
-from sqlalchemy import Connection, Float, case, cast, func, select
+from sqlalchemy import BigInteger, Connection, Float, case, cast, func, select
 
 from hub.lake.days import DAY_NS
 from hub.state.schema import alert_feedback, alerts, profile_days, received_days
@@ -130,7 +130,9 @@ def _latest_words() -> Any:
 def _counted_alerts(words: Any, *, outer: bool) -> Any:
     """Alerts since their profile is counted, joined with what was said of them last."""
     table = profile_days.c
-    first = select(table.profile, (func.min(table.day) * DAY_NS).label("first_ns")).where(table.watched_ns > 0)
+    first = select(table.profile, (cast(func.min(table.day), BigInteger) * DAY_NS).label("first_ns")).where(
+        table.watched_ns > 0
+    )
     firsts = first.group_by(table.profile).subquery()
     since = (firsts.c.profile == alerts.c.profile) & (alerts.c.opened_ns >= firsts.c.first_ns)
     said = (words.c.device_id == alerts.c.device_id) & (words.c.alert_id == alerts.c.alert_id)

@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from hub.devices.not_judged import NOT_JUDGED
 from hub.ledger.ranges import Seen, size
+from hub.state.json_values import whole_number
 from hub.state.schema import alerts, assets, bundles, device_slots, devices, ledger, sensor_faults
 from hub.web.alert_rows import Share, top_channels
 from hub.web.words import count
@@ -229,8 +230,8 @@ def _tile_select(state: ColumnElement[str]) -> Any:
         assets.c.p_value,
         assets.c.since_ns,
         devices.c.last_seen_ns,
-        devices.c.checkin["backlog_items"].as_integer().label("backlog_items"),
-        devices.c.checkin["backlog_bytes"].as_integer().label("backlog_bytes"),
+        whole_number(devices.c.checkin["backlog_items"]).label("backlog_items"),
+        whole_number(devices.c.checkin["backlog_bytes"]).label("backlog_bytes"),
         device_slots.c.bundle_id,
         bundles.c.version,
     ).select_from(
