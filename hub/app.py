@@ -249,6 +249,8 @@ def _scheduler(
             position = read_by_all(connection, readers, log.log_id)
         log.prune(position)
 
+    # It warns of each round that is due while the one before goes on, which is as it should be: an erasure may take minutes.
+    logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
     scheduler = BackgroundScheduler(
         timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
     )

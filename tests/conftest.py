@@ -1,4 +1,4 @@
-"""Where tests keep their files: in memory, where there is room for them.
+"""Where tests keep their files: in memory, where there is room for them. And that no example is judged by its duration.
 
 Thousands of small databases, each synced to disk with every commit, make a run as slow as the slowest disk under it: on a
 busy machine one sync may take a second. What is tested is that files are synced and in which order, not the disk. Name a
@@ -13,6 +13,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Two slow cores must not make a claim false: nothing here is about how long an example takes.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+settings.load_profile("untimed")
 
 _IN_MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 4 * 10**9  # a run keeps some hundred MB at a time

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -155,8 +155,14 @@ class DemoRun:
         self.wait(lambda: self.fleet.now_ns() >= until_ns, event_s / self.scenario.speed + 10, what)
 
     def status(self, device_id: str) -> dict[str, Any]:
-        """`tocsin agent status --json` of a device. Raises LinkError where it does not answer."""
-        answer: dict[str, Any] = json.loads(self._tocsin("agent", "status", "--json", "--config", str(self._config(device_id))))
+        """`tocsin agent status --json` of a device, once it answers: on a busy machine it may be held up. Raises LinkError."""
+
+        def told() -> str:
+            with suppress(LinkError):
+                return self._tocsin("agent", "status", "--json", "--config", str(self._config(device_id)))
+            return ""
+
+        answer: dict[str, Any] = json.loads(self.wait(told, 60, f"{device_id} to say how it is"))
         return answer
 
     def assets(self) -> dict[str, dict[str, Any]]:

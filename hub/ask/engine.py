@@ -35,6 +35,7 @@ MEMORY: Final = "384MB"
 TIMEOUT_S: Final = 10.0
 AT_ONCE: Final = 2
 _WAIT_S: Final = 5.0  # for a turn
+_AGAIN_S: Final = 0.05
 _SETTINGS: Final[dict[str, str | bool | int]] = {
     "enable_external_access": False,
     "autoload_known_extensions": False,
@@ -158,16 +159,25 @@ def _fetched(
     connection: duckdb.DuckDBPyConnection, sql: str, timeout_s: float
 ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """Column names, and at most one row beyond MAX_RESULT_ROWS. Interrupted at `timeout_s`."""
-    timer = threading.Timer(timeout_s, connection.interrupt)
-    timer.daemon = True
-    timer.start()
+    over = threading.Event()
+    watch = threading.Thread(target=_end_late, args=(connection, over, timeout_s), name="ask", daemon=True)
+    watch.start()
     try:
         done = connection.execute(sql)
         return tuple(column[0] for column in done.description or ()), done.fetchmany(MAX_RESULT_ROWS + 1)
     except duckdb.InterruptException:
         raise QueryRefused(f"it took longer than {timeout_s:g} s and was ended") from None
     finally:
-        timer.cancel()
+        over.set()
+        watch.join()  # before somebody closes what it interrupts
+
+
+def _end_late(connection: duckdb.DuckDBPyConnection, over: threading.Event, timeout_s: float) -> None:
+    """Interrupts again and again until it is `over`: what comes just before the statement begins is forgotten."""
+    pause_s = timeout_s
+    while not over.wait(pause_s):
+        connection.interrupt()
+        pause_s = _AGAIN_S
 
 
 def _bounded(value: Any, zone: ZoneInfo) -> Any:

@@ -37,6 +37,7 @@ from tests.builders import BundleParts, desired, rig
 
 NOW_NS = 1_790_000_000 * NS_PER_S  # 2026
 DAY_NS = 86_400 * NS_PER_S
+LINK_TIMEOUT_S = 30.0  # how long a device waits for a word: nothing here is about that, but where a test says so
 Answer = Callable[["Handler"], None]
 
 
@@ -217,7 +218,7 @@ class Device:
     def restart(self) -> None:
         self.slots = SlotStore(self.directory)
         key = self.site.hub.key.public_bytes
-        self.distribution = self.kind(self.directory, self.site.url, 2.0, lambda: key, lambda: self.now_ns)
+        self.distribution = self.kind(self.directory, self.site.url, LINK_TIMEOUT_S, lambda: key, lambda: self.now_ns)
         specs = {"rig": rig().spec_hash, "fan": rig().spec_hash}
         self.updater = Updater(self.slots, self.distribution, specs, self._serve, lambda: self.now_s)
 

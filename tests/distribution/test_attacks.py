@@ -19,7 +19,8 @@ from models.contract.checkin import CheckInReply, DesiredBundle, DesiredSlots
 from models.contract.names import MAX_BUNDLE_BYTES
 from models.errors import LinkError
 from tests.builders import BundleParts, desired
-from tests.distribution.site import DAY_NS, Device, Handler, Site
+from tests.distribution.site import DAY_NS, LINK_TIMEOUT_S, Device, Handler, Site
+from tests.waiting import PATIENCE_S
 
 EVIL = BundleParts("rig-v2", changes={"version": 2, "description": "not what the hub published"}).pack()
 
@@ -293,7 +294,7 @@ def test_slow_retrieval_is_a_failed_link_and_no_verdict(where: str, device: Devi
         handler.send_header("Content-Length", str(wanted.size))
         handler.end_headers()
         handler.wfile.write(b"x")
-        handler.connection.settimeout(5)
+        handler.connection.settimeout(PATIENCE_S)
         over.append(handler.connection.recv(1))  # until the device hangs up
 
     site.answers[f"/v1/tuf/{path}"] = silent
@@ -302,7 +303,7 @@ def test_slow_retrieval_is_a_failed_link_and_no_verdict(where: str, device: Devi
         device.ask(wanted)
     assert (device.kept, device.reasons) == (before, {})
     site.answers.clear()
-    device.distribution._timeout_s = 2.0
+    device.distribution._timeout_s = LINK_TIMEOUT_S
     device.ask(wanted)
     assert device.active == "rig-v2"
 

@@ -17,7 +17,27 @@ from agent.distribution import process
 from agent.distribution.process import Distribution
 from models.errors import LinkError, LinkTimeout
 from tests.distribution.site import NOW_NS, Device, Handler, Site
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
+
+BEFORE: set[int] = set()  # processes that other tests of this run have left
+
+
+def children() -> list[psutil.Process]:
+    """Those that verify something now."""
+    return [child for child in psutil.Process().children() if child.pid not in BEFORE]
+
+
+def has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def before() -> None:
+    BEFORE.clear()
+    BEFORE.update(child.pid for child in psutil.Process().children())
 
 
 @pytest.fixture
@@ -33,7 +53,7 @@ def test_a_bundle_comes_by_a_child_which_leaves_nothing_behind(device: Device, s
     assert (device.active, device.reasons) == ("rig-v2", {})
     assert not device.kept["work"]
     assert not list(device.trusted.glob("*.part"))
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 # What a child may be instead of the right one: its program, and what is reported of it.
@@ -113,7 +133,7 @@ def test_a_child_that_hangs_is_ended_at_the_deadline(device: Device, site: Site,
     with pytest.raises(LinkTimeout, match="did not come within"):
         device.ask(wanted)
     assert (device.kept, device.reasons) == (before, {})
-    assert psutil.Process().children() == []
+    assert children() == []
 
 
 def test_an_agent_that_stops_does_not_wait_for_its_child(device: Device, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,9 +150,9 @@ def test_an_agent_that_stops_does_not_wait_for_its_child(device: Device, site: S
 
     thread = threading.Thread(target=work)
     thread.start()
-    wait_until(lambda: psutil.Process().children(), what="a child")
+    wait_until(children, what="a child")
     device.distribution.abort()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert [str(error) for error in failures] == ["the agent stops"]
     assert (device.kept, device.reasons) == (before, {})
     with pytest.raises(LinkError, match="the agent stops"):
@@ -203,7 +223,7 @@ def test_a_child_killed_at_any_step_leaves_what_was_verified_and_the_next_one_fi
     site.rotate("targets")  # so that every kind of file is new
     wanted = site.publish(2)
     before, versions = device.kept, device.versions()
-    at_step(site, step, lambda: os.kill(psutil.Process().children()[0].pid, signal.SIGKILL))
+    at_step(site, step, lambda: os.kill(children()[0].pid, signal.SIGKILL))
     with pytest.raises(LinkError, match="ended with -9"):
         device.ask(wanted)
     assert (device.kept, device.reasons) == (before, {})
@@ -218,7 +238,7 @@ from pathlib import Path
 from agent.distribution.process import Distribution
 from models.contract.checkin import DesiredBundle
 state, url, key, bundle_id, sha256, size, now_ns = sys.argv[1:]
-distribution = Distribution(Path(state), url, 2.0, lambda: bytes.fromhex(key), lambda: int(now_ns))
+distribution = Distribution(Path(state), url, 30.0, lambda: bytes.fromhex(key), lambda: int(now_ns))
 distribution.fetch("rig", DesiredBundle(bundle_id, sha256, int(size)))
 """
 
@@ -232,16 +252,16 @@ def test_an_agent_killed_at_a_step_takes_its_child_along_and_the_next_one_finish
     key = site.hub.key.public_bytes.hex()
     arguments = [str(device.directory), site.url, key, wanted.bundle_id, wanted.sha256, str(wanted.size), str(NOW_NS)]
     agent = subprocess.Popen([sys.executable, "-c", AGENT, *arguments])
-    children: list[psutil.Process] = []
+    its_children: list[psutil.Process] = []
 
     def kill() -> None:
-        children.extend(psutil.Process(agent.pid).children())
+        its_children.extend(psutil.Process(agent.pid).children())
         agent.kill()
 
     at_step(site, step, kill)
-    assert agent.wait(30) == -signal.SIGKILL
-    assert len(children) == 1
-    wait_until(lambda: not children[0].is_running() or children[0].status() == "zombie", what="the child to end")
+    assert agent.wait(PATIENCE_S) == -signal.SIGKILL
+    assert len(its_children) == 1
+    wait_until(lambda: has_ended(its_children[0]), what="the child to end")
     device.restart()
     device.updater.resume()
     assert device.kept | {"work": False} == before

@@ -28,7 +28,7 @@ from hub.settings import Hub, init_hub
 from models.contract.clock import NS_PER_S
 from tests.hub.test_api_serve import served
 from tests.sources.conftest import Broker
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 ASSETS, CHANNELS = ("rig-1", "rig-2"), ("a", "b", "c")
 WINDOW_S, RATE_HZ = 2.0, 10.0
@@ -85,13 +85,13 @@ class Plant(threading.Thread):
                 for asset in ASSETS:
                     readings = dict.fromkeys(CHANNELS, self.n_samples)
                     sent = client.publish(f"plant/{asset}", json.dumps({"t_ms": at_ms, **readings}), qos=1)
-        sent.wait_for_publish(30)
+        sent.wait_for_publish(PATIENCE_S)
         client.disconnect()
         client.loop_stop()
 
     def finish(self) -> int:
         self._stopping.set()
-        self.join(60)
+        self.join(2 * PATIENCE_S)
         assert not self.is_alive()
         return self.n_samples
 
@@ -134,7 +134,7 @@ def live_and_die(config: Path, rng: random.Random) -> None:
     with pytest.raises(subprocess.TimeoutExpired):  # it dies of nothing else
         agent.wait(rng.uniform(0.2, 1.6))
     agent.kill()
-    assert agent.wait(10) == -signal.SIGKILL
+    assert agent.wait(PATIENCE_S) == -signal.SIGKILL
 
 
 @pytest.mark.slow
@@ -148,12 +148,12 @@ def test_nothing_is_lost_or_doubled_by_two_hundred_kills(
     with served(hub) as (_, url):
         config = lay_out(tmp_path, url, hub.paths.root / "join.token", broker.port, protocol)
         first = start(config)
-        wait_until(lambda: subscribed(config), 30, "the first subscription")
+        wait_until(lambda: subscribed(config), what="the first subscription")
         plant = Plant(broker.port, start_ns)
         plant.start()
         wait_until(lambda: plant.n_samples > 50)
         first.kill()
-        first.wait(10)
+        first.wait(PATIENCE_S)
         for _ in range(cycles):
             live_and_die(config, rng)
         last = start(config)
@@ -161,7 +161,7 @@ def test_nothing_is_lost_or_doubled_by_two_hundred_kills(
         n_windows = int((n_samples / RATE_HZ - 6.0) // WINDOW_S)
         rows = wait_until(lambda: everything(hub, url, n_windows), 120, f"{n_windows} windows of each asset at the hub")
         last.terminate()
-        assert last.wait(20) == 0
+        assert last.wait(PATIENCE_S) == 0
     per_window = round(WINDOW_S * RATE_HZ)
     for asset in ASSETS:
         mine = sorted((row for row in rows if row["asset"] == asset), key=lambda row: row["start_ns"])
@@ -175,7 +175,7 @@ def test_nothing_is_lost_or_doubled_by_two_hundred_kills(
 def everything(hub: Hub, url: str, n_windows: int) -> list[dict[str, object]]:
     """All aggregates once each asset has `n_windows`; else nothing."""
     auth = {"Authorization": f"Bearer {hub.admin_token}"}
-    ledger = httpx.get(f"{url}/v1/ledger", headers=auth, timeout=30).json()
+    ledger = httpx.get(f"{url}/v1/ledger", headers=auth, timeout=PATIENCE_S).json()
     if ledger["lake_pending"] or ledger["lake_rows"] < n_windows * len(ASSETS):
         return []
     sql = "SELECT asset, start_ns, n_readings, features FROM aggregates"

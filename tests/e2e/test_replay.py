@@ -14,7 +14,7 @@ import pytest
 
 from firmware_sim.links.broker import start_broker
 from tests.recorded import recorded
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 _CHANNELS = (
     "Accelerometer1RMS",
@@ -46,11 +46,11 @@ def _running_agent(config: Path) -> Iterator[None]:
     with (config.parent / "agent.log").open("wb") as log:
         agent = subprocess.Popen([*_TOCSIN, "agent", "run", "--config", str(config)], stderr=log)
     try:
-        wait_until(lambda: _status(config), 30, "the agent to answer")
+        wait_until(lambda: _status(config), what="the agent to answer")
         yield
     finally:
         agent.terminate()
-        assert agent.wait(20) == 0
+        assert agent.wait(PATIENCE_S) == 0
 
 
 def _status(config: Path) -> dict[str, Any] | None:
@@ -78,7 +78,7 @@ def test_a_recording_through_a_pseudo_terminal_is_windowed_and_judged(tmp_path: 
     config = _lay_out(tmp_path, f'[[serial]]\nname = "line"\nport = "{port}"\nformat = "jsonl"\nasset = "pump"\n')
     with _running_agent(config):
         _replay("--link", str(port))
-        status = wait_until(lambda: _judged(config), 30, "the recording's windows")
+        status = wait_until(lambda: _judged(config), what="the recording's windows")
     assert status["frame_errors"] == 0
     assert status["readings"] > 1000 * len(_CHANNELS)
     assert status["assets"]["pump"]["state"] in ("normal", "alarm")
@@ -91,8 +91,8 @@ def test_a_recording_over_mqtt_is_windowed_and_judged(tmp_path: Path) -> None:
         source = f'[[mqtt]]\nname = "plant"\nhost = "{broker.host}"\nport = {broker.port}\ntopics = ["plant/{{asset}}"]\n'
         config = _lay_out(tmp_path, source)
         with _running_agent(config):
-            wait_until(lambda: (_status(config) or {})["sources"]["plant"]["link"] == "up", 20, "the broker's link")
+            wait_until(lambda: (status := _status(config)) and status["sources"]["plant"]["link"] == "up", what="the link")
             _replay("--mqtt", f"{broker.host}:{broker.port}", "--topic", "plant/{asset}")
-            status = wait_until(lambda: _judged(config), 30, "the recording's windows")
+            status = wait_until(lambda: _judged(config), what="the recording's windows")
     assert status["assets"]["pump"]["state"] in ("normal", "alarm")
     assert status["unknown_readings"] == 0

@@ -20,7 +20,7 @@ from hub.settings import Hub, init_hub
 from hub.tls.serving import ServerTls
 from models.contract.envelope import Ack
 from tests.hub.simulated_device import SimulatedDevice
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 FAST = "lake_commit_s = 0.1\nrollout_tick_s = 0.5\nport = 0\n"
 
@@ -83,10 +83,10 @@ def running(hub: Hub, tls: ServerTls | None = None) -> Iterator[HubClient]:
         wait_until(lambda: server.started, what="the hub answers")
         port = server.servers[0].sockets[0].getsockname()[1]
         scheme, verify = ("http", True) if tls is None else ("https", ssl.create_default_context(cafile=hub.tls.ca))
-        with httpx.Client(base_url=f"{scheme}://127.0.0.1:{port}", timeout=30, verify=verify) as http:
+        with httpx.Client(base_url=f"{scheme}://127.0.0.1:{port}", timeout=PATIENCE_S, verify=verify) as http:
             yield HubClient(http, hub)
     finally:
         app.state.stopping.set()
         server.should_exit = True
-        thread.join(20)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()

@@ -6,13 +6,15 @@ import hashlib
 import re
 import socket
 
+import pytest
 from sqlalchemy import insert
 
 from hub.state.database import connect_state
 from hub.state.schema import bundles
+from tests.holding import HeldRuns
 from tests.hub.conftest import HubClient
 from tests.hub.simulated_device import NOW_NS, SPEC, SimulatedDevice, aggregates, alert, item
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 GETS = ["summary", "devices", "devices/x", "devices/x/ledger", "ledger", "alerts", "sensor-faults", "quarantine", "bundles"]
 GETS += ["bundles/x", "training-runs", "rollouts", "rollouts/x"]
@@ -47,7 +49,7 @@ def test_a_strangers_body_is_not_taken_in(client: HubClient) -> None:
         head = (
             f"POST /v1/{path} HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\nContent-Length: 9999999999\r\n\r\n{{"
         )
-        with socket.create_connection(address, timeout=10) as stranger:
+        with socket.create_connection(address, timeout=PATIENCE_S) as stranger:
             stranger.sendall(head.encode())
             assert stranger.recv(100).startswith(b"HTTP/1.1 401 ")
 
@@ -146,12 +148,16 @@ def test_a_rollout_is_started_steered_and_ended(client: HubClient) -> None:
     assert client.get("/v1/bundles/pump-7")["version"] == 7
 
 
-def test_training_starts_in_a_process_of_its_own_and_once_per_profile(client: HubClient) -> None:
+def test_training_starts_in_a_process_of_its_own_and_once_per_profile(
+    client: HubClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = HeldRuns(monkeypatch)
     started = client.http.post("/v1/training-runs", json={"profile": "pump"}, headers=client.auth)
     assert started.status_code == 202
     again = client.http.post("/v1/training-runs", json={"profile": "pump"}, headers=client.auth)
     assert (again.status_code, again.json()["type"]) == (409, "urn:tocsin:training")
     assert str(started.json()["pid"]) in again.json()["detail"]
+    held.let_go()
     bad = client.http.post("/v1/training-runs", json={"profile": "../pump"}, headers=client.auth)
     assert bad.status_code == 422
     unknown = client.http.post("/v1/training-runs", json={"profile": "submarine"}, headers=client.auth)

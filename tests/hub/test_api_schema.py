@@ -19,7 +19,7 @@ from tests.hub.conftest import FAST, HubClient, running
 from tests.hub.operating import QUICK, user_in
 from tests.hub.simulated_device import aggregates, alert, item, poison
 from tests.hub.test_api_operators import add_bundle
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 schemathesis = pytest.importorskip("schemathesis")
 EXAMPLES = int(os.environ.get("TOCSIN_FUZZ_EXAMPLES", "4"))  # of each kind for each operation
@@ -133,7 +133,7 @@ def test_whatever_is_sent_the_answer_is_one_that_is_described(
         @given(case=strategy)
         def holds(case: Any) -> None:
             note(f"{case.method} {case.path}")
-            case.call_and_validate(base_url=url, headers=headers, checks=held_to)
+            case.call_and_validate(base_url=url, headers=headers, checks=held_to, timeout=PATIENCE_S)
 
         try:
             holds()

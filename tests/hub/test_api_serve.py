@@ -19,14 +19,15 @@ import pytest
 
 from hub.settings import Hub
 from models.contract.envelope import Ack
+from tests.hub.conftest import running
 from tests.hub.simulated_device import SimulatedDevice, aggregates, alert, item, poison
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 COMMAND = [sys.executable, "-m", "tocsin", "hub"]
 
 
 def tocsin(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False)
 
 
 @contextmanager
@@ -44,27 +45,48 @@ def served(hub: Hub, scheme: str = "http", port: int = 0) -> Iterator[tuple[subp
         process.communicate()
 
 
+def send(url: str, path: str, sealed: bytes) -> None:
+    httpx.post(f"{url}{path}", content=sealed, timeout=PATIENCE_S).raise_for_status()
+
+
+def complaints(process: subprocess.Popen[str]) -> list[str]:
+    """What it has said of troubles, once it has ended."""
+    _, said = process.communicate(timeout=PATIENCE_S)
+    return [line for line in said.splitlines() if " INFO hub.audit: " not in line]
+
+
 def test_a_signal_ends_it_cleanly_and_what_was_acknowledged_is_in_the_lake(hub: Hub) -> None:
     device = SimulatedDevice()
     for number, first in ((signal.SIGTERM, 1), (signal.SIGINT, 11)):
         with served(hub) as (process, url):
-            httpx.post(f"{url}/v1/enrol", content=device.enrol(hub.join_token)).raise_for_status()
-            httpx.post(f"{url}/v1/ingest", content=device.batch(aggregates(first, first + 9))).raise_for_status()
+            send(url, "/v1/enrol", device.enrol(hub.join_token))
+            send(url, "/v1/ingest", device.batch(aggregates(first, first + 9)))
             process.send_signal(number)
-            _, complaints = process.communicate(timeout=20)
-            said = [line for line in complaints.splitlines() if " INFO hub.audit: " not in line]
+            said = complaints(process)
             assert (process.returncode, said) == (0, [])
     answer = tocsin("query", "SELECT count(*) AS n, max(seq) AS last FROM aggregates", "--data", hub.paths.root, "--json")
     assert json.loads(answer.stdout) == [{"n": 20, "last": 20}]
 
 
+def test_a_round_that_is_due_while_the_one_before_goes_on_is_nothing_to_warn_of(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    may_end, others = threading.Event(), threading.Event()
+    monkeypatch.setattr("hub.app.RolloutService.tick", lambda *_: may_end.wait(PATIENCE_S))  # due every half second
+    monkeypatch.setattr("hub.app.Eraser.run", lambda *_: others.set())  # every two seconds
+    with running(hub):
+        assert others.wait(PATIENCE_S)
+        may_end.set()
+    assert [one.message for one in caplog.records if one.levelname != "INFO"] == []
+
+
 def test_a_page_that_is_watching_does_not_hold_up_the_end(hub: Hub) -> None:
     with served(hub) as (process, url):
         headers = {"Authorization": f"Bearer {hub.admin_token}"}
-        with httpx.stream("GET", f"{url}/events", headers=headers, timeout=20) as stream:
+        with httpx.stream("GET", f"{url}/events", headers=headers, timeout=PATIENCE_S) as stream:
             assert stream.status_code == 200
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=15)
+            process.wait(timeout=PATIENCE_S)
     assert process.returncode == 0
 
 
@@ -72,9 +94,9 @@ def test_killed_in_the_middle_of_ingest_nothing_acknowledged_is_lost_or_doubled(
     devices = [SimulatedDevice(f"gw-{n}") for n in range(4)]
     acked = dict.fromkeys((device.device_id for device in devices), 0)
 
-    def send(device: SimulatedDevice, url: str, last: int) -> None:
+    def deliver(device: SimulatedDevice, url: str, last: int) -> None:
         """Like an agent: from the cursor on, until the hub is gone or `last` is confirmed."""
-        with httpx.Client(base_url=url, timeout=20) as http:
+        with httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
             try:
                 http.post("/v1/enrol", content=device.enrol(hub.join_token)).raise_for_status()
                 while acked[device.device_id] < last:
@@ -85,15 +107,15 @@ def test_killed_in_the_middle_of_ingest_nothing_acknowledged_is_lost_or_doubled(
             except httpx.TransportError:
                 return
 
-    def send_all(url: str, last: int) -> list[threading.Thread]:
-        threads = [threading.Thread(target=send, args=(device, url, last)) for device in devices]
+    def deliver_all(url: str, last: int) -> list[threading.Thread]:
+        threads = [threading.Thread(target=deliver, args=(device, url, last)) for device in devices]
         for thread in threads:
             thread.start()
         return threads
 
     for round_ in range(3):
         with served(hub) as (process, url):
-            threads = send_all(url, 10**6)
+            threads = deliver_all(url, 10**6)
             enough = sum(acked.values()) + 60 + 40 * round_
             wait_until(lambda enough=enough: sum(acked.values()) >= enough, what="some batches acknowledged")
             process.kill()
@@ -101,12 +123,12 @@ def test_killed_in_the_middle_of_ingest_nothing_acknowledged_is_lost_or_doubled(
                 thread.join()
     confirmed = max(acked.values())
     with served(hub) as (process, url):
-        for thread in send_all(url, confirmed + 20):
+        for thread in deliver_all(url, confirmed + 20):
             thread.join()
         headers = {"Authorization": f"Bearer {hub.admin_token}"}
 
         def settled() -> dict[str, int] | None:
-            ledger = httpx.get(f"{url}/v1/ledger", headers=headers).json()
+            ledger = httpx.get(f"{url}/v1/ledger", headers=headers, timeout=PATIENCE_S).json()
             return ledger if ledger["lake_pending"] == 0 else None
 
         ledger = wait_until(settled)
@@ -157,9 +179,9 @@ def test_init_tells_where_the_tokens_are_and_never_what_they_are(tmp_path: Path)
 def test_commands_look_into_a_hub_that_is_running(hub: Hub, command: str) -> None:
     device = SimulatedDevice()
     with served(hub) as (_, url):
-        httpx.post(f"{url}/v1/enrol", content=device.enrol(hub.join_token)).raise_for_status()
+        send(url, "/v1/enrol", device.enrol(hub.join_token))
         items = [*aggregates(1, 3), poison(4), *aggregates(7, 7), item(alert(), 1)]
-        httpx.post(f"{url}/v1/ingest", content=device.batch(items)).raise_for_status()
+        send(url, "/v1/ingest", device.batch(items))
         wait_until(lambda: json.loads(tocsin("alerts", "--data", hub.paths.root, "--json").stdout))
         rows = json.loads(tocsin(command, "--data", hub.paths.root, "--json").stdout)
         assert rows[0]["device_id"] == "gw-01"

@@ -15,6 +15,7 @@ from hub.audit.log import FIRST_PREVIOUS, MAX_DETAILS_BYTES, AuditBroken, Head, 
 from hub.cli import hub as hub_command
 from hub.settings import init_hub
 from hub.state.database import connect_state, open_state
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -124,7 +125,7 @@ def test_writers_in_several_connections_make_one_chain(engine: Engine) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert checked(engine).number == 80
 
 

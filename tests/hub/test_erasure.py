@@ -95,9 +95,9 @@ def test_an_admin_may_ask_a_running_hub_for_it_by_the_api(hub: Hub) -> None:
         reply = client.http.delete("/v1/devices/secret-device", headers=client.auth)
         assert (reply.status_code, reply.json()) == (202, {"device_id": "secret-device", "state": "asked"})
         gone = lambda: client.http.get("/v1/devices/secret-device", headers=client.auth).status_code == 404  # noqa: E731
-        wait_until(gone, timeout_s=60, what="the device to be gone")
+        wait_until(gone, what="the device to be gone")
         erased = lambda: [e for e in client.get("/v1/audit") if e["action"] == "data.erase"]  # noqa: E731
-        [entry] = wait_until(erased, timeout_s=60, what="the proof")
+        [entry] = wait_until(erased, what="the proof")
         assert (entry["actor"], entry["subject"]) == ("token:admin", "secret-device")
 
 

@@ -93,6 +93,6 @@ def test_a_lake_that_cannot_be_written_keeps_what_was_acknowledged_in_the_log(sm
         assert set(ready.json()["failures"]) == {"lake"}
         assert client.ingest(device.batch(aggregates(21, 40))).cursors == {"aggregates": 40}
         ballast.unlink()
-        wait_until(lambda: client.http.get("/readyz").status_code == 200, timeout_s=30, what="ready again")
+        wait_until(lambda: client.http.get("/readyz").status_code == 200, what="ready again")
         ledger = client.settled_ledger()
         assert (ledger["lake_rows"], ledger["lake_duplicates"], ledger["missing"]) == (40, 0, 0)

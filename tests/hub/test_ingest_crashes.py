@@ -37,7 +37,7 @@ from models.contract.items import Item
 from models.errors import EnvelopeError, StorageError
 from tests.hub.simulated_device import NOW_NS, aggregates, alert, item, poison
 from tests.killing import die, killed
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 
 @dataclass
@@ -357,7 +357,7 @@ class SlowLog(SqliteIngestLog):
 
     def append(self, records: Sequence[LogRecord]) -> None:
         self.appending.set()
-        assert self.proceed.wait(10)
+        assert self.proceed.wait(PATIENCE_S)
         self.n_appends += 1
         super().append(records)
 
@@ -369,7 +369,7 @@ def test_acknowledgements_come_only_after_the_log_and_requests_share_commits(hub
         service = IngestService(Committer(engine, log), on_commit=lambda: None)
         service.start()
         first = asyncio.create_task(service.submit(admitted(aggregates(1, 2), "gw-00")))
-        await asyncio.to_thread(log.appending.wait, 10)
+        await asyncio.to_thread(log.appending.wait, PATIENCE_S)
         others = [asyncio.create_task(service.submit(admitted(aggregates(1, 3), f"gw-{n:02}"))) for n in range(1, 40)]
         await asyncio.sleep(0)
         assert not first.done()
@@ -392,7 +392,7 @@ def test_when_too_much_waits_the_next_is_asked_to_come_back(hub: Hub) -> None:
         service = IngestService(Committer(engine, log), on_commit=lambda: None, max_waiting=2)
         service.start()
         tasks = [asyncio.create_task(service.submit(admitted(aggregates(1, 1), "gw-00")))]
-        await asyncio.to_thread(log.appending.wait, 10)
+        await asyncio.to_thread(log.appending.wait, PATIENCE_S)
         tasks += [asyncio.create_task(service.submit(admitted(aggregates(n, n)))) for n in (1, 2)]
         await asyncio.sleep(0)
         with pytest.raises(Busy) as refused:
@@ -420,7 +420,7 @@ def test_what_waits_is_bounded_in_bytes_too_and_what_was_committed_waits_no_more
         service = IngestService(Committer(engine, log), on_commit=lambda: None)
         service.start()
         tasks = [asyncio.create_task(service.submit(batch(1, 1)))]
-        await asyncio.to_thread(log.appending.wait, 10)
+        await asyncio.to_thread(log.appending.wait, PATIENCE_S)
         tasks.append(asyncio.create_task(service.submit(batch(2, MAX_WAITING_BYTES))))
         await asyncio.sleep(0)
         with pytest.raises(Busy):

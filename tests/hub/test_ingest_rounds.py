@@ -27,7 +27,7 @@ from hub.settings import Hub
 from hub.state.database import open_state, reading
 from models.errors import EnvelopeError
 from tests.hub.simulated_device import NOW_NS, SimulatedDevice, stamp
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def record(seq: int) -> LogRecord:
@@ -137,7 +137,7 @@ def test_operators_slow_questions_keep_no_device_waiting(hub: Hub, engine: Engin
     def question() -> None:
         with reading(engine).begin() as connection:
             connection.exec_driver_sql("SELECT 1")
-            may_end.wait(60)
+            may_end.wait(2 * PATIENCE_S)
 
     async def ask() -> bytes:
         limiter = anyio.to_thread.current_default_thread_limiter()
@@ -145,7 +145,7 @@ def test_operators_slow_questions_keep_no_device_waiting(hub: Hub, engine: Engin
         try:
             while engine.pool.checkedout() < min(30, limiter.total_tokens):  # type: ignore[attr-defined]
                 await asyncio.sleep(0.01)
-            return await asyncio.wait_for(KeyAsking(DeviceKeys(engine)).key_of("gw-01"), 10)
+            return await asyncio.wait_for(KeyAsking(DeviceKeys(engine)).key_of("gw-01"), PATIENCE_S)
         finally:
             may_end.set()
             await asyncio.gather(*questions, return_exceptions=True)

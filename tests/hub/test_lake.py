@@ -19,7 +19,7 @@ from hub.lake.rows import rows_of
 from models.contract.items import KIND_OF, Body, encode_body, pack_floats
 from models.errors import StorageError
 from tests.hub.simulated_device import NOW_NS, aggregate, evidence, health, rollup, stamp
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def record(body: Body, position: int, device_id: str = "gw-01") -> LogRecord:
@@ -112,7 +112,7 @@ def test_who_asks_for_the_count_while_it_is_made_gets_the_same_one(lake: DeltaLa
 
     def slow(_lake: DeltaLake, *of: object) -> int:
         counted.append(of)
-        may_go_on.wait(10)
+        may_go_on.wait(PATIENCE_S)
         return 0
 
     monkeypatch.setattr("hub.lake.query._n_duplicates", slow)
@@ -121,7 +121,7 @@ def test_who_asks_for_the_count_while_it_is_made_gets_the_same_one(lake: DeltaLa
         asked = [pool.submit(counter.count) for _ in range(4)]
         wait_until(lambda: counted, what="a count has begun")
         may_go_on.set()
-        assert {one.result(10) for one in asked} == {LakeCount(1, 0)}
+        assert {one.result(PATIENCE_S) for one in asked} == {LakeCount(1, 0)}
     assert len(counted) == 1
 
 

@@ -15,7 +15,7 @@ from tests.hub.conftest import HubClient
 from tests.hub.operating import PASSWORD, sign_in, token_in, user_in
 from tests.hub.simulated_device import SimulatedDevice, aggregates, alert, item
 from tests.hub.test_api_operators import add_bundle
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 
 def call(client: HubClient, method: str, path: str, status: int, body: object = None) -> httpx.Response:
@@ -32,7 +32,7 @@ def test_an_account_is_made_changed_and_removed_and_the_log_tells_by_whom(client
     call(client, "POST", "users", 201, {"name": "ann", "role": "viewer", "password": PASSWORD})
     call(client, "POST", "users", 409, {"name": "ann", "role": "viewer", "password": PASSWORD})
     assert call(client, "PATCH", "users/ann", 200, {"role": "admin"}).json()["role"] == "admin"
-    with httpx.Client(base_url=client.http.base_url) as browser:
+    with httpx.Client(base_url=client.http.base_url, timeout=PATIENCE_S) as browser:
         assert sign_in(browser, "ann").status_code == 303
         assert browser.get("/v1/me").json() == {"name": "ann", "actor": "user:ann", "role": "admin", "scopes": []}
         assert call(client, "DELETE", "users/ann/sessions", 200).json() == {"sessions": 1}
@@ -69,7 +69,7 @@ def test_what_operators_change_is_in_the_log_with_who_it_was(client: HubClient, 
     client.http.post("/v1/checkin", content=client.enrolled().checkin(slots=[]))
     user_in(client.hub.state_url, "olga", "operator")
     own = {"Origin": str(client.http.base_url).rstrip("/")}
-    with httpx.Client(base_url=client.http.base_url, headers=own) as olga:
+    with httpx.Client(base_url=client.http.base_url, headers=own, timeout=PATIENCE_S) as olga:
         sign_in(olga, "olga")
         assert olga.post("/v1/training-runs", json={"profile": "pump"}).status_code == 202
         rollout_id = olga.post("/v1/rollouts", json={"bundle_id": "pump-7"}).json()["rollout_id"]

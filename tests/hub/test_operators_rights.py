@@ -17,6 +17,7 @@ from hub.operators.rights import ROLES, ROUTES, SCOPES, Principal, Right, Role, 
 from hub.settings import init_hub
 from tests.hub.conftest import FAST, HubClient, running
 from tests.hub.operating import sign_in, token_in, user_in
+from tests.waiting import PATIENCE_S
 
 GUARDED = sorted((wanted, right) for wanted, right in ROUTES.items() if right.role is not None)
 
@@ -84,7 +85,7 @@ def browsers(client: HubClient) -> Iterator[dict[Role, httpx.Client]]:
     made: dict[Role, httpx.Client] = {}
     for role in ROLES:
         user_in(client.hub.state_url, f"a-{role}", role)
-        made[role] = httpx.Client(base_url=client.http.base_url, timeout=30)
+        made[role] = httpx.Client(base_url=client.http.base_url, timeout=PATIENCE_S)
         assert sign_in(made[role], f"a-{role}").status_code == 303
     yield made
     for browser in made.values():

@@ -23,6 +23,7 @@ from hub.operators.tokens import principal_of_token
 from hub.state.database import connect_state, open_state
 from hub.state.schema import api_tokens, sessions, users
 from tests.hub.operating import NOW_NS, PASSWORD, QUICK, add_token, add_user
+from tests.waiting import PATIENCE_S
 
 S = 1_000_000_000
 HOME = "192.0.2.7"
@@ -288,7 +289,7 @@ def test_a_flood_of_sign_ins_is_refused_beyond_what_may_wait() -> None:
     gate, busy = threading.Event(), Passwords(QUICK._hasher)
 
     async def flood() -> list[object]:
-        waiting = [asyncio.create_task(busy.apart(gate.wait, 10)) for _ in range(MAX_WAITING + 10)]
+        waiting = [asyncio.create_task(busy.apart(gate.wait, PATIENCE_S)) for _ in range(MAX_WAITING + 10)]
         while sum(task.done() for task in waiting) < 8:  # two run, sixteen wait
             await asyncio.sleep(0)
         gate.set()

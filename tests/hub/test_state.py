@@ -20,6 +20,7 @@ from hub.state import database, schema
 from hub.state.database import HEAD, MIGRATIONS_DIR, cause_of, connect_state, open_state, reading
 from hub.state.upsert import upsert
 from models.errors import ConfigError, StorageError
+from tests.waiting import PATIENCE_S
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_schema(tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_who_writes_waits_for_who_writes_and_who_reads_does_not(tmp_path: Path) 
         second.start()
         connection.execute(insert(schema.consumers).values(name="first", position=0))
         assert names(engine) == [], "nothing is committed, and nobody waited to see that"
-    second.join(10)
+    second.join(PATIENCE_S)
     assert names(engine) == ["first", "second"]
     engine.dispose()
 
@@ -194,11 +195,11 @@ def test_a_turn_that_another_process_denies_is_given_back(impatient: Engine, mon
         note(impatient, "denied")
     other.execute("ROLLBACK")
     other.close()
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_MS", 10_000)
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT_MS", round(PATIENCE_S * 1000))
     begun = time.monotonic()
     note(impatient, "taken")
     assert names(impatient) == ["taken"]
-    assert time.monotonic() - begun < 10, "nobody had the turn"
+    assert time.monotonic() - begun < PATIENCE_S, "nobody had the turn"
 
 
 def test_a_turn_that_nobody_gives_back_keeps_nobody_out(impatient: Engine) -> None:

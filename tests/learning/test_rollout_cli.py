@@ -31,6 +31,7 @@ def test_start_watch_steer(tmp_path: Path) -> None:
     assert "no rollouts yet" in _run(tmp_path, "status").stderr
     started = json.loads(_run(tmp_path, "start", BUNDLE, "--waves", "2", "--min-windows", "10", "--json").stdout)
     assert [stage["name"] for stage in started["plan"]["stages"]] == ["shadow", "canary", "wave 1", "wave 2"]
+    fleet.now_ns = time.time_ns()  # windows from before the rollout would tell nothing of it
     fleet.step(windows=1)
     shown = _run(tmp_path, "status").stdout
     assert "pump-v1-r1" in shown

@@ -20,7 +20,8 @@ from hub.state.database import open_state
 from hub.state.schema import training_runs
 from hub.training.runs import end_dead_runs, mark_of_this_process
 from models.errors import TrainingError
-from tests.waiting import wait_until
+from tests.holding import HeldRuns
+from tests.waiting import PATIENCE_S, wait_until
 
 HOUR_NS = 3600 * 10**9
 
@@ -69,15 +70,18 @@ def test_a_run_on_another_machine_is_not_judged_from_here(hub: Hub) -> None:
     assert state_after(hub, 2**22 + 1, 1, host="elsewhere") == ("running", None)
 
 
-def test_a_killed_child_is_noticed_at_once_and_its_profile_can_be_trained_again(hub: Hub) -> None:
-    ended = threading.Event()
+def test_a_killed_child_is_noticed_at_once_and_its_profile_can_be_trained_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, ended = HeldRuns(monkeypatch), threading.Event()
     processes = TrainingProcesses(hub.paths.root, hub.paths.logs, None, on_end=ended.set)
     pid = processes.start("pump")
     with pytest.raises(TrainingError, match=str(pid)):
         processes.start("pump")
     os.kill(pid, signal.SIGKILL)
-    assert ended.wait(10)
+    assert ended.wait(PATIENCE_S)
     assert not psutil.pid_exists(pid)
     again = processes.start("pump")
+    held.let_go()
     processes.stop()
     assert not psutil.pid_exists(again)

@@ -26,7 +26,9 @@ from hub.notify.deliver import DeliveryError, deliver, signature
 from hub.notify.message import Message, trial_message
 from hub.tls.authority import issue, make_authority
 from tests.notify.receivers import webhook
-from tests.sources.conftest import Broker, free_port
+from tests.ports import held_port
+from tests.sources.conftest import Broker
+from tests.waiting import PATIENCE_S
 
 NOW = 1_800_000_000_000_000_000
 MESSAGE = trial_message("7-1", "ops", "plant")
@@ -81,7 +83,8 @@ def test_an_answer_that_is_no_success_is_a_failure_and_no_redirect_is_followed(r
 
 
 def test_a_webhook_that_is_not_there_or_never_answers_is_told_without_its_address(root: Path) -> None:
-    assert "not reached" in why(Webhook(name="ops", url=f"http://127.0.0.1:{free_port()}/token-in-path"), root)
+    with held_port() as port:
+        assert "not reached" in why(Webhook(name="ops", url=f"http://127.0.0.1:{port}/token-in-path"), root)
     with silent() as port:
         target = Webhook(name="ops", url=f"http://127.0.0.1:{port}/token-in-path", timeout_s=0.2)
         assert why(target, root) == "no answer within 0.2 s"
@@ -100,6 +103,14 @@ def silent() -> Iterator[int]:
 
 
 # --- mail ---------------------------------------------------------------------------------------------------------
+
+
+class MailServer(Controller):
+    """On a free port, which it tells once it listens."""
+
+    def _trigger_server(self) -> None:
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
 
 
 class Inbox:
@@ -128,17 +139,18 @@ def _signs_in(server: Any, session: Any, envelope: Any, mechanism: str, auth: An
 
 @contextmanager
 def mail_server(root: Path, security: str) -> Iterator[tuple[Inbox, int]]:
-    inbox, port = Inbox(), free_port()
+    inbox = Inbox()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(root / "server.pem")
     options: dict[str, Any] = {"authenticator": _signs_in}
     options |= {"tls_context": context, "require_starttls": True} if security == "starttls" else {"auth_require_tls": False}
-    controller = Controller(
-        inbox, hostname="127.0.0.1", port=port, ssl_context=context if security == "tls" else None, server_kwargs=options
+    secured = context if security == "tls" else None
+    controller = MailServer(
+        inbox, hostname="127.0.0.1", port=0, ready_timeout=PATIENCE_S, ssl_context=secured, server_kwargs=options
     )
     controller.start()
     try:
-        yield inbox, port
+        yield inbox, controller.port
     finally:
         controller.stop()
 
@@ -173,7 +185,8 @@ def test_refusals_of_a_mail_server_are_told(root: Path) -> None:
         assert why(mail_to(port, "nobody@example.com", security="none"), root) == "550: every recipient is refused"
         remark = deliver(mail_to(port, "nobody@example.com", "shift@example.com", security="none"), MESSAGE, root, NOW)
         assert (remark, len(inbox.mails)) == ("1 of 2 recipients are refused", 1)
-    assert "not reached" in why(mail_to(free_port(), "shift@example.com", security="none"), root)
+    with held_port() as port:
+        assert "not reached" in why(mail_to(port, "shift@example.com", security="none"), root)
     with silent() as port:
         assert "no answer" in why(mail_to(port, "shift@example.com", security="none", timeout_s=0.2), root)
 
@@ -202,9 +215,9 @@ def test_a_broker_gets_the_document(root: Path, broker: Broker) -> None:
     listener.connect("127.0.0.1", broker.port)
     listener.loop_start()
     listener.subscribe("plant/incidents", qos=1)
-    assert here.wait(10)
+    assert here.wait(PATIENCE_S)
     assert deliver(Mqtt(name="bus", host="127.0.0.1", port=broker.port, topic="plant/incidents"), MESSAGE, root, NOW) == ""
-    assert arrived.wait(10)
+    assert arrived.wait(PATIENCE_S)
     listener.disconnect()
     listener.loop_stop()
     assert (json.loads(heard[0].payload), heard[0].qos) == (MESSAGE.document, 1)
@@ -213,13 +226,15 @@ def test_a_broker_gets_the_document(root: Path, broker: Broker) -> None:
 def test_a_password_that_is_no_text_is_a_failure_like_any_other(root: Path) -> None:
     (root / "latin").write_bytes("mot de passé".encode("latin-1"))
     words = "the file latin is no text in UTF-8"
-    assert words in why(Mqtt(name="bus", host="127.0.0.1", port=free_port(), user="ann", password_file="latin"), root)
+    with held_port() as port:
+        assert words in why(Mqtt(name="bus", host="127.0.0.1", port=port, user="ann", password_file="latin"), root)
     with mail_server(root, "none") as (_, port):
         target = mail_to(port, "shift@example.com", security="none", user="ann", password_file="latin")
         assert words in why(target, root)
 
 
 def test_a_broker_that_is_not_there_or_silent_is_told(root: Path) -> None:
-    assert "not reached" in why(Mqtt(name="bus", host="127.0.0.1", port=free_port()), root)
+    with held_port() as port:
+        assert "not reached" in why(Mqtt(name="bus", host="127.0.0.1", port=port), root)
     with silent() as port:
         assert "not acknowledged within 0.3 s" in why(Mqtt(name="bus", host="127.0.0.1", port=port, timeout_s=0.3), root)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from firmware_sim.demo.run import DemoRun
 from firmware_sim.demo.story import cut_off
+from models.errors import LinkError
 
 
 class SlowHub:
@@ -39,6 +44,22 @@ class SlowHub:
 
     def open_alerts(self, assets: list[str]) -> dict[str, Any]:
         return {}
+
+
+def test_a_device_that_is_held_up_is_asked_again_how_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: str) -> str:
+        if next(answers):
+            return '{"backlog_items": 7}'
+        raise LinkError("tocsin agent status: no agent is running")
+
+    answers = iter([False, True])
+    monkeypatch.setattr("firmware_sim.demo.run._TURN_S", 0.0)
+    run = DemoRun.__new__(DemoRun)
+    run.processes = SimpleNamespace(check=lambda: None)  # type: ignore[assignment]
+    run.screen = SimpleNamespace(still=lambda: None, waiting=lambda _: None)  # type: ignore[assignment]
+    run.directory = Path("nowhere")
+    run._tocsin = asked  # type: ignore[method-assign]
+    assert run.status("gw-6") == {"backlog_items": 7}
 
 
 def test_the_alert_of_the_device_that_was_cut_off_is_waited_for_until_the_hub_shows_it() -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from tests.waiting import PATIENCE_S
 from tests.web.serving import TOKEN
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -34,6 +35,7 @@ class Tab:
     def __init__(self, browser: Any, size: str = "desktop", **options: Any) -> None:
         width, height = SIZES[size]
         self._context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        self._context.set_default_timeout(PATIENCE_S * 1000)
         self.page = self._context.new_page()
         self.complaints: list[str] = []
         self.page.on("console", lambda said: self.complaints.append(said.text) if said.type in ("error", "warning") else None)
@@ -51,7 +53,7 @@ def launched() -> Iterator[Any]:
     """A browser, for a fixture of a module: while it runs there is an event loop in this thread, in the way of asyncio.run."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'tocsin[dev]'")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS, timeout=2 * PATIENCE_S * 1000)
         yield browser
         browser.close()
 
@@ -63,6 +65,12 @@ def address(page: Any) -> str:
 
 def is_live(page: Any) -> None:
     page.wait_for_selector("#link.up")
+
+
+def follow(page: Any, leads_on: Callable[[], object]) -> None:
+    """Do what leads to another document, and be there: until that has come, whatever is asked is answered by the one before."""
+    with page.expect_navigation():
+        leads_on()
 
 
 def shoot(page: Any, name: str) -> None:

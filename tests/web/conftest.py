@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from hub.lake.lake import DeltaLake, open_lake
 from hub.state.database import open_state
+from tests.waiting import PATIENCE_S
 from tests.web.browsing import Tab, launched
 from tests.web.seeding import seed_fleet
 from tests.web.serving import TOKEN, served, state_url
@@ -46,16 +47,17 @@ def fleet(engine: Engine, now_ns: int) -> Engine:
 
 
 @pytest.fixture
-def url(engine: Engine, lake: DeltaLake) -> Iterator[str]:
-    """The pages' address."""
-    with served(engine, lake) as url:
+def url(engine: Engine, lake: DeltaLake, now_ns: int) -> Iterator[str]:
+    """The pages' address. Their clock stands at `now_ns`: what is told of times, days and ages is the same however long a
+    test takes, and whenever it is run."""
+    with served(engine, lake, clock=lambda: now_ns) as url:
         yield url
 
 
 @pytest.fixture
 def stranger(url: str) -> Iterator[httpx.Client]:
     """A browser-like client that has not signed in."""
-    with httpx.Client(base_url=url, timeout=10) as client:
+    with httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
         yield client
 
 

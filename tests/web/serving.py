@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from hub.operators.sessions import Lifetime, Sessions
 from hub.operators.signin import SignIn
 from hub.rollout.service import RolloutService
 from hub.web.routes import web_routes
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 TOKEN = "a-token-that-is-long-enough"
 
@@ -29,14 +30,20 @@ TOKEN = "a-token-that-is-long-enough"
 QUICK = Passwords(PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))  # tests have no time for 64 MiB
 
 
-def pages_app(engine: Engine, lake: DeltaLake, stopping: threading.Event | None = None, **options: Any) -> Starlette:
-    """The pages alone, as hub/app.py mounts them. `options`: of `web_routes`."""
+def pages_app(
+    engine: Engine,
+    lake: DeltaLake,
+    stopping: threading.Event | None = None,
+    clock: Callable[[], int] = time.time_ns,
+    **options: Any,
+) -> Starlette:
+    """The pages alone, as hub/app.py mounts them; what they tell of time is by `clock`. `options`: of `web_routes`."""
     stopping = stopping or threading.Event()
     sessions = Sessions(engine, TOKEN, Lifetime(idle_s=3600, max_s=86400))
-    access = Access(engine, TOKEN, sessions)
-    signin = SignIn(engine, sessions, QUICK, TOKEN)
+    access = Access(engine, TOKEN, sessions, clock)
+    signin = SignIn(engine, sessions, QUICK, TOKEN, clock, clock)
     rollouts = RolloutService(engine)
-    options = {"ask": Ask(engine, lake, offline_after_s=90)} | options
+    options = {"ask": Ask(engine, lake, offline_after_s=90, now_ns=clock), "clock": clock} | options
     options |= {"session_max_s": sessions.max_s, "stopping": stopping.is_set}
     pages = web_routes(engine, access, signin, rollouts, lake, **options)
     return Starlette(routes=pages)
@@ -57,7 +64,7 @@ def served(engine: Engine, lake: DeltaLake, port: int = 0, **options: Any) -> It
     finally:
         stopping.set()
         server.should_exit = True
-        thread.join(timeout=15)
+        thread.join(timeout=PATIENCE_S)
         assert not thread.is_alive(), "the server did not stop: an open stream holds it up"
 
 

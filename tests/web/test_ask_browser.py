@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from tests.web.browsing import BROWSER_TESTS, Tab, address, fits, shoot, violations
+from tests.web.browsing import BROWSER_TESTS, Tab, address, fits, follow, shoot, violations
 
 pytestmark = BROWSER_TESTS
 
@@ -21,7 +21,7 @@ def test_a_question_is_asked_and_its_query_edited_by_keyboard(
     page.goto(f"{url}/ask")
     page.wait_for_selector("#q:focus")
     page.keyboard.type("alertes par site et gravité")
-    page.keyboard.press("Enter")
+    follow(page, lambda: page.keyboard.press("Enter"))
     page.wait_for_selector("#answer-title")
     assert "alertes+par+site" in address(page)
     assert fits(page)
@@ -31,7 +31,7 @@ def test_a_question_is_asked_and_its_query_edited_by_keyboard(
     page.keyboard.press("Control+A")
     page.keyboard.type("SELECT site, count(*) AS n FROM devices GROUP BY ALL")
     page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    follow(page, lambda: page.keyboard.press("Enter"))
     page.wait_for_selector(".bars")
     assert page.input_value("#q") == "alertes par site et gravité"
     assert fits(page)
@@ -44,7 +44,6 @@ def test_it_works_without_javascript(browser: Any, url: str, fleet: Engine) -> N
     tab = Tab(browser, java_script_enabled=False)
     page = tab.sign_in(url)
     page.goto(f"{url}/ask?q=which+pumps+alarmed%3F")
-    page.get_by_role("link", name="pump-2").click()
-    page.wait_for_selector("h1")
+    follow(page, page.get_by_role("link", name="pump-2").click)
     assert address(page) == f"{url}/assets/gw-lyon-01/pump-2"
     tab.close()

@@ -10,8 +10,9 @@ from sqlalchemy import Engine, select, update
 from hub.lake.lake import DeltaLake
 from hub.state.schema import alerts, assets, devices, rollouts
 from tests.hub.operating import PASSWORD, add_user
+from tests.ports import held_port
 from tests.waiting import wait_until
-from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, address, fits, is_live, shoot, violations
+from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, address, fits, follow, is_live, shoot, violations
 from tests.web.seeding import S, add_alert, add_asset, add_device, seed_windows
 from tests.web.serving import TOKEN, served
 
@@ -79,7 +80,7 @@ def test_an_empty_hub_shows_the_next_steps_and_fills_by_itself(url: str, engine:
         add_device(connection, "first", "here", now_ns)
         add_asset(connection, "first", "host", "host", "commissioning", None, now_ns)
     page.wait_for_selector("#tile-first-host")
-    assert page.inner_text("h1") == "Learning what normal looks like"
+    page.wait_for_selector("h1:text-is('Learning what normal looks like')")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -154,7 +155,7 @@ def test_ages_go_on_counting(url: str, fleet: Engine, tab: Tab) -> None:
 def test_the_asset_page_follows_its_asset(url: str, fleet: Engine, tab: Tab) -> None:
     tab.sign_in(url)
     page = tab.page
-    page.get_by_role("link", name="pump-1").click()
+    follow(page, page.get_by_role("link", name="pump-1").click)
     is_live(page)
     page.wait_for_selector("text=The lake has no windows of this asset")
     assert "normal" in page.inner_text("h1")
@@ -180,7 +181,7 @@ def test_focus_is_visible_and_the_first_stop_skips_to_the_content(url: str, flee
     look = page.locator(":focus").evaluate("e => [e.className, getComputedStyle(e).outlineStyle, getComputedStyle(e).clipPath]")
     assert look == ["skip", "solid", "none"]
     page.keyboard.press("Enter")
-    assert address(page).endswith("#main")
+    wait_until(lambda: address(page).endswith("#main"), what="the content's address")
 
 
 def test_without_javascript_the_page_says_what_it_knows(browser: Any, url: str, fleet: Engine) -> None:
@@ -188,20 +189,21 @@ def test_without_javascript_the_page_says_what_it_knows(browser: Any, url: str, 
     page = tab.sign_in(url)
     assert page.inner_text("h1") == "2 assets need attention"
     assert "reload for news" in page.inner_text(".top")
-    page.get_by_role("link", name="pump-2").first.click()
+    follow(page, page.get_by_role("link", name="pump-2").first.click)
     assert "pump-2" in page.inner_text("h1")
     tab.close()
 
 
 def test_a_hub_that_goes_away_is_told_and_its_return_too(browser: Any, fleet: Engine, lake: DeltaLake) -> None:
     tab = Tab(browser)
-    with served(fleet, lake) as url:
-        page = tab.sign_in(url)
-        is_live(page)
-    page.wait_for_selector("#link.down")
-    assert "not reachable" in page.inner_text("#link")
-    with served(fleet, lake, port=int(url.rsplit(":", 1)[1])):
-        page.wait_for_selector("#link.up")
+    with held_port() as port:
+        with served(fleet, lake, port=port) as url:
+            page = tab.sign_in(url)
+            is_live(page)
+        page.wait_for_selector("#link.down")
+        assert "not reachable" in page.inner_text("#link")
+        with served(fleet, lake, port=port):
+            page.wait_for_selector("#link.up")
     tab.close()
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, insert
 from hub.lake.lake import DeltaLake
 from hub.state.schema import alert_feedback
 from tests.waiting import wait_until
-from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, address, fits, is_live, shoot, violations
+from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, address, fits, follow, is_live, shoot, violations
 from tests.web.seeding import S, add_alert, add_asset, add_device
 from tests.web.seeding_asset import BEARING, add_learned, fill_evidence, fill_windows, learned, seed_asset
 
@@ -53,7 +53,7 @@ def test_a_fast_channel_has_spectra(url: str, engine: Engine, lake: DeltaLake, t
     assert page.locator(".octave-levels .outside").count() >= 1
     page.wait_for_selector("#plot[data-drawn]")
     shoot(page, "asset-fast-desktop-light")
-    page.get_by_role("link", name="See the evidence").click()
+    follow(page, page.get_by_role("link", name="See the evidence").click)
     page.wait_for_selector("#spectrum-plots canvas")
     assert "strongest line at 25.4 Hz" in page.inner_text("#spectrum-plots")
     assert "FFT" in page.inner_text("#spectra-facts")

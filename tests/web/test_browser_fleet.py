@@ -10,7 +10,7 @@ from sqlalchemy import Engine, update
 from benchmarks.large_fleet import seed_many
 from hub.state.schema import assets
 from tests.waiting import wait_until
-from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, address, fits, is_live, shoot, violations
+from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, address, fits, follow, is_live, shoot, violations
 
 pytestmark = BROWSER_TESTS
 
@@ -51,12 +51,12 @@ def test_five_thousand_devices_are_searched_while_typing_and_an_alarm_shows_with
         connection.execute(update(assets).where(assets.c.asset == quiet).values(state="alarm"))
     page.wait_for_selector(f'.comb a.a[title^="{quiet} "]')
     assert page.evaluate("window.loadedOnce") is True
-    page.get_by_role("link", name="List").click()
+    follow(page, page.get_by_role("link", name="List").click)
     is_live(page)
     assert page.locator("tbody tr").count() == 20
-    page.get_by_role("link", name="show all").click()
-    page.get_by_role("link", name="Next page").click()
-    wait_until(lambda: "after=" in address(page), what="the second page")
+    follow(page, page.get_by_role("link", name="show all").click)
+    follow(page, page.get_by_role("link", name="Next page").click)
+    assert "after=" in address(page), "the second page"
     assert page.locator("tbody tr").count() == 100
 
 
@@ -77,13 +77,13 @@ def test_arrow_keys_walk_the_cells_and_enter_opens_one(url: str, fleet: Engine, 
 def test_without_javascript_the_form_filters_and_columns_sort(browser: Any, url: str, fleet: Engine) -> None:
     tab = Tab(browser, java_script_enabled=False)
     page = tab.sign_in(url)
-    page.get_by_role("link", name="Fleet").click()
+    follow(page, page.get_by_role("link", name="Fleet").click)
     page.select_option("select[name=site]", "brest")
-    page.get_by_role("button", name="Show").click()
+    follow(page, page.get_by_role("button", name="Show").click)
     assert page.locator(".comb a").count() == 5
-    page.get_by_role("link", name="List").click()
-    page.get_by_role("link", name="Waiting").click()
+    follow(page, page.get_by_role("link", name="List").click)
+    follow(page, page.get_by_role("link", name="Waiting").click)
     assert page.locator("tbody tr").first.locator("td").nth(1).inner_text() == "gw-brest-03"
-    page.get_by_role("link", name="gw-brest-03").first.click()
+    follow(page, page.get_by_role("link", name="gw-brest-03").first.click)
     assert "gw-brest-03" in page.inner_text("h1")
     tab.close()

@@ -10,8 +10,7 @@ from sqlalchemy import Engine, select
 from benchmarks.large_fleet import seed_many
 from hub.alerts.handling import acknowledge
 from hub.state.schema import alert_acknowledgements, alert_feedback
-from tests.waiting import wait_until
-from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, address, fits, is_live, shoot, violations
+from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, address, fits, follow, is_live, shoot, violations
 from tests.web.seeding import S, add_alert, add_device
 from tests.web.test_inbox import seed
 
@@ -49,21 +48,21 @@ def test_an_alert_is_acknowledged_by_click_judged_by_key_and_a_new_one_comes_by_
     page.goto(f"{url}/alerts")
     is_live(page)
     page.locator("#alert-gw-3-a4 .note-text").fill("on my way")
-    page.locator("#alert-gw-3-a4").get_by_role("button", name="Acknowledge").click()
-    wait_until(lambda: page.locator("#alert-gw-3-a4").count() == 0, what="the alert to leave the tab")
+    follow(page, page.locator("#alert-gw-3-a4").get_by_role("button", name="Acknowledge").click)
     is_live(page)
+    assert page.locator("#alert-gw-3-a4").count() == 0, "it has left the tab"
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("k")
     assert page.evaluate("document.activeElement.id") == "alert-gw-2-a2"
-    page.keyboard.press("f")
+    follow(page, lambda: page.keyboard.press("f"))
     page.wait_for_selector("#alert-gw-2-a2 .judgement.false-alarm")
     with rung.begin() as connection:
         assert connection.execute(select(alert_acknowledgements.c.alert_id)).scalars().all() == ["a4"]
         assert connection.execute(select(alert_feedback.c.label)).scalars().all() == ["false-alarm"]
         add_alert(connection, "gw-3", "pump-9", "pump", now_ns, severity="critical", alert_id="new")
     page.wait_for_selector("#alert-gw-3-new")
-    page.get_by_role("link", name="Acknowledged").click()
+    follow(page, page.get_by_role("link", name="Acknowledged").click)
     is_live(page)
     assert "on my way" in page.inner_text("#alert-gw-3-a4")
 
@@ -104,7 +103,7 @@ def test_five_thousand_devices_ring_in_few_incidents(url: str, engine: Engine, t
     assert "power-cut: 250 alerts together" in page.inner_text(".incident h2")
     assert fits(page)
     shoot(page, "inbox-5000")
-    page.get_by_role("button", name="Acknowledge all").click()
+    follow(page, page.get_by_role("button", name="Acknowledge all").click)
     page.wait_for_selector("text=No alert is like that.")
     page.goto(f"{url}/alerts")
     is_live(page)
@@ -114,10 +113,10 @@ def test_five_thousand_devices_ring_in_few_incidents(url: str, engine: Engine, t
 def test_without_javascript_buttons_and_filters_work(browser: Any, url: str, rung: Engine) -> None:
     tab = Tab(browser, java_script_enabled=False)
     page = tab.sign_in(url)
-    page.get_by_role("link", name="Alerts", exact=True).click()
+    follow(page, page.get_by_role("link", name="Alerts", exact=True).click)
     page.select_option("select[name=site]", "brest")
-    page.get_by_role("button", name="Show").click()
-    page.locator("#alert-gw-3-a4").get_by_role("button", name="Confirm").click()
+    follow(page, page.get_by_role("button", name="Show").click)
+    follow(page, page.locator("#alert-gw-3-a4").get_by_role("button", name="Confirm").click)
     assert address(page) == f"{url}/alerts?site=brest"
     assert "It was a fault." in page.inner_text("#alert-gw-3-a4")
     tab.close()

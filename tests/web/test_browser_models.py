@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, insert, update
 
 from hub.state.schema import device_slots, training_runs
-from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, address, fits, is_live, shoot, violations
+from tests.web.browsing import BROWSER_TESTS, SIZES, Tab, address, fits, follow, is_live, shoot, violations
 from tests.web.seeding import add_asset, add_device
 from tests.web.seeding_models import seed_models
 
@@ -55,14 +55,14 @@ def test_a_model_is_approved_after_a_question(url: str, fleet: Engine, tab: Tab,
     page = tab.sign_in(url)
     page.goto(f"{url}/models")
     is_live(page)
-    page.get_by_role("link", name="v3").click()
+    follow(page, page.get_by_role("link", name="v3").click)
     is_live(page)
     page.once("dialog", lambda dialog: dialog.dismiss())
     page.get_by_role("button", name="Approve").click()
     assert page.get_by_role("button", name="Approve").is_visible()
     page.get_by_label("who answers for it").fill("Ann")
     page.once("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name="Approve").click()
+    follow(page, page.get_by_role("button", name="Approve").click)
     page.wait_for_selector("text=Approved by Ann")
     assert address(page) == f"{url}/models/pump-3-5f3a"
 

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select
 
 from hub.state.schema import rollouts
 from tests.hub.operating import PASSWORD, add_user
-from tests.web.browsing import BROWSER_TESTS, Tab, fits, is_live, shoot, violations
+from tests.web.browsing import BROWSER_TESTS, Tab, fits, follow, is_live, shoot, violations
 from tests.web.seeding_rollouts import Trial, seed_rollouts
 
 pytestmark = BROWSER_TESTS
@@ -32,17 +32,17 @@ def test_an_operator_pauses_and_rolls_back_by_clicking(url: str, running: Trial,
     page.goto(url)
     page.fill("#name", "olga")
     page.fill("#password", PASSWORD)
-    page.keyboard.press("Enter")
-    page.get_by_role("link", name="Rollouts").click()
-    page.get_by_role("link", name="pump v3").click()
+    follow(page, lambda: page.keyboard.press("Enter"))
+    follow(page, page.get_by_role("link", name="Rollouts").click)
+    follow(page, page.get_by_role("link", name="pump v3").click)
     is_live(page)
-    page.get_by_role("button", name="Pause").click()
+    follow(page, page.get_by_role("button", name="Pause").click)
     page.get_by_role("button", name="Resume").wait_for()
     assert state_of(running) == "paused"
-    page.get_by_role("link", name="Roll back …").click()
-    page.get_by_role("link", name="Leave it as it is").click()
-    page.get_by_role("link", name="Roll back …").click()
-    page.get_by_role("button", name="Roll back").click()
+    follow(page, page.get_by_role("link", name="Roll back …").click)
+    follow(page, page.get_by_role("link", name="Leave it as it is").click)
+    follow(page, page.get_by_role("link", name="Roll back …").click)
+    follow(page, page.get_by_role("button", name="Roll back").click)
     page.wait_for_selector(".rollout-head.halted .stepper .failed")
     assert state_of(running) == "halted"
     assert tab.complaints == []
@@ -70,11 +70,11 @@ def test_a_rollout_is_started_without_javascript(browser: Any, url: str, running
     tab = Tab(browser, java_script_enabled=False)
     page = tab.sign_in(url)
     page.goto(f"{url}/rollouts")
-    page.get_by_role("button", name="Look at its plan").click()
+    follow(page, page.get_by_role("button", name="Look at its plan").click)
     page.fill("#waves", "3")
-    page.get_by_role("button", name="Show this plan").click()
+    follow(page, page.get_by_role("button", name="Show this plan").click)
     assert page.locator(".stepper li").count() == 5
-    page.get_by_role("button", name="Start this rollout").click()
+    follow(page, page.get_by_role("button", name="Start this rollout").click)
     assert page.locator(".rollout-head.running .stepper li").count() == 5
     tab.close()
 

@@ -28,7 +28,7 @@ from models.contract.items import pack_floats
 from models.contract.profile import PerChannel
 from models.features.spec import FeatureSpec
 from tests.hub.operating import add_user, sign_in
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from tests.web.seeding import FLEET, S, add_ledger
 from tests.web.seeding_data import WINDOWS_A_DAY, seed_data
 
@@ -253,7 +253,7 @@ def test_nobody_waits_for_figures_and_they_are_worked_out_once_at_a_time() -> No
 
     def work() -> int:
         calls.append(1)
-        go.wait(10)
+        go.wait(PATIENCE_S)
         return 7
 
     kept = Kept(work, max_age_s=1000, patience_s=0.01)
@@ -272,7 +272,7 @@ def test_old_figures_are_shown_until_there_are_new_ones_and_a_failure_keeps_them
             raise found
         return found
 
-    kept = Kept(work, max_age_s=0.0, patience_s=5)
+    kept = Kept(work, max_age_s=0.0, patience_s=PATIENCE_S)
     assert kept.get() == 1
     wait_until(lambda: not kept._working, what="the failure")
     assert kept.get() == 1
@@ -282,7 +282,7 @@ def test_figures_that_cannot_be_had_are_told_as_such() -> None:
     def work() -> int:
         raise OSError("the lake is gone")
 
-    kept = Kept(work, max_age_s=1, patience_s=5)
+    kept = Kept(work, max_age_s=1, patience_s=PATIENCE_S)
     wait_until(lambda: kept.view() == {"now": None, "failed": "the lake is gone"}, what="the failure")
 
 

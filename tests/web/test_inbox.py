@@ -20,6 +20,7 @@ from hub.web.inbox.filter import InboxFilter, inbox_filter
 from hub.web.inbox.told import read_told
 from hub.web.inbox.view import Inbox, inbox_digest, read_inbox
 from tests.hub.operating import add_user, sign_in
+from tests.waiting import PATIENCE_S
 from tests.web.seeding import S, add_alert, add_device
 from tests.web.serving import TOKEN, served
 
@@ -238,7 +239,7 @@ def test_each_target_is_told_with_what_arrived_what_waits_and_why(connection: Co
 def test_the_page_shows_targets_by_name_and_nothing_of_their_addresses(engine: Engine, lake: DeltaLake, now_ns: int) -> None:
     with engine.begin() as connection:
         tell(connection, "i", "ops", "waiting", "<b>answered 500", now_ns)
-    with served(engine, lake, config=HubConfig(notify=NOTIFY)) as url, httpx.Client(base_url=url) as client:
+    with served(engine, lake, config=HubConfig(notify=NOTIFY)) as url, httpx.Client(base_url=url, timeout=PATIENCE_S) as client:
         client.get("/", params={"token": TOKEN})
         text = client.get("/alerts").text
     assert "&lt;b&gt;answered 500" in text

@@ -54,7 +54,7 @@ def test_every_state_has_a_word_and_a_shape_of_its_own(operator: httpx.Client) -
 def test_the_story_tells_since_when_and_what_the_hub_infers_it_from(
     engine: Engine, lake: DeltaLake, operator: httpx.Client, now_ns: int
 ) -> None:
-    resting(engine, lake, now_ns)
+    resting(engine, lake, now_ns, rested=31)
     text = plain(operator.get(PAGE).text)
     assert re.search(
         r"Not judged for 5 min ?\. It seems to be at rest: current is at 0\.02\d+ A, and it runs from 0\.500 A on", text

@@ -16,6 +16,7 @@ from hub.operators.accounts import set_enabled
 from hub.operators.rights import ROLES, Role
 from hub.state.schema import rollouts, sessions
 from tests.hub.operating import PASSWORD, add_user, sign_in
+from tests.waiting import PATIENCE_S
 from tests.web.serving import TOKEN, pages_app
 
 HOSTILE = '"><script>alert(1)</script>'
@@ -52,7 +53,7 @@ def test_too_many_attempts_are_told_when_to_come_back(ann: httpx.Client) -> None
     for _ in range(5):
         sign_in(ann, "ann", "wrong")
     reply = sign_in(ann, "ann")
-    assert (reply.status_code, 25 <= int(reply.headers["retry-after"]) <= 31) == (429, True)
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "31")
     assert "Too many attempts" in reply.text
 
 
@@ -61,7 +62,7 @@ def test_a_session_that_was_there_before_is_over_once_somebody_signs_in(ann: htt
     before = dict(ann.cookies)
     sign_in(ann, "ann")
     assert dict(ann.cookies) != before
-    assert httpx.get(f"{ann.base_url}/", cookies=before).headers["location"] == "/signin"
+    assert httpx.get(f"{ann.base_url}/", cookies=before, timeout=PATIENCE_S).headers["location"] == "/signin"
     with engine.begin() as connection:
         assert len(connection.execute(select(sessions)).all()) == 1
 
@@ -71,7 +72,7 @@ def test_signing_out_ends_the_session_itself_not_only_the_cookie(ann: httpx.Clie
     copied = dict(ann.cookies)
     ann.post("/signout", headers=own(ann))
     assert dict(ann.cookies) == {}
-    assert httpx.get(f"{ann.base_url}/", cookies=copied).headers["location"] == "/signin"
+    assert httpx.get(f"{ann.base_url}/", cookies=copied, timeout=PATIENCE_S).headers["location"] == "/signin"
 
 
 def over(scheme: str, engine: Engine, lake: DeltaLake, cookie: str = "") -> tuple[str, int]:

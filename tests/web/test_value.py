@@ -273,7 +273,8 @@ def test_hostile_names_are_text(seeded: Engine, operator: httpx.Client) -> None:
     assert "&lt;script&gt;alert(1)" in text
 
 
-def test_command_and_page_tell_the_same(tmp_path: Path, now_ns: int) -> None:
+def test_command_and_page_tell_the_same(tmp_path: Path, now_ns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.value.cli.time.time_ns", lambda: now_ns)
     hub = init_hub(tmp_path / "hub")
     engine = open_state(hub.state_url)
     with engine.begin() as connection:
