@@ -9,8 +9,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T:
-    """The first true value of `condition`; AssertionError with the last value once `timeout_s` has passed."""
+def wait_until(condition: Callable[[], T], timeout_s: float = 30.0, what: str = "") -> T:
+    """The first true value of `condition`; AssertionError with the last value once `timeout_s` has passed: only then does it
+    cost anything, so it is as generous as a machine is slow that holds a process up for seconds."""
     deadline = time.monotonic() + timeout_s
     while True:
         value = condition()
