@@ -66,7 +66,7 @@ def test_on_command_while_the_agent_runs(agent: AgentProcess) -> None:
     config = ("--config", agent.config)
     assert tocsin("agent", "recommission", "here", *config).returncode == 3
     agent.start()
-    wait_until(lambda: (s := agent.status()) and s["readings"] > 20, 20, "readings")
+    wait_until(lambda: (s := agent.status()) and s["readings"] > 20, what="readings")
     unknown = tocsin("agent", "recommission", "there", *config)
     assert (unknown.returncode, unknown.stderr) == (1, "no asset 'there'; there are: here\n")
     done = tocsin("agent", "recommission", "here", *config)
