@@ -98,7 +98,7 @@ def receiver() -> Iterator[Received]:
         received.hold.set()
     server.shutdown()
     server.server_close()
-    thread.join(5)
+    thread.join(30)
 
 
 @pytest.fixture
@@ -116,10 +116,11 @@ class Listener:
         self.client.on_message = lambda *received: self.messages.append(received[2])
         self.client.on_subscribe = lambda *_: self._subscribed.set()
         self._subscribed = threading.Event()
+        self.client.connect_timeout = 60.0
         self.client.connect("127.0.0.1", port)
         self.client.subscribe("#", 1)
         self.client.loop_start()
-        assert self._subscribed.wait(10)
+        assert self._subscribed.wait(60)
 
     def payloads(self, topic: str) -> list[bytes]:
         return [message.payload for message in list(self.messages) if message.topic == topic]
