@@ -70,8 +70,18 @@ class AgentProcess:
         told = wait_until(lambda: ask(self.state) or not self._runs(), 60, "the agent to answer")
         return told if isinstance(told, dict) else None
 
-    def told(self, *arguments: str) -> Any:
-        return json.loads(tocsin("agent", "status", "--config", self.config, "--json", *arguments).stdout)
+    def asked(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command that asks the running agent, as a person types it: once more, where the agent was held up for longer than
+        the two seconds for which it waits."""
+
+        def heard() -> subprocess.CompletedProcess[str] | None:
+            done = tocsin("agent", *words, "--config", self.config)
+            return None if done.returncode == 3 and self._runs() else done
+
+        return wait_until(heard, 60, "the agent to be there for a command")
+
+    def told(self) -> Any:
+        return json.loads(self.asked("status", "--json").stdout)
 
     def stored_items(self) -> list[Item]:
         """What waits in the outbox, as it is on disk at one moment: the agent stands still while its files are copied."""

@@ -79,7 +79,7 @@ def test_from_the_token_over_a_new_key_to_suspension_and_back(plant: Plant, empt
     assert plant.device()["site"] == "lyon"
 
     first_key = plant.link()["key"]
-    assert "a new key is made" in tocsin("agent", "rotate-key", "--config", plant.agent.config).stdout
+    assert "a new key is made" in plant.agent.asked("rotate-key").stdout
     wait_until(lambda: plant.link()["key"] != first_key, what="the new key to sign")
     wait_until(lambda: plant.device()["key_since_ns"], what="the hub to have it")
     seen_ns = plant.device()["last_seen_ns"]
@@ -146,7 +146,7 @@ def test_a_copied_card_is_named_loses_nothing_and_is_shut_out_by_a_new_key(
         assert "CLONED" in told
         assert "`tocsin agent rotate-key`, which shuts the copy out" in told
 
-        tocsin("agent", "rotate-key", "--config", plant.agent.config)
+        plant.agent.asked("rotate-key")
         refused = wait_until(lambda: ((copy.status() or {})["hub"])["checkin_error"], 60, "the copy to be shut out")
         assert "401 not signed by dev-1" in refused
         wait_until(lambda: not plant.link()["rotating"] and not plant.link()["checkin_error"], 60, "the other to go on")

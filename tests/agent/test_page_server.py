@@ -18,7 +18,7 @@ import pytest
 from agent.page.answers import HEADERS
 from agent.page.config import PageConfig
 from agent.page.server import Page
-from tests.agent.agent_process import CONFIG, AgentProcess, tocsin
+from tests.agent.agent_process import CONFIG, AgentProcess
 from tests.agent.test_status_text import STATUS
 from tests.ports import own_port
 from tests.waiting import wait_until
@@ -141,7 +141,7 @@ def test_a_real_agent_shows_itself_and_watches_on_where_it_cannot(tmp_path: Path
         assert status["device"] == "dev-1"
         assert status["page"] == f"http://127.0.0.1:{taken_port}/"
         assert b"<bdi>here</bdi>" in get(taken_port)[2]
-        assert "  page: http://127.0.0.1" in tocsin("agent", "status", "--config", agent.config).stdout
+        assert "  page: http://127.0.0.1" in agent.asked("status").stdout
         assert agent.signal(signal.SIGTERM) == 0
     finally:
         agent.close()

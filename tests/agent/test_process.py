@@ -43,7 +43,7 @@ def test_it_answers_while_it_runs_is_alone_and_stops_cleanly(agent: AgentProcess
     assert status["sources"]["host"]["link"] == "up"
     assert status["hub"] is None
 
-    shown = tocsin("agent", "status", "--config", agent.config)
+    shown = agent.asked("status")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.startswith("dev-1  tocsin ")
     assert re.search(r"^  ◌ here \(host\): commissioning, windows \d+/60$", shown.stdout, re.MULTILINE)
