@@ -1,23 +1,31 @@
-"""Ports of this machine that stay a test's own, from the moment it is told of one until its process ends.
-
-A port that was found free and let go is anybody's: tests that run beside this one ask the kernel for hundreds, and one that is
-given it before the server of this test listens there, or while it is being restarted, takes its place. A socket that is bound
-and does not listen keeps it: the kernel gives the port to nobody, who connects is refused, and a server that asks for
-SO_REUSEADDR, as all here do, may listen there as often as it likes.
-"""
+"""A port that is this test's own: a free one that is let go may be anybody's by the time it is used."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
-_kept: list[socket.socket] = []
+_KEPT: Final[list[socket.socket]] = []
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """Whoever connects to it on loopback is refused, until a server of the test binds it and listens, any number of times.
+
+    Such a server sets SO_REUSEADDR, as asyncio does; nobody who asks for a free port is given this one.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
 
 
 def own_port() -> int:
-    """A port of loopback on which nobody listens until whoever is told of it does."""
+    """As `held_port`, until this process ends: for what is not one block."""
     kept = socket.socket()
     kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     kept.bind(("127.0.0.1", 0))
-    _kept.append(kept)
-    port: int = kept.getsockname()[1]
-    return port
+    _KEPT.append(kept)
+    return int(kept.getsockname()[1])

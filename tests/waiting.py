@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
+PATIENCE_S: Final = 60.0  # nothing takes so long; a busy machine may hold up a process, a disk or a whole run for many seconds
 
 
-def wait_until(condition: Callable[[], T], timeout_s: float = 30.0, what: str = "") -> T:
-    """The first true value of `condition`; AssertionError with the last value once `timeout_s` has passed: only then does it
-    cost anything, so it is as generous as a machine is slow that holds a process up for seconds."""
+def wait_until(condition: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "") -> T:
+    """The first true value of `condition`; AssertionError with the last value once `timeout_s` has passed.
+
+    It is asked once more after the deadline: a test that was itself held up does not call that the condition's fault.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
+        last = time.monotonic() > deadline
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        if last:
             raise AssertionError(f"not within {timeout_s} s: {what or condition}; last value {value!r}")
         time.sleep(0.02)
