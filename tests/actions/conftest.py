@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import paho.mqtt.client as paho
 import pytest
-from hypothesis import HealthCheck, settings
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.actions.config import ActionRule
@@ -23,10 +22,6 @@ from firmware_sim.links.broker import Broker, start_broker
 from models.contract.items import Alert, SensorFault
 from tests import builders
 from tests.waiting import wait_until
-
-# Two slow cores must not make a claim false: nothing here is about how long an example takes.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
 
 
 def alert(n: int = 0, **changes: Any) -> Alert:

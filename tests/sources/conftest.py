@@ -15,16 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 
 from agent.sources.source import Burst
 from models.contract.reading import Reading
 from tests.ports import own_port
 from tests.waiting import wait_until
-
-# Two slow cores must not make a claim false: nothing here is about how long an example takes.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
 
 free_port = own_port
 KNOWN = {"pump-1": ["flow", "pressure"], "fan-1": ["speed"], "host": ["cpu_load", "memory_used", "net_sent", "net_received"]}
