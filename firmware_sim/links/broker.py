@@ -24,8 +24,8 @@ from models.errors import LinkError
 
 BrokerKind = Literal["mosquitto", "amqtt"]
 _HOST: Final = "127.0.0.1"
-_START_S: Final = 15.0
-_STOP_S: Final = 5.0
+_START_S: Final = 30.0
+_STOP_S: Final = 15.0  # for a mosquitto to write down what it keeps
 _ATTEMPTS: Final = 5
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 import paho.mqtt.client as paho
 import pytest
-from hypothesis import HealthCheck, settings
 from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.actions.config import ActionRule
@@ -23,10 +22,6 @@ from firmware_sim.links.broker import Broker, start_broker
 from models.contract.items import Alert, SensorFault
 from tests import builders
 from tests.waiting import wait_until
-
-# Two slow cores must not make a claim false: nothing here is about how long an example takes.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
 
 
 def alert(n: int = 0, **changes: Any) -> Alert:
@@ -98,7 +93,7 @@ def receiver() -> Iterator[Received]:
         received.hold.set()
     server.shutdown()
     server.server_close()
-    thread.join(5)
+    thread.join(30)
 
 
 @pytest.fixture
@@ -116,10 +111,11 @@ class Listener:
         self.client.on_message = lambda *received: self.messages.append(received[2])
         self.client.on_subscribe = lambda *_: self._subscribed.set()
         self._subscribed = threading.Event()
+        self.client.connect_timeout = 60.0
         self.client.connect("127.0.0.1", port)
         self.client.subscribe("#", 1)
         self.client.loop_start()
-        assert self._subscribed.wait(10)
+        assert self._subscribed.wait(60)
 
     def payloads(self, topic: str) -> list[bytes]:
         return [message.payload for message in list(self.messages) if message.topic == topic]

@@ -18,13 +18,14 @@ import pytest
 
 from agent.actions.home_assistant import unique_id
 from agent.status.control import ask
-from firmware_sim.links.broker import Broker, free_port
+from firmware_sim.links.broker import Broker
 from firmware_sim.links.pty import PtyLink
 from firmware_sim.scenario import AssetPlan, FaultPlan, Scenario
 from firmware_sim.virtual import make_nodes
 from models.contract.items import Action, Alert, SensorFault, decode_body
 from tests.actions.conftest import Listener, NotingProgram, Received
 from tests.agent.outboxes import stored_items
+from tests.ports import own_port
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -60,6 +61,7 @@ when = ["opened", "closed"]
 min_interval_s = 0
   [actions.mqtt]
   port = {mqtt}
+  timeout_s = 60
   topic = "lamp/{{asset}}"
   payload = "ON"
   payload_closed = "OFF"
@@ -70,6 +72,7 @@ on = "alert"
 min_interval_s = 3600
   [actions.serial]
   port = "{relay}"
+  timeout_s = 60
   command = "STOP {{asset}}\\n"
 
 [[actions]]
@@ -77,6 +80,7 @@ name = "hook"
 on = "alert"
   [actions.webhook]
   url = "{hook}"
+  timeout_s = 60
 
 [[actions]]
 name = "script"
@@ -84,6 +88,7 @@ on = "sensor_fault"
 faults = ["stuck"]
   [actions.program]
   command = {command}
+  timeout_s = 60
 
 [[actions]]
 name = "rehearsal"
@@ -97,7 +102,7 @@ name = "nobody"
 on = "alert"
   [actions.mqtt]
   port = {nobody}
-  timeout_s = 1
+  timeout_s = 60
 
 [home_assistant]
 port = {mqtt}
@@ -115,11 +120,20 @@ class Agent:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def status(self) -> dict[str, Any]:
-        return ask(self.state) or {}
+        """One who is held up for longer than `ask` is patient is asked again."""
+        told = wait_until(lambda: ask(self.state) or self.process.poll() is not None, 60, "the agent to answer")
+        assert isinstance(told, dict), (self.folder / "log").read_text()
+        return told
+
+    def shown(self) -> str | None:
+        """The status as a person reads it; None where the agent was held up for longer than the command waits."""
+        command = [sys.executable, "-m", "tocsin", "agent", "status", "--config", str(self.folder / "tocsin.toml")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        return None if done.returncode == 3 else done.stdout
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def bodies(self, kind: type) -> list[Any]:
         items = [item for item in stored_items(self.state / "outbox.db") if item.lane == "alerts"]
@@ -155,7 +169,7 @@ def relay(tmp_path: Path) -> Iterator[tuple[Path, list[bytes]]]:
     yield path, told
     os.write(slave, b"\x04")  # lets the reader go on to see that it is over
     os.close(slave)
-    thread.join(5)
+    thread.join(30)
     os.close(master)
 
 
@@ -166,14 +180,14 @@ def play(link: PtyLink, from_s: float, until_s: float, node: Any) -> None:
     while at_s < until_s:
         at_s = min(at_s + step_s, until_s)
         link.write(node.due(at_s))
-        assert link.flush(30)
+        assert link.flush(120)
 
 
 def configured(folder: Path, broker: Broker, receiver: Received, program: NotingProgram, relay: Path) -> PtyLink:
     """Writes the configuration; the pump's serial line."""
     link, command = PtyLink(folder / "ttyPump"), json.dumps(program.command())
     config = TOML.format(
-        port=link.address, relay=relay, mqtt=broker.port, hook=receiver.url, nobody=free_port(), command=command
+        port=link.address, relay=relay, mqtt=broker.port, hook=receiver.url, nobody=own_port(), command=command
     )
     (folder / "tocsin.toml").write_text(config)
     return link
@@ -185,17 +199,17 @@ def test_an_agent_that_is_killed_and_comes_back_does_not_act_a_second_time(
     link = configured(tmp_path, broker, receiver, program, relay[0])
     node = make_nodes(SCENARIO, SCENARIO.virtual_start_ns)["pump-1"]
     with running(tmp_path) as agent:
-        assert link.wait_for_reader(20)
+        assert link.wait_for_reader(60)
         play(link, 0, 940, node)
-        wait_until(lambda: relay[1] and receiver.requests, 20)
+        wait_until(lambda: relay[1] and receiver.requests)
         agent.process.kill()
         agent.process.wait(10)
     wait_until(lambda: not link.has_reader)
     with running(tmp_path) as agent:
-        assert link.wait_for_reader(20)
-        assert wait_until(agent.status, 20)["assets"]["pump-1"]["alert"]
+        assert link.wait_for_reader(60)
+        assert agent.status()["assets"]["pump-1"]["alert"]
         play(link, 940, 1100, node)
-        wait_until(lambda: agent.status()["assets"]["pump-1"]["state"] == "normal", 20)
+        wait_until(lambda: agent.status()["assets"]["pump-1"]["state"] == "normal")
         assert agent.stop() == 0, (tmp_path / "log").read_text()
         records = [record for record in agent.bodies(Action) if record.rule in ("stop", "hook", "lamp")]
     opened = [record for record in records if record.edge == "opened"]
@@ -218,32 +232,29 @@ def test_a_pump_that_fails_sets_everything_off_with_no_hub(
     link, listener = configured(tmp_path, broker, receiver, program, relay[0]), listen()
     node = make_nodes(SCENARIO, SCENARIO.virtual_start_ns)["pump-1"]
     with running(tmp_path) as agent:
-        assert link.wait_for_reader(20)
+        assert link.wait_for_reader(60)
         play(link, 0, 700, node)
-        wait_until(lambda: agent.status()["assets"]["pump-1"]["state"] == "normal", 20)
+        wait_until(lambda: agent.status()["assets"]["pump-1"]["state"] == "normal")
         assert program.runs == 0  # a sensor stuck, but while commissioning
         play(link, 700, 830, node)
-        wait_until(lambda: program.runs == 1, 20)
+        wait_until(lambda: program.runs == 1)
         assert program.stdin["text"].startswith("sensor fault opened: pump-1.flow stuck")
         assert receiver.requests == []  # a sensor's fault is not the machine's
         play(link, 830, 940, node)
         ha_state = "tocsin/gw-1/pump-1/state"
-        wait_until(lambda: (listener.latest(ha_state) or {}).get("problem") == "ON", 20)
+        wait_until(lambda: (listener.latest(ha_state) or {}).get("problem") == "ON")
         assert listener.latest(ha_state)["score"] > 3
         play(link, 940, 1100, node)
-        wait_until(lambda: listener.payloads("lamp/pump-1") == [b"ON", b"OFF"], 20)
-        wait_until(lambda: listener.latest(ha_state)["problem"] == "OFF", 20)
-        wait_until(lambda: receiver.requests and relay[1] and agent.status()["actions"]["rules"]["nobody"].get("failed"), 20)
+        wait_until(lambda: listener.payloads("lamp/pump-1") == [b"ON", b"OFF"])
+        wait_until(lambda: listener.latest(ha_state)["problem"] == "OFF")
+        wait_until(lambda: receiver.requests and relay[1] and agent.status()["actions"]["rules"]["nobody"].get("failed"))
         assert listener.latest(f"homeassistant/device/{unique_id('gw-1', 'pump-1')}/config")["device"]["name"] == "pump-1"
-        said = subprocess.run(
-            [sys.executable, "-m", "tocsin", "agent", "status", "--config", str(tmp_path / "tocsin.toml")],
-            capture_output=True, text=True, check=True, timeout=30,
-        ).stdout  # fmt: skip
+        said = wait_until(agent.shown)
         assert "action lamp (mqtt): 2 done" in said
         assert "action rehearsal (webhook): 1 dry run; last: dry_run would POST to" in said
         assert agent.stop() == 0, (tmp_path / "log").read_text()
         check_records(agent, receiver, relay[1])
-    assert listener.payloads("tocsin/gw-1/availability")[-1] == b"offline"
+    wait_until(lambda: listener.payloads("tocsin/gw-1/availability")[-1] == b"offline")
     assert "Traceback" not in (tmp_path / "log").read_text()
     link.close()
 
@@ -269,4 +280,4 @@ def check_records(agent: Agent, receiver: Received, told: list[bytes]) -> None:
     assert "commissioning: pump-1" in by_rule["script"][0].reason
     assert "Connection refused" in by_rule["nobody"][0].reason
     assert {r.event_id for r in by_rule["script"]} <= {f.fault_id for f in agent.bodies(SensorFault)}
-    assert all(r.took_ms < 3000 for r in records)
+    assert all(0 <= r.took_ms < 45_000 for r in records), "none waited for what another does"

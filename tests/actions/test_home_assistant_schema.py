@@ -34,9 +34,10 @@ def test_a_real_agent_introduces_its_asset_as_documented(
     agent = AgentProcess(tmp_path, empty_outbox, f"{CONFIG}\n[home_assistant]\nport = {broker.port}\n")
     topic = f"homeassistant/device/{unique_id('dev-1', 'here')}/config"
     try:
+        listener = listen()  # before the agent: the first state that it hears is the first that is told
         agent.start()
-        listener = listen()
-        wait_until(lambda: listener.payloads(topic) and listener.payloads("tocsin/dev-1/here/state"), 20, "what is retained")
+        kept = (topic, "tocsin/dev-1/here/state", "tocsin/dev-1/availability")
+        wait_until(lambda: all(map(listener.payloads, kept)), what="all that is retained")
         found = read_discovery(topic, listener.payloads(topic)[0])
         assert (found.device.name, found.device.serial_number) == ("here", "dev-1/here")
         assert found.state_topic == "tocsin/dev-1/here/state"
@@ -59,7 +60,8 @@ def test_every_state_on_the_broker_means_something_to_every_entity(
     link.start()
     try:
         topic = f"homeassistant/device/{unique_id('gw-1', 'rig-1')}/config"
-        wait_until(lambda: listener.payloads(topic), what="the discovery")
+        state_topic = "tocsin/gw-1/rig-1/state"
+        wait_until(lambda: listener.payloads(topic) and listener.payloads(state_topic), what="the discovery and a first state")
         found = read_discovery(topic, listener.payloads(topic)[0])
         seen = []
         for bodies in (
@@ -67,10 +69,10 @@ def test_every_state_on_the_broker_means_something_to_every_entity(
             [window(1, p_value=0.1)],
             [alert(severity="critical"), window(2, 1e-9, alarm=True)],
         ):
-            before = len(listener.payloads("tocsin/gw-1/rig-1/state"))
+            before = len(listener.payloads(state_topic))
             link.notice(bodies, time.monotonic_ns())
-            wait_until(lambda: len(listener.payloads("tocsin/gw-1/rig-1/state")) > before, what="a state")  # noqa: B023
-            state = listener.payloads("tocsin/gw-1/rig-1/state")[-1]
+            wait_until(lambda: len(listener.payloads(state_topic)) > before, what="a state")  # noqa: B023
+            state = listener.payloads(state_topic)[-1]
             seen.append([shown_by(found.components[name], state) for name in ("score", "problem", "connectivity")])
     finally:
         link.stop()

@@ -82,7 +82,7 @@ def https(tmp_path: Path) -> Iterator[int]:
 def test_a_webhook_goes_only_to_whom_the_certificate_names(
     tmp_path: Path, https: int, host: str, ca_file: str | None, ok: bool
 ) -> None:
-    action = WebhookAction(url=f"https://{host}:{https}/x", ca_file=ca_file, timeout_s=5)
+    action = WebhookAction(url=f"https://{host}:{https}/x", ca_file=ca_file, timeout_s=60)
     result = WebhookActor(action, tmp_path, "1").act(alert_event())
     assert result.ok is ok, result.detail
     assert ok or "certificate" in result.detail
@@ -119,7 +119,9 @@ def test_a_broker_is_trusted_by_its_certificate_and_asks_for_the_password(
     tmp_path: Path, guarded: Broker, password: str, ca_file: str | None, says: str
 ) -> None:
     (tmp_path / "password").write_text(password)
-    action = MqttAction(port=guarded.port, username="agent", password_file="password", tls=True, ca_file=ca_file)
+    action = MqttAction(
+        port=guarded.port, username="agent", password_file="password", tls=True, ca_file=ca_file, timeout_s=60
+    )  # fmt: skip
     result = MqttActor(action, tmp_path).act(alert_event())
     assert result.ok is (not says), result.detail
     assert says in result.detail

@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ interval_s = 0.1
 def tocsin(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """The command as a person types it."""
     command = [sys.executable, "-m", "tocsin", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
 class AgentProcess:
@@ -59,30 +60,53 @@ class AgentProcess:
         command = [sys.executable, "-m", "tocsin", "agent", "run", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=self._environment)
-        wait_until(lambda: self.status() or self._process.poll() is not None, 30, "the agent to answer")
-        assert self._process.poll() is None, self.log.read_text()
+        assert self.status() is not None, self.log.read_text()
 
     def status(self) -> dict[str, Any] | None:
-        """As `tocsin agent status --json` says it, without the cost of a process."""
+        """As `tocsin agent status --json` says it, without the cost of a process; None where no agent runs. One that
+        runs and is held up for longer than who asks is patient is asked again."""
         from agent.status.control import ask
 
-        return ask(self.state)
+        told = wait_until(lambda: ask(self.state) or not self._runs(), 60, "the agent to answer")
+        return told if isinstance(told, dict) else None
 
-    def told(self, *arguments: str) -> Any:
-        return json.loads(tocsin("agent", "status", "--config", self.config, "--json", *arguments).stdout)
+    def asked(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command that asks the running agent, as a person types it: once more, where the agent was held up for longer than
+        the two seconds for which it waits."""
+
+        def heard() -> subprocess.CompletedProcess[str] | None:
+            done = tocsin("agent", *words, "--config", self.config)
+            return None if done.returncode == 3 and self._runs() else done
+
+        return wait_until(heard, 60, "the agent to be there for a command")
+
+    def told(self) -> Any:
+        return json.loads(self.asked("status", "--json").stdout)
 
     def stored_items(self) -> list[Item]:
         """What waits in the outbox, as it is on disk at one moment: the agent stands still while its files are copied."""
-        running = self._process is not None and self._process.poll() is None
-        if running:
-            self._process.send_signal(signal.SIGSTOP)
-        try:
+        with self._standing_still():
             return stored_items(self.state / "outbox.db")
-        finally:
-            if running:
-                self._process.send_signal(signal.SIGCONT)
 
-    def signal(self, number: signal.Signals, timeout_s: float = 20.0) -> int:
+    def _runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @contextmanager
+    def _standing_still(self) -> Iterator[None]:
+        """Told to stop, a thread that is in the middle of a write still ends it: it is waited for."""
+        if self._process is None or not self._runs():
+            yield
+            return
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            wait_until(
+                lambda: all(map(_stands, Path(f"/proc/{self._process.pid}/task").iterdir())), what="its threads to stand"
+            )
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def signal(self, number: signal.Signals, timeout_s: float = 60.0) -> int:
         """Send a signal; the exit code."""
         assert self._process is not None
         self._process.send_signal(number)
@@ -92,3 +116,10 @@ class AgentProcess:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait(10)
+
+
+def _stands(task: Path) -> bool:
+    """Whether a thread is stopped, or is no more."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return (task / "stat").read_text().rsplit(") ", 1)[1][0] in "TtZX"
+    return True

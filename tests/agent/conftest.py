@@ -6,14 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from agent.storage.database import Database
 from agent.storage.migrate import migrate
-
-# Two slow cores must not make a claim false: nothing here is about how long an example takes.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

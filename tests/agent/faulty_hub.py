@@ -16,6 +16,7 @@ from models.contract.checkin import CheckIn, CheckInReply, Enrol, EnrolReply
 from models.contract.envelope import open_sealed, read_sealed
 from tests.agent.hub_in_memory import MemoryHub
 from tests.builders import T0_NS
+from tests.ports import own_port
 
 CHECKIN = msgspec.msgpack.encode(CheckInReply(hub_time_ns=T0_NS, next_checkin_s=0.0))
 
@@ -68,8 +69,8 @@ class FaultyHub:
             daemon_threads = True
             request_queue_size = 64
 
+        self.port = self.port or own_port()
         self._server = Server(("127.0.0.1", self.port), Handler)
-        self.port = self._server.server_address[1]
         self._lock = threading.Lock()
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from agent.storage.database import Database
 from agent.storage.outbox import Outbox
 from agent.storage.tail import blocks_for
 from models.contract.items import Item
+from tests.waiting import wait_until
 
 
 def open_outbox(path: Path, max_bytes: int = 10**9, tail_blocks: int | None = None) -> Outbox:
@@ -43,11 +45,35 @@ def copy_files(path: Path, to: Path) -> Path:
 def stored_items(path: Path) -> list[Item]:
     """What waits in the outbox at `path`, whoever has it open."""
     with tempfile.TemporaryDirectory() as directory:
-        outbox = open_outbox(copy_files(path, Path(directory)))
+        outbox = open_outbox(_settled_copy(path, Path(directory)))
         items = outbox.pending(10**6, 10**12)
         assert outbox.database.salvaged is None, str(outbox.database.salvaged)
         shut(outbox)
     return items
+
+
+def _settled_copy(path: Path, to: Path) -> Path:
+    """As `copy_files`, of what the files were at one moment: read twice alike, none of them changed in between. One that was
+    read before a commit and one that was read after it would look like damage."""
+    seen: dict[str, bytes] = {}
+
+    def settled() -> bool:
+        nonlocal seen
+        before, seen = seen, _contents(path)
+        return seen == before
+
+    wait_until(settled, what="the outbox's files to be the same twice")
+    for name, content in seen.items():
+        (to / name).write_bytes(content)
+    return to / path.name
+
+
+def _contents(path: Path) -> dict[str, bytes]:
+    found = {}
+    for file in (path, Path(f"{path}-wal"), path.with_suffix(".tail")):
+        with suppress(FileNotFoundError):
+            found[file.name] = file.read_bytes()
+    return found
 
 
 def spoil(outbox: Outbox, lane: str, seq: int, body: bytes) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.waiting import wait_until
 
 _SEQUENCE = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])")
+_REST_S = 10.0  # for the rest of a picture to come: the terminal passes it on in pieces
 
 
 class Terminal:
@@ -39,6 +40,7 @@ class Terminal:
         self.raw = ""
         self._pending = b""
         self.alternate, self.cursor, self.wraps = False, True, True
+        self._painting = False
         self._lines: list[list[str]] = []
         self._row = self._column = 0
         self._clear()
@@ -52,8 +54,8 @@ class Terminal:
         os.write(self._ours, keys.encode())
 
     def text(self) -> str:
-        """What is on the screen now."""
-        while select.select([self._ours], [], [], 0)[0]:
+        """What is on the screen now; of a picture that is being painted, all of it."""
+        while select.select([self._ours], [], [], _REST_S if self._painting else 0)[0]:
             try:
                 data = os.read(self._ours, 65536)
             except OSError:
@@ -61,16 +63,16 @@ class Terminal:
             self._take(data)
         return "\n".join("".join(line).rstrip() for line in self._lines)
 
-    def until(self, condition: Callable[[str], object], what: str, timeout_s: float = 20.0) -> str:
+    def until(self, condition: Callable[[str], object], what: str) -> str:
         """The screen, once it satisfies `condition`."""
-        return wait_until(lambda: (text := self.text()) if condition(self.text()) else "", timeout_s, what)
+        return wait_until(lambda: text if condition(text := self.text()) else "", what=what)
 
     def modes_now(self) -> list[object]:
         return termios.tcgetattr(self._theirs)
 
-    def ended(self, timeout_s: float = 10.0) -> int:
+    def ended(self) -> int:
         """The exit code."""
-        wait_until(lambda: (self.text(), self.process.poll())[1] is not None, timeout_s, "the command's end")
+        wait_until(lambda: (self.text(), self.process.poll())[1] is not None, what="the command's end")
         self.text()
         return self.process.returncode
 
@@ -116,10 +118,12 @@ class Terminal:
                 self.wraps = final == "h"
             case ("", "H"):
                 self._row = self._column = 0
+                self._painting = True
             case ("2", "K"):
                 self._fit()
                 self._lines[self._row] = [" "] * self._columns
             case ("", "J"):
+                self._painting = False
                 self._fit()
                 self._lines[self._row][self._column :] = [" "] * (self._columns - self._column)
                 self._lines[self._row + 1 :] = [[" "] * self._columns for _ in self._lines[self._row + 1 :]]

@@ -63,7 +63,7 @@ def test_the_referee_agrees(scored: list[dict[str, str]], tmp_path: Path) -> Non
         writer.writerow(["file", "datetime", "pred"])
         writer.writerows([RUN, row["time"], row["alert"]] for row in scored[COMMISSIONING_ROWS:])
     command = [sys.executable, str(REFEREE), "score", str(tmp_path / "predictions.csv"), "--data", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["files"], result["rows"]) == (1, len(scored) - COMMISSIONING_ROWS)

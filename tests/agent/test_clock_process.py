@@ -33,7 +33,7 @@ name = "quick"
 
 [windowing]
 rate_hz = 5.0
-window_s = 2.0
+window_s = 4.0
 lateness_s = 0.5
 max_gap_s = 1.0
 
@@ -103,10 +103,10 @@ def test_whatever_is_done_to_the_clock_no_window_is_lost_or_misplaced_and_no_tim
         agent.start()
         for ahead_s in (0.0, -14 * DAY_S, 14 * DAY_S, 0.0):
             n_closed = closed_windows(agent)
-            wait_until(lambda n=n_closed: closed_windows(agent) >= n + 3, 60, "three more windows")
+            wait_until(lambda n=n_closed: closed_windows(agent) >= n + 2, 60, "two more windows")
             clock.set(ahead_s)
         n_closed = closed_windows(agent)
-        wait_until(lambda: closed_windows(agent) >= n_closed + 3, 60, "windows after the last step")
+        wait_until(lambda: closed_windows(agent) >= n_closed + 2, 60, "windows after the last step")
         n_closed = closed_windows(agent)
         assert agent.signal(signal.SIGTERM) == 0
         agent.config.write_text(alone + link)
@@ -121,7 +121,7 @@ def test_whatever_is_done_to_the_clock_no_window_is_lost_or_misplaced_and_no_tim
     assert "Traceback" not in agent.log.read_text()
     found = windows(hub)
     placed = [(w["corrected_start_ns"], w["corrected_end_ns"]) for w in found]
-    slack_ns = NS_PER_S // 2  # on a busy machine, between a reading's dating and its handling
+    slack_ns = 3 * NS_PER_S // 2  # on a busy machine, between a reading's dating and its handling; a lost window would be four
     assert all(began_ns - slack_ns < end <= time.time_ns() + slack_ns for _, end in placed), "a window at the wrong time"
     gaps = [start - end for (_, end), (start, _) in pairwise(placed)]
     assert sum(not -slack_ns < gap < slack_ns for gap in gaps) <= 1, "a hole that is not the restart's, or windows that overlap"

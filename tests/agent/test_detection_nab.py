@@ -36,7 +36,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(data: Path, out: Path, *options: str) -> Path:
     command = [sys.executable, "-m", "benchmarks.detection.nab", "--data", str(data), "--out", str(out), *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -52,7 +52,7 @@ def scored(data: Path, results: Path) -> Any:
         pytest.skip(f"no referee at {REFEREE}")
     subset = ",".join(Path(name).stem for name in FILES)
     command = [sys.executable, str(REFEREE), "score", str(results), "--data", str(data), "--subset", subset]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout)
+    return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout)
 
 
 @pytest.mark.parametrize("options", [(), ("--crop", "3")], ids=["whole", "cropped"])
@@ -86,7 +86,7 @@ def test_through_the_agent_alerts_open_with_the_readings_that_the_bare_detector_
 
 def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.detection.nab", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 2
     assert "holds no GROUP/FILE.csv" in done.stderr
     assert not (tmp_path / "out").exists()

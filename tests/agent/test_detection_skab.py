@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def predicted(data: Path, out: Path, *options: str) -> Path:
     command = [sys.executable, "-m", "benchmarks.detection.skab", "--data", str(data), "--out", str(out), *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=800, check=False)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -42,7 +42,7 @@ def scored(data: Path, predictions: Path) -> Any:
     if not REFEREE.exists():
         pytest.skip(f"no referee at {REFEREE}")
     command = [sys.executable, str(REFEREE), "score", str(predictions), "--data", str(data)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout)
+    return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout)
 
 
 @pytest.mark.parametrize(

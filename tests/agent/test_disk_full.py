@@ -21,7 +21,7 @@ from agent.sources.source import Burst
 from agent.storage.holding import Holding
 from models.contract.clock import NS_PER_S
 from models.contract.items import Eviction, Evidence, decode_body, pack_floats
-from tests.agent.agent_process import AgentProcess, tocsin
+from tests.agent.agent_process import AgentProcess
 from tests.agent.outboxes import drop, open_outbox, shut, stored_items
 from tests.agent.test_committer import Device
 from tests.builders import T0_NS, aggregate, alert, evidence, health, sensor_fault, stamp
@@ -237,13 +237,13 @@ def test_an_agent_whose_disk_is_full_runs_on_says_so_and_catches_up(small_disk: 
     try:
         agent.start()
         ballast = fill(small_disk)
-        told = wait_until(lambda: (s := agent.status()) and s["held_items"] > 5 and s, 40, "items that are held")
+        told = wait_until(lambda: (s := agent.status()) and s["held_items"] > 5 and s, 60, "items that are held")
         assert "full" in told["storage"] or "space" in told["storage"]
-        shown = tocsin("agent", "status", "--config", agent.config).stdout
+        shown = agent.asked("status").stdout
         assert "items in memory, 0 lost" in shown
-        wait_until(lambda: agent.status()["windows"] > told["windows"] + 3, 20, "more windows")
+        wait_until(lambda: agent.status()["windows"] > told["windows"] + 3, what="more windows")
         ballast.unlink()
-        wait_until(lambda: not agent.status()["storage"], 20, "room")
+        wait_until(lambda: not agent.status()["storage"], what="room")
         windows = agent.status()["windows"]
         assert agent.signal(signal.SIGTERM) == 0
     finally:

@@ -88,9 +88,9 @@ def test_nothing_is_lost_and_nothing_counts_twice(name: str, hub: FaultyHub, tmp
     fault = FAULTS[name]
     agent = start(tmp_path, empty_outbox, hub, timeout_s=0.5)
     try:
-        wait_until(lambda: hub.memory.cursors["aggregates"] >= 2, 20, "items at the hub")
+        wait_until(lambda: hub.memory.cursors["aggregates"] >= 2, what="items at the hub")
         hub.fault = fault
-        wait_until(lambda: hub.n_faults >= 2, 30, "the agent to try again")
+        wait_until(lambda: hub.n_faults >= 2, 60, "the agent to try again")
         before = len(hub.memory.seen["aggregates"])
         account(agent, hub)
         told = agent.status()
@@ -98,10 +98,10 @@ def test_nothing_is_lost_and_nothing_counts_twice(name: str, hub: FaultyHub, tmp
         assert told["hub"]["sync_error"]
         assert told["backlog_items"] > 0
         n_checkins = len(hub.checkins)
-        wait_until(lambda: len(hub.checkins) > n_checkins, 20, "a check-in meanwhile")
+        wait_until(lambda: len(hub.checkins) > n_checkins, what="a check-in meanwhile")
         hub.fault = None
-        wait_until(lambda: len(hub.memory.seen["aggregates"]) > before + 5, 30, "new items at the hub")
-        wait_until(lambda: not agent.status()["hub"]["sync_error"], 20, "the error to be over")
+        wait_until(lambda: len(hub.memory.seen["aggregates"]) > before + 5, 60, "new items at the hub")
+        wait_until(lambda: not agent.status()["hub"]["sync_error"], what="the error to be over")
         assert agent.signal(signal.SIGTERM) == 0
     finally:
         agent.close()
@@ -113,14 +113,14 @@ def test_nothing_is_lost_and_nothing_counts_twice(name: str, hub: FaultyHub, tmp
 
 
 def test_a_hanging_hub_does_not_delay_the_end(hub: FaultyHub, tmp_path: Path, empty_outbox: Path) -> None:
-    agent = start(tmp_path, empty_outbox, hub, timeout_s=60.0)
+    agent = start(tmp_path, empty_outbox, hub, timeout_s=600.0)
     try:
-        wait_until(lambda: hub.memory.cursors["aggregates"] >= 1, 20, "an item at the hub")
+        wait_until(lambda: hub.memory.cursors["aggregates"] >= 1, what="an item at the hub")
         hub.fault = Fault(hangs=True)
-        wait_until(lambda: hub.n_faults, 20, "the agent to wait for an answer")
+        wait_until(lambda: hub.n_faults, what="the agent to wait for an answer")
         started_s = time.monotonic()
         assert agent.signal(signal.SIGTERM) == 0
-        assert time.monotonic() - started_s < 5
+        assert time.monotonic() - started_s < 45, "not the ten minutes for which it would wait for an answer"
     finally:
         agent.close()
     account(agent, hub)
@@ -130,7 +130,7 @@ def test_a_hanging_hub_does_not_delay_the_end(hub: FaultyHub, tmp_path: Path, em
 def test_a_hub_that_was_gone_for_an_hour_gets_the_hour(tmp_path: Path, outbox_path: Path) -> None:
     hub = FaultyHub().open()
     hub.memory.device_key = signing_key().public_bytes
-    outbox, clock, link = open_outbox(outbox_path), TurnedClock(), HttpHubLink(hub.url, 5.0)
+    outbox, clock, link = open_outbox(outbox_path), TurnedClock(), HttpHubLink(hub.url, 60.0)
     sync = Sync(outbox, link, clock, "dev-1", signing_key().sign, SetAside(tmp_path))
     outbox.append([aggregate()], clock.now())
     sync.drain()

@@ -75,26 +75,26 @@ def test_from_the_token_over_a_new_key_to_suspension_and_back(plant: Plant, empt
     assert all(made["token"].encode() not in content for content in everything)
 
     plant.agent.start()
-    wait_until(lambda: plant.device()["assets"], 30, "a check-in")
+    wait_until(lambda: plant.device()["assets"], 60, "a check-in")
     assert plant.device()["site"] == "lyon"
 
     first_key = plant.link()["key"]
-    assert "a new key is made" in tocsin("agent", "rotate-key", "--config", plant.agent.config).stdout
-    wait_until(lambda: plant.link()["key"] != first_key, 20, "the new key to sign")
-    wait_until(lambda: plant.device()["key_since_ns"], 20, "the hub to have it")
+    assert "a new key is made" in plant.agent.asked("rotate-key").stdout
+    wait_until(lambda: plant.link()["key"] != first_key, what="the new key to sign")
+    wait_until(lambda: plant.device()["key_since_ns"], what="the hub to have it")
     seen_ns = plant.device()["last_seen_ns"]
-    wait_until(lambda: plant.device()["last_seen_ns"] > seen_ns, 20, "a check-in by the new key")
+    wait_until(lambda: plant.device()["last_seen_ns"] > seen_ns, what="a check-in by the new key")
 
     plant.operator("device", "suspend", "dev-1", "--reason", "seen in a pub")
-    said = wait_until(lambda: plant.link()["checkin_error"], 20, "the device to hear of it")
+    said = wait_until(lambda: plant.link()["checkin_error"], what="the device to hear of it")
     assert said == "POST /v1/checkin: 403 device dev-1 is suspended: seen in a pub"
     readings = (plant.agent.status() or {})["readings"]
-    wait_until(lambda: (plant.agent.status() or {})["readings"] > readings, 20, "it goes on by itself")
+    wait_until(lambda: (plant.agent.status() or {})["readings"] > readings, what="it goes on by itself")
     assert "suspended" in plant.operator("devices")
     plant.operator("device", "resume", "dev-1")
     assert plant.agent.signal(signal.SIGTERM) == 0
     plant.agent.start()  # it would ask again after five minutes
-    wait_until(lambda: not plant.link()["checkin_error"] and plant.link()["last_sync_ns"], 30, "it is let in again")
+    wait_until(lambda: not plant.link()["checkin_error"] and plant.link()["last_sync_ns"], 60, "it is let in again")
 
     plant.operator("device", "revoke", "dev-1")
     assert plant.agent.signal(signal.SIGTERM) == 0
@@ -120,7 +120,7 @@ class OtherMachine(AgentProcess):
         script = f"mount --bind {shlex.quote(str(boot))} /proc/sys/kernel/random/boot_id && {run}"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(["unshare", "-m", "sh", "-c", script], cwd=ROOT, stdout=log, stderr=log)
-        wait_until(self.status, 30, "the copy to answer")
+        wait_until(self.status, 60, "the copy to answer")
 
 
 @pytest.mark.slow
@@ -130,26 +130,26 @@ def test_a_copied_card_is_named_loses_nothing_and_is_shut_out_by_a_new_key(
 ) -> None:
     assert plant.enrol(json.loads(plant.operator("token", "--site", "lyon", "--json"))["token"]).returncode == 0
     plant.agent.start()
-    wait_until(lambda: plant.link()["last_sync_ns"], 30, "something has been sent")
+    wait_until(lambda: plant.link()["last_sync_ns"], 60, "something has been sent")
     assert plant.agent.signal(signal.SIGTERM) == 0
     shutil.copytree(plant.agent.state, tmp_path / "other" / "state")
     copy = OtherMachine(tmp_path / "other", empty_outbox, plant.agent.config.read_text())
     try:
         plant.agent.start()
         copy.start()
-        cloned = wait_until(lambda: plant.device()["cloned"], 30, "the hub to notice")
+        cloned = wait_until(lambda: plant.device()["cloned"], 60, "the hub to notice")
         assert plant.device()["checkin"]["epoch"] == cloned["epoch"]
-        wait_until(lambda: json.loads(plant.operator("quarantine", "--json")), 30, "what the second one sends")
+        wait_until(lambda: json.loads(plant.operator("quarantine", "--json")), 60, "what the second one sends")
         reasons = {row["reason"] for row in json.loads(plant.operator("quarantine", "--json"))}
         assert reasons == {"another item is already stored under this number"}
         told = plant.operator("devices")
         assert "CLONED" in told
         assert "`tocsin agent rotate-key`, which shuts the copy out" in told
 
-        tocsin("agent", "rotate-key", "--config", plant.agent.config)
-        refused = wait_until(lambda: ((copy.status() or {})["hub"])["checkin_error"], 30, "the copy to be shut out")
+        plant.agent.asked("rotate-key")
+        refused = wait_until(lambda: ((copy.status() or {})["hub"])["checkin_error"], 60, "the copy to be shut out")
         assert "401 not signed by dev-1" in refused
-        wait_until(lambda: not plant.link()["rotating"] and not plant.link()["checkin_error"], 30, "the other to go on")
+        wait_until(lambda: not plant.link()["rotating"] and not plant.link()["checkin_error"], 60, "the other to go on")
         plant.operator("device", "resume", "dev-1")
         assert plant.device()["cloned"] is None
     finally:

@@ -52,11 +52,11 @@ def test_alerts_and_faults_that_a_restart_finds_open_are_closed_once(tmp_path: P
     shut(box)
     try:
         agent.start()
-        wait_until(lambda: len(closed(agent.stored_items())) >= 3, 20, "what was open to be closed")
+        wait_until(lambda: len(closed(agent.stored_items())) >= 3, what="what was open to be closed")
         assert agent.status()["faults"] == []
         assert agent.signal(signal.SIGTERM) == 0
         agent.start()
-        wait_until(lambda: agent.status()["readings"] > 5, 20, "readings")
+        wait_until(lambda: agent.status()["readings"] > 5, what="readings")
         assert agent.signal(signal.SIGTERM) == 0
     finally:
         agent.close()

@@ -12,10 +12,10 @@ import pytest
 
 from agent.page.config import PageConfig
 from agent.page.server import Page
-from firmware_sim.links.broker import free_port
 from tests.agent.agent_process import CONFIG, AgentProcess
 from tests.agent.test_page_answers import HOSTILE, STRANGE
 from tests.agent.test_status_text import STATUS
+from tests.ports import own_port
 from tests.waiting import wait_until
 from tests.web.browsing import BROWSER_TESTS, Tab, launched, shoot
 
@@ -49,7 +49,7 @@ class Shown:
 
     def __init__(self) -> None:
         self.status: dict[str, Any] = FULL
-        self.page = Page(PageConfig(port=free_port()), lambda: self.status)
+        self.page = Page(PageConfig(port=own_port()), lambda: self.status)
         self.page.start()
         wait_until(lambda: self.page.state().endswith("/"), what="the page")
         self.url = self.page.state()
@@ -110,24 +110,31 @@ def test_without_javascript_it_reloads_itself(browser: Any, shown: Shown) -> Non
     assert tab.page.inner_text("h1") == "1 machine in alarm"
     assert "as of when it was loaded" in tab.page.inner_text("#link")
     shown.status = {**FULL, "device": "dev-2"}
-    tab.page.wait_for_selector("header >> text=dev-2", timeout=15_000)
+    tab.page.wait_for_selector("header >> text=dev-2", timeout=60_000)
     tab.close()
 
 
 def test_a_real_agent_in_a_browser(browser: Any, tmp_path: Path, empty_outbox: Path) -> None:
-    port = free_port()
+    port = own_port()
     agent = AgentProcess(tmp_path, empty_outbox, f"{CONFIG}\n[page]\nport = {port}\n")
     tab = Tab(browser)
     try:
         agent.start()
-        wait_until(lambda: (agent.status() or {}).get("page", "").endswith("/"), 20, "the page")
+        wait_until(lambda: (agent.status() or {}).get("page", "").endswith("/"), what="the page")
         tab.page.goto(f"http://localhost:{port}/")
         tab.page.wait_for_selector("#link.up")
         assert tab.page.inner_text(".asset h2 bdi >> nth=0") == "here"
-        wait_until(lambda: re.match(r"host\tup\t[56]\d\.\d/s\t", tab.page.inner_text("tbody tr")), 20, "60 readings/s or so")
+
+        def as_told() -> bool:
+            """Some 60 readings/s, fewer where this machine is held up; near to what the agent says of its last seconds."""
+            shown = re.match(r"host\tup\t(\d+\.\d)/s\t", tab.page.inner_text("tbody tr"))
+            rate = agent.status()["sources"]["host"]["readings_per_s"]
+            return bool(shown and rate) and abs(float(shown[1]) - rate) <= 0.1 * rate
+
+        wait_until(as_told, 60, "the rate that the agent tells")
         assert agent.signal(signal.SIGTERM) == 0
         tab.page.wait_for_selector("#link.down")
     finally:
         tab.close()
         agent.close()
-    assert [said for said in tab.complaints if "ERR_CONNECTION_REFUSED" not in said] == []
+    assert [said for said in tab.complaints if "net::ERR_" not in said] == [], "but that the agent is gone"

@@ -43,12 +43,16 @@ def agent_with_poison(folder: Path, empty_outbox: Path, hub: Hub, url: str, pois
 
 
 def asked(url: str, hub: Hub, path: str) -> Any:
-    reply = httpx.get(f"{url}/v1/{path}", headers={"Authorization": f"Bearer {hub.admin_token}"}, timeout=20)
+    reply = httpx.get(f"{url}/v1/{path}", headers={"Authorization": f"Bearer {hub.admin_token}"}, timeout=60)
     return reply.raise_for_status().json()
 
 
 def ledger_of(url: str, hub: Hub) -> dict[str, dict[str, Any]]:
     return {row["lane"]: row for row in asked(url, hub, "devices/dev-1/ledger")["lanes"]}
+
+
+def confirmed(agent: AgentProcess) -> bool:
+    return all(item.seq > N for item in agent.stored_items() if item.lane == "aggregates")
 
 
 @pytest.mark.parametrize(
@@ -66,14 +70,14 @@ def test_a_poison_item_stops_nothing_and_leaves_no_hole(
     with served(hub) as (_, url):
         agent = agent_with_poison(tmp_path, empty_outbox, hub, url, poison)
         try:
-            wait_until(lambda: (agent.status() or {})["hub"]["enrolled"], 20, "the enrolment")
+            wait_until(lambda: (agent.status() or {})["hub"]["enrolled"], what="the enrolment")
             wait_until(lambda: ledger_of(url, hub).get("aggregates", {}).get("cursor", 0) >= N, 60, "all of it at the hub")
+            wait_until(lambda: confirmed(agent), what="the agent to hear of it")
             assert agent.signal(signal.SIGTERM) == 0
         finally:
             agent.close()
         ledger, kept = ledger_of(url, hub), asked(url, hub, "quarantine")
-    left = agent.stored_items()
-    assert all(item.seq > N for item in left if item.lane == "aggregates"), "what is confirmed is off the disk"
+    assert confirmed(agent), "what is confirmed is off the disk"
     assert (ledger["aggregates"]["n_missing"], ledger["alerts"]["n_missing"]) == (0, 0)
     assert ledger["alerts"]["received"] >= 1
     assert ledger["aggregates"]["rejected"] == int(quarantined)

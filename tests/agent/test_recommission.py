@@ -11,7 +11,7 @@ import pytest
 
 from agent.asset import SavedState
 from models.contract.items import Aggregate, Alert, Commissioning, unpack_floats
-from tests.agent.agent_process import AgentProcess, tocsin
+from tests.agent.agent_process import AgentProcess
 from tests.agent.machine import LEARNING_S, PROFILE, Machine, only
 from tests.waiting import wait_until
 
@@ -63,13 +63,12 @@ def test_a_restart_finds_it_commissioning_and_not_the_old_normal() -> None:
 
 
 def test_on_command_while_the_agent_runs(agent: AgentProcess) -> None:
-    config = ("--config", agent.config)
-    assert tocsin("agent", "recommission", "here", *config).returncode == 3
+    assert agent.asked("recommission", "here").returncode == 3
     agent.start()
-    wait_until(lambda: (s := agent.status()) and s["readings"] > 20, 20, "readings")
-    unknown = tocsin("agent", "recommission", "there", *config)
+    wait_until(lambda: (s := agent.status()) and s["readings"] > 20, what="readings")
+    unknown = agent.asked("recommission", "there")
     assert (unknown.returncode, unknown.stderr) == (1, "no asset 'there'; there are: here\n")
-    done = tocsin("agent", "recommission", "here", *config)
+    done = agent.asked("recommission", "here")
     assert (done.returncode, done.stdout) == (0, "here is commissioning: its next 60 good windows are its normal\n")
     assert agent.status()["assets"]["here"]["state"] == "commissioning"
     assert agent.signal(signal.SIGTERM) == 0

@@ -86,7 +86,7 @@ def test_what_a_port_is_called_cannot_steer_the_terminal(agent: AgentProcess, wa
     assert "\u202e" not in terminal.raw
     terminal.type("q")
     assert terminal.ended() == 0
-    assert not set("\x1b\x07\u202e") & set(tocsin("agent", "status", "--config", agent.config).stdout)
+    assert not set("\x1b\x07\u202e") & set(agent.asked("status").stdout)
 
 
 @pytest.mark.parametrize("ending", ["\x03", signal.SIGTERM])
@@ -145,7 +145,7 @@ def test_no_color_is_heeded(agent: AgentProcess, watch: Watch) -> None:
 
 def test_once_is_one_picture_for_scripts(agent: AgentProcess, watch: Watch) -> None:
     for options in (("--once",), ()):  # standard output is no terminal, which amounts to the same
-        done = tocsin("agent", "top", "--config", agent.config, *options)
+        done = agent.asked("top", *options)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(" dev-1  tocsin ")
         assert "\x1b" not in done.stdout

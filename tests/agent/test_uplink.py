@@ -172,25 +172,28 @@ def test_the_three_go_round_each_at_its_pace_until_they_are_stopped(room: Room, 
     room = Room(tmp_path, room.outbox, Pace())
     room.outbox.append([aggregate()], stamp())
     room.uplink.start()
-    wait_until(lambda: room.wished and not room.outbox.backlog_items, 10, "a sync, a check-in and an update")
+    wait_until(lambda: room.wished and not room.outbox.backlog_items, what="a sync, a check-in and an update")
     room.outbox.append([aggregate(1)], stamp())
-    wait_until(lambda: not room.outbox.backlog_items, 10, "another sync")
+    wait_until(lambda: not room.outbox.backlog_items, what="another sync")
     room.stopping = True
-    room.uplink.stop(10)
+    room.uplink.stop(60)
     assert all(not job._thread.is_alive() for job in room.uplink._jobs.values())
 
 
-def test_what_is_urgent_does_not_wait_for_its_turn_but_for_what_the_hub_asked(room: Room) -> None:
+def test_what_is_urgent_does_not_wait_for_its_turn_but_for_what_the_hub_asked(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.uplink.attempts.FIRST_WITHIN_S", 3600.0)  # its turn would come while the test waits
     room.uplink.start()
     room.outbox.append([aggregate()], stamp())
     room.uplink.hurry_sync()
-    wait_until(lambda: not room.outbox.backlog_items, 10, "a hurried sync")
+    wait_until(lambda: not room.outbox.backlog_items, what="a hurried sync")
     room.uplink.sync_attempts.failed(LinkError("busy", 100.0), time.monotonic(), 0.5)
     room.outbox.append([aggregate(1)], stamp())
     assert 99 < room.uplink.run_sync() < 151
     assert room.outbox.backlog_items == 1
     room.stopping = True
-    room.uplink.stop(10)
+    room.uplink.stop(60)
 
 
 def test_stopping_waits_for_what_is_under_way_and_no_longer_than_told(room: Room) -> None:
@@ -198,18 +201,18 @@ def test_stopping_waits_for_what_is_under_way_and_no_longer_than_told(room: Room
 
     def slow() -> Enrolment:
         under_way.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return HUB
 
     room.enrol = slow
     room.uplink.start()
     room.uplink.hurry_sync()
-    assert under_way.wait(10)
+    assert under_way.wait(60)
     room.stopping = True
     started_s = time.monotonic()
     room.uplink.stop(0.05)
     assert room.uplink.sync_attempts.busy.locked()
-    assert time.monotonic() - started_s < 5
+    assert time.monotonic() - started_s < 45
     go_on.set()
-    room.uplink.stop(10)
+    room.uplink.stop(60)
     assert not room.uplink.sync_attempts.busy.locked()

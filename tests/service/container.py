@@ -40,8 +40,8 @@ class Container:
             self._nspawn = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        self._leader = wait_until(self._first_process, what="the container's first process")
-        wait_until(self._is_up, timeout_s=60, what=f"systemd in the container, see {self._log}")
+        self._leader = wait_until(self._first_process, 60, "the container's first process")
+        wait_until(self._is_up, timeout_s=180, what=f"systemd in the container, see {self._log}")
 
     def _alive(self) -> subprocess.Popen[bytes]:
         assert self._nspawn is not None
@@ -65,7 +65,7 @@ class Container:
         self._alive()
         return self.run("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded")
 
-    def run(self, *command: str, check: bool = True, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True, timeout_s: float = 300.0) -> subprocess.CompletedProcess[str]:
         """Run `command` as root in the container, outside of any service."""
         assert self._leader is not None
         inside = ["nsenter", f"--target={self._leader}", "--all", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
@@ -77,7 +77,7 @@ class Container:
         """Shut down in order and start again."""
         assert self._nspawn is not None
         self.run("systemctl", "--no-block", "reboot")
-        code = self._nspawn.wait(60)
+        code = self._nspawn.wait(180)
         assert code == _REBOOT, f"nspawn ended with {code}: {self._said()}"
         self.boot()
 

@@ -24,7 +24,7 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.systemd, pytest.mark.timeout(600)]
 
 _PACKAGES = "systemd,systemd-sysv,python3,python3-venv"
-_WATCHDOG_S = 3
+_WATCHDOG_S = 8  # an agent that is held up for seconds by a busy machine is not to be taken for one that hangs
 _CONFIG = """
 [device]
 id = "box-1"
@@ -163,6 +163,7 @@ def _show(box: Container, name: str) -> str:
 
 
 def _journal(box: Container, *options: str) -> str:
+    box.run("journalctl", "--sync")  # what has been said is in it only once it has been written down
     return box.run("journalctl", "--no-pager", "--unit=tocsin", *options).stdout
 
 
@@ -194,7 +195,7 @@ def _learned_windows(box: Container) -> int:
 
 def _wait_for_more(box: Container, n_items: int = 3) -> None:
     before = len(_stored(box))
-    wait_until(lambda: len(_stored(box)) >= before + n_items, timeout_s=30, what="more items in the outbox")
+    wait_until(lambda: len(_stored(box)) >= before + n_items, timeout_s=60, what="more items in the outbox")
 
 
 def test_the_service_is_ready_enabled_and_says_how_it_is(running: Container) -> None:
@@ -239,6 +240,7 @@ def _run_as_the_service(box: Container, unit: str, script: str) -> str:
     box.run("systemctl", "daemon-reload")
     since_s = time.time()
     done = box.run("systemctl", "start", "script", check=False)
+    box.run("journalctl", "--sync")
     told = box.run("journalctl", "--no-pager", "--unit=script", "--output=cat", f"--since=@{since_s:.6f}").stdout
     assert done.returncode == 0, told
     return told
@@ -273,8 +275,8 @@ def test_a_pipeline_that_gets_on_is_left_alone(running: Container) -> None:
     restarts, pid = _show(running, "NRestarts"), _show(running, "MainPID")
     fed_us = _fed_us(running)
     wait_until(
-        lambda: _fed_us(running) > fed_us + 2.5 * _WATCHDOG_S * 1e6,
-        timeout_s=5 * _WATCHDOG_S,
+        lambda: _fed_us(running) > fed_us + 1.5 * _WATCHDOG_S * 1e6,
+        timeout_s=8 * _WATCHDOG_S,
         what="the watchdog being fed for longer than its patience",
     )
     assert (_show(running, "NRestarts"), _show(running, "MainPID")) == (restarts, pid)
@@ -282,8 +284,8 @@ def test_a_pipeline_that_gets_on_is_left_alone(running: Container) -> None:
 
 def _wait_for_restart_by_watchdog(box: Container, pid: str, since_s: float) -> str:
     """What the journal says of it, since the Unix time `since_s`."""
-    wait_until(lambda: _show(box, "MainPID") not in ("0", pid), timeout_s=30, what="a new process")
-    wait_until(lambda: _show(box, "ActiveState") == "active", timeout_s=30, what="the service being ready again")
+    wait_until(lambda: _show(box, "MainPID") not in ("0", pid), timeout_s=90, what="a new process")
+    wait_until(lambda: _show(box, "ActiveState") == "active", timeout_s=90, what="the service being ready again")
     told = _journal(box, f"--since=@{since_s:.6f}")
     assert "Watchdog timeout" in told
     assert "Failed with result 'watchdog'" in told
@@ -307,11 +309,11 @@ def test_a_hung_pipeline_is_killed_although_the_rest_of_the_process_lives(runnin
     with closing(sqlite3.connect(running.root / "var/lib/tocsin/outbox.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")  # what the tail takes needs no lock: the pipeline hangs once that is full
         hung = lambda: time.monotonic_ns() / 1e3 - _fed_us(running) > _WATCHDOG_S * 0.5e6  # noqa: E731
-        wait_until(hung, timeout_s=60, what="the pipeline hanging")
+        wait_until(hung, timeout_s=90, what="the pipeline hanging")
         before = _stored(running)
         assert "box-1" in running.run("/opt/tocsin/bin/tocsin", "agent", "status").stdout
         assert _show(running, "MainPID") == pid
-        wait_until(lambda: _show(running, "MainPID") != pid, timeout_s=30, what="the watchdog's kill")
+        wait_until(lambda: _show(running, "MainPID") != pid, timeout_s=90, what="the watchdog's kill")
         assert _stored(running) == before
     told = _wait_for_restart_by_watchdog(running, pid, since_s)
     assert "in _work" in told, "the stack of the thread that hung"

@@ -32,7 +32,7 @@ def feature_vectors(asset: Asset, first_s: float, n_windows: int, faults: Sequen
     return np.stack([spec.compute(window) for window in windows]).astype(np.float64)
 
 
-def read_serial(port: serial.Serial, n_bytes: int, timeout_s: float = 10.0) -> bytes:
+def read_serial(port: serial.Serial, n_bytes: int, timeout_s: float = 60.0) -> bytes:
     """At least `n_bytes` from an open port with a short timeout."""
     got = bytearray()
 
@@ -44,7 +44,7 @@ def read_serial(port: serial.Serial, n_bytes: int, timeout_s: float = 10.0) -> b
     return bytes(got)
 
 
-def read_to_hang_up(port: serial.Serial, timeout_s: float = 20.0) -> bytes:
+def read_to_hang_up(port: serial.Serial, timeout_s: float = 60.0) -> bytes:
     """Everything until the other side closes."""
     got = bytearray()
 

@@ -18,6 +18,7 @@ from firmware_sim.firmware.encoder import Message
 from firmware_sim.links.broker import Broker, BrokerKind, mosquitto_path, start_broker
 from firmware_sim.links.mqtt import MqttLink
 from models.errors import LinkError
+from tests.ports import own_port
 from tests.waiting import wait_until
 
 needs_mosquitto = pytest.mark.skipif(mosquitto_path() is None, reason="mosquitto is not installed")
@@ -38,9 +39,10 @@ def subscriber(broker: Broker, got: list[bytes], client_id: str = "reader") -> I
     client.on_connect = lambda c, *_: c.subscribe("plant/#", qos=1)
     client.on_subscribe = lambda *_: ready.set()
     client.on_message = lambda _c, _d, message: got.append(message.payload)
+    client.connect_timeout = 60.0
     client.connect(broker.host, broker.port)
     client.loop_start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield
     client.disconnect()
     client.loop_stop()
@@ -48,9 +50,9 @@ def subscriber(broker: Broker, got: list[bytes], client_id: str = "reader") -> I
 
 def publish(broker: Broker, payloads: list[bytes]) -> None:
     link = MqttLink(broker.host, broker.port)
-    link.connect(10)
+    link.connect(60)
     link.write([Message("plant/pump-1", payload, 0) for payload in payloads])
-    assert link.flush(20)
+    assert link.flush(120)
     assert link.n_dropped == 0
     link.close()
 
@@ -82,7 +84,7 @@ def test_broker_listens_on_loopback_only(broker: Broker) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_stopped_broker_leaves_no_process_and_no_port(kind: BrokerKind) -> None:
     before = {child.pid for child in psutil.Process().children()}
-    with start_broker(kind) as broker:
+    with start_broker(kind, own_port()) as broker:
         started = {child.pid for child in psutil.Process().children()} - before
         assert len(started) == 1
     assert not started & set(psutil.pids())
@@ -103,7 +105,7 @@ def test_taken_port_is_named_and_no_files_are_left(kind: BrokerKind, tmp_path: P
 @needs_mosquitto
 def test_mosquitto_restarted_on_its_directory_remembers_sessions(tmp_path: Path) -> None:
     got: list[bytes] = []
-    with start_broker("mosquitto", directory=tmp_path) as broker:
+    with start_broker("mosquitto", own_port(), tmp_path) as broker:
         with subscriber(broker, got):
             pass
         publish(broker, [b"kept"])
@@ -112,14 +114,13 @@ def test_mosquitto_restarted_on_its_directory_remembers_sessions(tmp_path: Path)
 
 
 def test_publisher_waits_for_a_broker_that_comes_later_and_keeps_within_its_bound() -> None:
-    with start_broker() as broker:
-        port = broker.port
+    port = own_port()
     link = MqttLink("127.0.0.1", port, max_queued=50)
     link.write([Message("plant/pump-1", b"%d" % i, 0) for i in range(80)])
     assert link.n_dropped > 0
     kept = 80 - link.n_dropped
     with start_broker(port=port):
-        assert link.flush(20)
+        assert link.flush(120)
         link.close()
     assert 0 < kept <= 51
 
@@ -128,12 +129,12 @@ def test_unplugged_publisher_is_silent_and_speaks_again_when_plugged() -> None:
     got: list[bytes] = []
     with start_broker() as broker, subscriber(broker, got):
         link = MqttLink(broker.host, broker.port)
-        link.connect(10)
+        link.connect(60)
         link.unplug()
         link.write([Message("plant/pump-1", b"lost", 0)])
         assert link.n_dropped == 1
         link.plug()
-        link.connect(10)
+        link.connect(60)
         link.write([Message("plant/pump-1", b"heard", 0)])
         wait_until(lambda: got)
         link.close()
@@ -141,8 +142,7 @@ def test_unplugged_publisher_is_silent_and_speaks_again_when_plugged() -> None:
 
 
 def test_missing_broker_is_named() -> None:
-    with start_broker() as broker:
-        port = broker.port
+    port = own_port()
     link = MqttLink("127.0.0.1", port)
     with pytest.raises(LinkError, match=f"no MQTT broker answers on 127.0.0.1:{port}"):
         link.connect(0.2)

@@ -29,6 +29,7 @@ from models.contract.config import load_profile
 from models.errors import ConfigError, LinkError
 from tests.builders import BundleParts
 from tests.hub.test_api_serve import served
+from tests.ports import own_port
 from tests.waiting import wait_until
 
 QUICK = "checkin_s = 0.5\nlake_commit_s = 0.2\nrollout_tick_s = 0.3\n"
@@ -86,7 +87,7 @@ def playing(hub: Hub, url: str, plan: FleetPlan, prefix: str, speed: float = 1.0
     t0_ns = time.time_ns() - round(60e9 * speed)
     run = FleetRun(plan, 1, speed, t0_ns, url, token_of(hub, plan.devices), prefix=prefix, settle=True, **more)
     with LoadFleet(run) as fleet:
-        assert fleet.reach("ready", 60)
+        assert fleet.reach("ready", 120)
         fleet.go()
         yield fleet
 
@@ -103,7 +104,7 @@ def test_a_bad_rollout_is_halted_by_the_evidence_of_light_devices_and_rolled_bac
     plan = msgspec.structs.replace(fleet, sync_s=0.5, checkin_s=0.5)
     client = Operator(hub, url)
     with playing(hub, url, plan, "bad", speed=50.0):
-        wait_until(lambda: _checked_in(client, "bad") == plan.devices, 30, "all have checked in")
+        wait_until(lambda: _checked_in(client, "bad") == plan.devices, 60, "all have checked in")
         started = client.post("/v1/rollouts", {"bundle_id": BAD})
         place = f"/v1/rollouts/{started['rollout_id']}"
         wait_until(lambda: client.get(place)["state"] == "rolled_back", 60, "it is rolled back")
@@ -112,9 +113,10 @@ def test_a_bad_rollout_is_halted_by_the_evidence_of_light_devices_and_rolled_bac
         halt = next(event for event in found["events"] if event["event"] == "halt")
         verdicts = {gate["gate"]: gate["verdict"] for gate in halt["figures"]["gates"]}
         assert verdicts["alarm_rate"] == "halt"
-        assert {verdicts["presence"], verdicts["self_test"], verdicts["latency"]} == {"pass"}
+        # That it was well otherwise is not waited for: the flood may show before all have told that they hold it.
+        assert {verdicts["presence"], verdicts["self_test"], verdicts["latency"]} <= {"pass", "wait"}
         assert halt["stage"] == "shadow"
-        wait_until(lambda: not _holders(client), 20, "nobody holds it any more")
+        wait_until(lambda: not _holders(client), what="nobody holds it any more")
 
 
 def _checked_in(client: Operator, prefix: str) -> int:
@@ -147,7 +149,7 @@ def test_the_hub_names_the_copied_card_and_no_other(hub: Hub, url: str) -> None:
         return {device["device_id"] for device in client.get("/v1/devices?limit=500") if device["cloned"]}
 
     with playing(hub, url, plan, "card", speed=10.0) as fleet:
-        wait_until(lambda: named() >= copied, 40, "the copy is named")
+        wait_until(lambda: named() >= copied, 60, "the copy is named")
         fleet.stop()
         summary = fleet.summary()
     assert named() == copied
@@ -162,20 +164,19 @@ def test_a_hub_that_was_away_gets_all_of_its_devices_back_and_misses_nothing(tmp
     away = FleetEvent(kind="power_cut", start_s=30, end_s=60, share=0.2)
     troubles = tuple(FleetEvent(kind=kind, start_s=0, severity=0.1) for kind in ("late", "damaged", "duplicated"))
     plan = FleetPlan(devices=40, sync_s=0.5, checkin_s=1, alerts_per_day=500, events=(away, *troubles))
-    with served(hub, "https") as (process, url):
-        port = int(url.rpartition(":")[2])
-        with playing(hub, url, plan, "herd", speed=20.0, processes=2) as fleet:
-            wait_until(lambda: fleet.tally().items_confirmed > 100, 30, "the fleet is at work")
-            process.kill()
-            process.wait()
-            wait_until(lambda: sum(fleet.tally().of("ingest").failed.values()) > 20, 30, "the fleet misses its hub")
-            with served(hub, "https", port):
-                before = fleet.tally().items_confirmed
-                wait_until(lambda: fleet.tally().items_confirmed > before + 200, 60, "the fleet is back")
-                fleet.stop()
-                summary = fleet.summary()
-                client = Operator(hub, url)
-                lanes = ledger_of(client, "herd", plan.devices)
+    port = own_port()
+    with served(hub, "https", port) as (process, url), playing(hub, url, plan, "herd", speed=20.0, processes=2) as fleet:
+        wait_until(lambda: fleet.tally().items_confirmed > 100, 60, "the fleet is at work")
+        process.kill()
+        process.wait()
+        wait_until(lambda: sum(fleet.tally().of("ingest").failed.values()) > 20, 60, "the fleet misses its hub")
+        with served(hub, "https", port):
+            before = fleet.tally().items_confirmed
+            wait_until(lambda: fleet.tally().items_confirmed > before + 200, 60, "the fleet is back")
+            fleet.stop()
+            summary = fleet.summary()
+            client = Operator(hub, url)
+            lanes = ledger_of(client, "herd", plan.devices)
     assert summary["enrolled"] == 40
     assert summary["items"]["waiting"] == 0
     assert set(summary["exchanges"]["ingest"]["refused"]) <= {"400 bad-envelope", "401 bad-signature", "401 unknown-device"}
@@ -198,9 +199,9 @@ def test_the_command_plays_a_scenario_real_agents_among_them_and_sums_up_on_a_si
         process.stdin.close()
         process.stdin = None
         client = Operator(hub, url)
-        wait_until(lambda: _checked_in(client, prefix) == n, 40, "all have checked in")
+        wait_until(lambda: _checked_in(client, prefix) == n, 60, "all have checked in")
         process.send_signal(signal.SIGINT)
-        said, complaints = process.communicate(timeout=60)
+        said, complaints = process.communicate(timeout=120)
     finally:
         process.kill()
         process.communicate()
@@ -216,7 +217,7 @@ def test_what_cannot_be_played_is_told_before_or_with_the_first_refusal(hub: Hub
     def refused(url: str, token: str, devices: int = 3) -> str:
         plan = FleetPlan(devices=devices)
         with pytest.raises((ConfigError, LinkError)) as error, LoadFleet(FleetRun(plan, 1, 1.0, 0, url, token, "no")) as fleet:
-            fleet.reach("ready", 30)
+            fleet.reach("ready", 120)
         return str(error.value)
 
     token = token_of(hub, 2)

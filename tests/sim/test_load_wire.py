@@ -17,7 +17,7 @@ ASK = Ask("checkin", "/v1/checkin", b"body", max_bytes=100)
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def exchange(answer: bytes | None, ask: Ask = ASK, timeout_s: float = 5.0) -> Reply:
+def exchange(answer: bytes | None, ask: Ask = ASK, timeout_s: float = 60.0) -> Reply:
     """What comes of `ask` where the other side answers so and hangs up; None = it says nothing and stays."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -28,7 +28,7 @@ def exchange(answer: bytes | None, ask: Ask = ASK, timeout_s: float = 5.0) -> Re
 
     async def run() -> Reply:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        wire = await Wire.open(Target("127.0.0.1", server.sockets[0].getsockname()[1], "", None), 5.0)
+        wire = await Wire.open(Target("127.0.0.1", server.sockets[0].getsockname()[1], "", None), 60.0)
         try:
             return await wire.exchange(ask, timeout_s)
         finally:
@@ -67,7 +67,7 @@ def test_a_hub_that_says_nothing_is_given_up_at_the_deadline() -> None:
 
 def test_nobody_there_is_told_as_such() -> None:
     with pytest.raises(WireError, match="refused"):
-        asyncio.run(Wire.open(Target("127.0.0.1", 9, "", None), 5.0))
+        asyncio.run(Wire.open(Target("127.0.0.1", 9, "", None), 60.0))
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 
 from agent.sources.source import Burst
 from models.contract.reading import Reading
+from tests.ports import own_port
 from tests.waiting import wait_until
 
-# Two slow cores must not make a claim false: nothing here is about how long an example takes.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
-
+free_port = own_port
 KNOWN = {"pump-1": ["flow", "pressure"], "fan-1": ["speed"], "host": ["cpu_load", "memory_used", "net_sent", "net_received"]}
 NOW_NS = 1_700_000_000_000_000_000
 
@@ -49,7 +46,7 @@ class Recorder:
         self.bursts.append(burst)
         if self.acknowledge and burst.acknowledge is not None:
             burst.acknowledge()
-        assert self.gate.wait(30)
+        assert self.gate.wait(120)
 
     @property
     def rows(self) -> list[tuple[str, str, int, float]]:
@@ -126,7 +123,7 @@ class Relay:
         self._listener.close()
         self.cut()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(30)
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -158,7 +155,7 @@ class Broker:
     def __init__(self, folder: Path, extra: str = "") -> None:
         self._folder = folder
         self._process: subprocess.Popen | None = None
-        self.port = free_port()
+        self.port = own_port()
         # As root, mosquitto would become a user who may not look into the test's folder.
         config = f"user root\nlistener {self.port} 127.0.0.1\npersistence false\nmax_queued_messages 0\n"
         (folder / "mosquitto.conf").write_text(config + (extra or "allow_anonymous true\n"))
@@ -169,28 +166,31 @@ class Broker:
         wait_until(self._answers, what="mosquitto to listen")
 
     def stop(self) -> None:
+        """In order: what it keeps for its sessions, a broker writes down at its end."""
         if self._process is not None:
-            self._process.terminate()
             try:
-                self._process.wait(2)
-            except subprocess.TimeoutExpired:  # mosquitto forgets a signal that comes while it starts
+                wait_until(self._terminated, what="mosquitto to end")
+            finally:
                 self._process.kill()
-                self._process.wait(10)
-            self._process = None
+                self._process.wait(30)
+                self._process = None
 
     @property
     def log(self) -> str:
         return (self._folder / "mosquitto.log").read_text()
 
+    def _terminated(self) -> bool:
+        """It is told again: mosquitto forgets a signal that comes while it starts."""
+        assert self._process is not None
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        return self._process.poll() is not None
+
     def _answers(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
             return True
         return False
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture

@@ -37,6 +37,12 @@ def link(waits: Waits) -> Iterator[Link]:
     link.stop()
 
 
+@pytest.fixture(autouse=True)
+def never_steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where this process is held up for seconds between coming up and falling."""
+    monkeypatch.setattr(link_module, "_STEADY_S", 3600.0)
+
+
 def run_until(link: Link, waits: Waits, n: int, up: bool) -> None:
     def session() -> None:
         if len(waits.failures) >= n:

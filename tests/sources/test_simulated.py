@@ -17,6 +17,7 @@ from firmware_sim.fleet import LocalFleet
 from firmware_sim.links.broker import Broker, start_broker
 from firmware_sim.scenario import AssetPlan, FaultPlan, Scenario
 from models.errors import ConfigError
+from tests.sim.held_clock import HeldClock
 from tests.sources.conftest import NOW_NS, Recorder
 from tests.waiting import wait_until
 
@@ -38,7 +39,7 @@ def scenario(form: str, *faults: FaultPlan, speed: float = 20) -> Scenario:
 
 def source_for(form: str, address: str, broker: Broker) -> Source:
     registers = tuple(Register(channel=name, address=2 * i, function=4, type="float32") for i, name in enumerate(CHANNELS))
-    polled = {"name": "plc", "asset": "pump-1", "registers": registers, "interval_s": 0.05, "timeout_s": 0.5}
+    polled = {"name": "plc", "asset": "pump-1", "registers": registers, "interval_s": 0.05, "timeout_s": 5.0}
     if form == "tcp":
         host, port = address.split(":")
         return ModbusSource(ModbusConfig(host=host, port=int(port), **polled), lambda: NOW_NS, KNOWN, Backoff(0.02, 0.1))
@@ -70,16 +71,21 @@ def test_the_agent_reads_a_simulated_machine(form: str, broker: Broker, recorder
 
 @pytest.mark.parametrize("form", ["tcp", "sparkplug"])
 def test_a_cable_that_is_pulled_by_plan_is_a_link_that_is_down(
-    form: str, broker: Broker, recorder: Recorder, tmp_path: Path
+    form: str, broker: Broker, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unplugged = FaultPlan(asset="pump-1", kind="unplugged", start_s=60.0, end_s=120.0)
+    clock = HeldClock(monkeypatch)
     with LocalFleet(scenario(form, unplugged, speed=40), (broker.host, broker.port), tmp_path / "ports") as fleet:
         source = source_for(form, fleet.addresses()["pump-1"], broker)
         source.start(recorder)
         try:
+            wait_until(lambda: source.state.link == "up")
+            clock.run_to(59 / 40)
             wait_until(lambda: len(finite(recorder)) > 10)
+            clock.run_to(90 / 40)
             told = (lambda: source.state.link != "up") if form == "tcp" else (lambda: "dead" in source.state.detail)
             wait_until(told, what="the link or its node is told to be down")
+            clock.run_on()
             wait_until(lambda: source.state.link == "up" and "dead" not in source.state.detail, what="it is up again")
             before = len(finite(recorder))
             wait_until(lambda: len(finite(recorder)) > before + 10)

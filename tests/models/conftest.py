@@ -1,8 +1,0 @@
-"""Two slow cores must not make a claim false: nothing here is about how long an example takes."""
-
-from __future__ import annotations
-
-from hypothesis import HealthCheck, settings
-
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
