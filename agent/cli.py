@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -167,11 +167,17 @@ def top(config_path: Path, once: bool, interval_s: float) -> None:
     waited for.
     """
     import shutil
-    from functools import partial
 
     from agent.state_path import state_dir_of
     from agent.status.control import ask
     from agent.top.live import colourful, live, one_frame, paints
+    from models.errors import StorageError
+
+    def look() -> dict[str, Any] | None:
+        try:
+            return ask(state_dir)
+        except StorageError:  # it may be able to tell at the next look
+            return None
 
     state_dir = state_dir_of(config_path)
     nobody = f"no agent is running on {state_dir}"
@@ -182,7 +188,7 @@ def top(config_path: Path, once: bool, interval_s: float) -> None:
     if once or not paints():
         click.echo(one_frame(status, shutil.get_terminal_size().columns, colourful()))
     else:
-        live(partial(ask, state_dir), interval_s, nobody)
+        live(look, interval_s, nobody)
 
 
 @agent.command()

@@ -1,8 +1,11 @@
-"""Where tests keep their files: in memory, where there is room for them. And that no example is judged by its duration.
+"""Where tests keep their files: in memory, where there is room for them. Which examples Hypothesis tries: the same each time.
 
 Thousands of small databases, each synced to disk with every commit, make a run as slow as the slowest disk under it: on a
 busy machine one sync may take a second. What is tested is that files are synced and in which order, not the disk. Name a
 folder in TMPDIR to decide otherwise.
+
+A run that refuses a change is to refuse it for what was changed, and not for how long an example took. Other examples than
+those of each time are looked for by `--hypothesis-profile=searching`.
 """
 
 from __future__ import annotations
@@ -11,13 +14,18 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Two slow cores must not make a claim false: nothing here is about how long an example takes.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-settings.load_profile("untimed")
+_UNTIMED: Final[dict[str, Any]] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
+}
+settings.register_profile("the-same", derandomize=True, **_UNTIMED)
+settings.register_profile("searching", **_UNTIMED)
+settings.load_profile("the-same")
 
 _IN_MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 4 * 10**9  # a run keeps some hundred MB at a time

@@ -21,7 +21,8 @@ from models.errors import StorageError, TocsinError
 
 log = logging.getLogger("tocsin.agent")
 _NAME = "agent.sock"
-_TIMEOUT_S = 2.0
+_TIMEOUT_S = 2.0  # for an asker to take the answer
+_ANSWER_S = 10.0  # for an agent that is held up
 _PATIENCE_S = 0.5  # for the words of whoever has connected
 _MAX_WORDS = 1024  # bytes
 Command = Callable[[list[str]], dict[str, Any]]
@@ -104,10 +105,10 @@ def _words(connection: socket.socket) -> list[str]:
 def ask(directory: Path, *words: str) -> dict[str, Any] | None:
     """The running agent's status, or its answer to a command; None where none is running on this state directory.
 
-    Raises StorageError where this user may not ask, or the agent cannot say how it is.
+    Raises StorageError where this user may not ask, or the agent does not answer, or cannot say how it is.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(_TIMEOUT_S)
+        connection.settimeout(_ANSWER_S)
         try:
             with _short_path(directory) as path:
                 connection.connect(path)
@@ -118,6 +119,8 @@ def ask(directory: Path, *words: str) -> dict[str, Any] | None:
                 chunks.append(chunk)
         except PermissionError:
             raise StorageError(f"{directory}: its agent answers its own user alone; ask as that user, or as root") from None
+        except TimeoutError:  # somebody is there: not to be taken for nobody, whom a command would stand in for
+            raise StorageError(f"{directory}: its agent does not answer within {_ANSWER_S:g} s; ask again") from None
         except OSError:
             return None
     if not chunks:

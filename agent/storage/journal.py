@@ -77,6 +77,8 @@ def decode(data: bytes | None) -> list[Readings] | None:
     if data is None:
         return None
     try:
+        if not 0 <= zstandard.frame_content_size(data) <= _MAX_UNPACKED:  # it would be believed, and room made for it
+            return None
         packed = zstandard.ZstdDecompressor().decompress(data, max_output_size=_MAX_UNPACKED)
         return [_reading(*row) for row in msgspec.msgpack.decode(packed, type=list[_Row])]
     except (zstandard.ZstdError, msgspec.MsgspecError, ValueError):

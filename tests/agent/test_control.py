@@ -23,6 +23,7 @@ Start = Callable[..., ControlSocket]
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither side gives the other up because this process is held up for a while."""
     monkeypatch.setattr("agent.status.control._TIMEOUT_S", 60.0)
+    monkeypatch.setattr("agent.status.control._ANSWER_S", 60.0)
     monkeypatch.setattr("agent.status.control._PATIENCE_S", 60.0)
 
 
@@ -162,3 +163,14 @@ def test_an_asker_who_says_nothing_and_stays_is_answered_too(
         asker.connect(str(tmp_path / "agent.sock"))
         asker.settimeout(60)
         assert asker.recv(10)
+
+
+def test_an_agent_that_is_held_up_is_not_taken_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.status.control._ANSWER_S", 0.2)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as held_up:
+        held_up.bind(str(tmp_path / "agent.sock"))
+        held_up.listen()
+        for words in ((), ("rotate-key",)):
+            with pytest.raises(StorageError, match="does not answer within"):
+                ask(tmp_path, *words)
+    assert ask(tmp_path) is None, "nobody listens any more"

@@ -56,6 +56,18 @@ def test_a_damaged_row_is_passed_over_or_as_it_was_and_nothing_else(readings: li
     assert back is None or [bits(r) for r in back] == [bits(r) for r in readings]
 
 
+def test_no_changed_byte_makes_it_ask_for_memory_without_end() -> None:
+    """A frame says how long it is unpacked; that, too, may be what was damaged."""
+    readings = [Reading("pump-1", "flow", 1, 1.0)]
+    data = encode(readings)
+    for place in range(len(data)):
+        for flip in range(1, 256):
+            damaged = bytearray(data)
+            damaged[place] ^= flip
+            back = decode(bytes(damaged))
+            assert back is None or [bits(r) for r in back] == [bits(r) for r in readings]
+
+
 def test_garbage_is_passed_over() -> None:
     assert decode(None) is None
     assert decode(b"") is None
