@@ -17,9 +17,10 @@ import threading
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, String, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from models.errors import ConfigError, StorageError
@@ -90,15 +91,28 @@ def _set_up_sqlite(raw: Any, _entry: ConnectionPoolEntry) -> None:
     cursor.close()
 
 
+@compiles(String, "postgresql")
+def _of_any_length(_type: String, _compiler: Any, **_how: Any) -> str:
+    """As in SQLite: what is too long is refused where it comes in, with a word for it, and not in the midst of a commit."""
+    return "VARCHAR"
+
+
 def _set_up_postgres(raw: Any, _entry: ConnectionPoolEntry) -> None:
-    """Its texts cannot hold a NUL, and one in what a device says would stop all that is written with it: it becomes U+FFFD."""
-    from psycopg.adapt import Dumper
+    """Its texts cannot hold a NUL, and one in what a device says would stop all that is written with it: it becomes U+FFFD. Its
+    sums of 64-bit numbers are of any length: they are numbers here, not decimals, as they are of SQLite."""
+    from psycopg.adapt import Dumper, Loader
 
     class WithoutNul(Dumper):  # type: ignore[misc]
         def dump(self, obj: str) -> bytes:
             return obj.replace("\0", "\N{REPLACEMENT CHARACTER}").encode()
 
+    class Number(Loader):  # type: ignore[misc]
+        def load(self, data: Any) -> int | float:
+            said = bytes(data).decode()
+            return int(said) if said.lstrip("-").isdigit() else float(said)
+
     raw.adapters.register_dumper(str, WithoutNul)
+    raw.adapters.register_loader("numeric", Number)
     with raw.cursor() as cursor:
         cursor.execute("SET client_encoding = 'UTF8'")
         cursor.execute(f"SET lock_timeout = {_BUSY_TIMEOUT_MS}")
