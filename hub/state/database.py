@@ -55,7 +55,7 @@ def connect_state(url: str) -> Engine:
     """An engine on `url` as it is: no migration, nothing created but an empty SQLite file at the first use."""
     try:
         engine = create_engine(url, pool_size=10, max_overflow=_MAX_CONNECTIONS - 10)
-    except (ArgumentError, ModuleNotFoundError) as error:
+    except (ArgumentError, ImportError) as error:
         raise ConfigError("hub.toml: state_url", f"a database URL with its driver installed: {error}") from None
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
@@ -63,9 +63,11 @@ def connect_state(url: str) -> Engine:
         event.listen(engine, "begin", turns.begin)
         event.listen(engine, "checkin", turns.done)
         event.listen(engine, "invalidate", turns.done)
-    elif engine.dialect.name == "postgresql":
+    elif (engine.dialect.name, engine.dialect.driver) == ("postgresql", "psycopg"):
         event.listen(engine, "connect", _set_up_postgres)
         event.listen(engine, "begin", _begin_postgres)
+    else:
+        raise ConfigError("hub.toml: state_url", "sqlite:///… or postgresql+psycopg://…: no other database or driver is known")
     return engine
 
 

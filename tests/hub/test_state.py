@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -73,6 +74,13 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 def test_a_url_that_is_none_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigError, match="state_url"):
         connect_state(url)
+
+
+def test_a_driver_that_is_not_known_is_refused_though_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SimpleNamespace(dialect=SimpleNamespace(name="postgresql", driver="psycopg2"))
+    monkeypatch.setattr(database, "create_engine", lambda *_, **__: found)
+    with pytest.raises(ConfigError, match=r"postgresql\+psycopg"):
+        connect_state("postgresql+psycopg2://db.plant/tocsin")
 
 
 def test_sqlite_is_set_up_to_keep_what_it_commits(tmp_path: Path) -> None:
