@@ -1,4 +1,4 @@
-"""The state database: migrations that match the tables, newer versions refused, several writers at once."""
+"""The state in SQLite: opening it, its settings, writers of one process. What holds on any database: test_databases.py."""
 
 from __future__ import annotations
 
@@ -10,25 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from hub.state import database, schema
 from hub.state.database import HEAD, MIGRATIONS_DIR, cause_of, connect_state, open_state, reading
-from hub.state.upsert import upsert
 from models.errors import ConfigError, StorageError
 from tests.waiting import PATIENCE_S
-
-
-def test_the_migrations_make_exactly_the_tables_of_the_schema(tmp_path: Path) -> None:
-    engine = open_state(f"sqlite:///{tmp_path}/hub.db")
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
-    engine.dispose()
 
 
 def test_the_newest_migration_is_the_one_that_the_code_expects() -> None:
@@ -93,31 +83,6 @@ def test_sqlite_is_set_up_to_keep_what_it_commits(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_writers_in_several_connections_wait_for_each_other(tmp_path: Path) -> None:
-    """Each reads, then writes what it read plus one: without the lock from the beginning, updates would be lost or fail."""
-    url = f"sqlite:///{tmp_path}/hub.db"
-    engine = open_state(url)
-    with engine.begin() as connection:
-        upsert(connection, schema.consumers, [{"name": "n", "position": 0}])
-
-    def count() -> None:
-        mine = connect_state(url)
-        for _ in range(25):
-            with mine.begin() as connection:
-                seen = connection.execute(select(schema.consumers.c.position)).scalar_one()
-                upsert(connection, schema.consumers, [{"name": "n", "position": seen + 1}])
-        mine.dispose()
-
-    threads = [threading.Thread(target=count) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    with engine.connect() as connection:
-        assert connection.execute(select(schema.consumers.c.position)).scalar() == 100
-    engine.dispose()
-
-
 def test_opening_what_is_up_to_date_waits_for_no_writer(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/hub.db"
     engine = open_state(url)
@@ -136,18 +101,6 @@ def test_the_cause_of_a_database_error_holds_neither_statement_nor_values(tmp_pa
     assert "secret" in str(raised.value)
     assert cause_of(raised.value) == "UNIQUE constraint failed: consumers.name"
     assert cause_of(OSError()) == "OSError"
-    engine.dispose()
-
-
-def test_a_reader_sees_one_snapshot_and_blocks_no_writer(tmp_path: Path) -> None:
-    engine = open_state(f"sqlite:///{tmp_path}/hub.db")
-    with reading(engine).begin() as reader:
-        assert reader.execute(select(schema.consumers)).all() == []
-        with engine.begin() as writer:
-            upsert(writer, schema.consumers, [{"name": "n", "position": 1}])
-        assert reader.execute(select(schema.consumers)).all() == []
-    with reading(engine).begin() as reader:
-        assert len(reader.execute(select(schema.consumers)).all()) == 1
     engine.dispose()
 
 
